@@ -1,0 +1,92 @@
+//! cluster.yaml: devices and the links between them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
+
+/// Equal nodes of equal devices.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Version of the file form: 1.
+    pub format: u32,
+    /// The cluster's name.
+    pub name: String,
+    /// How many nodes there are.
+    pub nodes: u32,
+    /// Devices of one node: one rank each.
+    pub devices_per_node: u32,
+    /// What each device is.
+    pub device: Device,
+    /// Between devices of one node.
+    pub inside: Link,
+    /// Between nodes, per device.
+    pub between: Link,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// How its streams run.
+    pub execution: Execution,
+    /// Memory that a plan may use.
+    pub memory: Bytes,
+    /// Memory that context and libraries take beside the arena.
+    pub reserved: Bytes,
+    /// Best rate of products in 32 bits.
+    pub f32_rate: FlopsPerSecond,
+    /// Best rate of products in bf16.
+    pub bf16_rate: FlopsPerSecond,
+    /// Best rate of its memory.
+    pub memory_rate: BytesPerSecond,
+    /// Time to start one kernel.
+    pub issue: Seconds,
+    /// Share of the best product rate that large products reach.
+    pub product_efficiency: f64,
+    /// Share of the best memory rate that streaming kernels reach.
+    pub memory_efficiency: f64,
+    /// Where the numbers come from.
+    pub source: String,
+}
+
+/// How the streams of a device run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+pub enum Execution {
+    /// Side by side, as on a GPU.
+    Concurrent,
+    /// One thread does them all, and so many cores are shared by the ranks of a node.
+    Shared {
+        /// Cores of a node.
+        cores: u32,
+    },
+}
+
+/// A link, as seen by one device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Data that one device can send (and at once receive).
+    pub rate: BytesPerSecond,
+    /// Time until the first byte arrives.
+    pub latency: Seconds,
+    /// Share of the rate that large messages reach.
+    pub efficiency: f64,
+}
+
+impl Cluster {
+    /// All devices.
+    pub fn device_count(&self) -> u32 {
+        self.nodes * self.devices_per_node
+    }
+
+    /// Memory that an arena may take.
+    pub fn capacity(&self) -> Bytes {
+        self.device.memory.saturating_sub(self.device.reserved)
+    }
+}

@@ -1,0 +1,249 @@
+//! The graph of a model: layers of a few kinds, each a list of operations on tensors with named dimensions.
+//!
+//! A dimension is a letter: `b` batch, `s` sequence, `h` hidden, `g` groups of heads that share a key and a value,
+//! `r` queries of a group, `c` = r + 2 rows of a packed query-key-value, `d` head size, `f` feed-forward width,
+//! `e` its two halves (gate and up), `v` vocabulary, `p` positions, `k` the two sums of a softmax, `n` elements of
+//! a flat block.
+
+use std::collections::BTreeMap;
+
+use crate::op::Op;
+use crate::seed::Seed;
+use crate::units::Bytes;
+
+/// The size of each letter.
+pub type Sizes = BTreeMap<char, u64>;
+
+/// Letters that Tensor may split.
+pub const TENSOR_LETTERS: [char; 3] = ['g', 'f', 'v'];
+
+macro_rules! index {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u32);
+        impl $name {
+            /// As an index into a list.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+pub(crate) use index;
+
+index!(
+    /// A tensor of a layer kind.
+    TensorId
+);
+index!(
+    /// A kind of layer of a graph.
+    KindId
+);
+index!(
+    /// A layer of a graph, in order.
+    LayerId
+);
+
+/// How a number is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Element {
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit floating point with the exponent of `F32`.
+    Bf16,
+    /// 32-bit integer: a token.
+    I32,
+}
+
+impl Element {
+    /// Bytes that one takes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Element::F32 | Element::I32 => 4,
+            Element::Bf16 => 2,
+        }
+    }
+
+    /// Its word in programs and profiles.
+    pub fn name(self) -> &'static str {
+        match self {
+            Element::F32 => "f32",
+            Element::Bf16 => "bf16",
+            Element::I32 => "i32",
+        }
+    }
+}
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Normal with mean zero.
+    Normal {
+        /// Its standard deviation.
+        deviation: f64,
+    },
+    /// The same value everywhere.
+    Constant {
+        /// That value.
+        value: f64,
+    },
+}
+
+impl Init {
+    /// The value of the element at `index` of the whole, unsplit parameter.
+    pub fn value(self, seed: Seed, index: u64) -> f32 {
+        match self {
+            Init::Normal { deviation } => (seed.normal(index) * deviation) as f32,
+            Init::Constant { value } => value as f32,
+        }
+    }
+}
+
+/// Whether weight decay acts on a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decay {
+    /// It does: matrices and tables.
+    Decayed,
+    /// It does not: norms and biases.
+    Kept,
+}
+
+/// What a tensor is for; this decides its type and where it lives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Class {
+    /// Trained.
+    Parameter {
+        /// How it starts.
+        init: Init,
+        /// Whether it decays.
+        decay: Decay,
+    },
+    /// The gradient of a parameter, summed over microbatches.
+    ParameterGradient {
+        /// That parameter.
+        of: TensorId,
+    },
+    /// Computed from the batch.
+    Activation,
+    /// Computed from the batch, always `F32`.
+    Statistic,
+    /// Inputs of the step.
+    Tokens,
+    /// What the step should have predicted.
+    Targets,
+    /// The sum of the losses of all tokens.
+    Loss,
+}
+
+/// A tensor of a layer kind: every dimension has a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Unique in its kind.
+    pub name: String,
+    /// One letter a dimension, slowest first.
+    pub dimensions: Vec<char>,
+    /// What it is for.
+    pub class: Class,
+}
+
+impl Tensor {
+    /// Elements of the whole tensor.
+    pub fn elements(&self, sizes: &Sizes) -> u64 {
+        self.dimensions.iter().map(|letter| sizes[letter]).product()
+    }
+}
+
+/// One operation with its operands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// What is read, in the order that the operation defines.
+    pub inputs: Vec<TensorId>,
+    /// What is written.
+    pub outputs: Vec<TensorId>,
+}
+
+/// A kind of layer: all layers of it are equal but for the values of their parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerKind {
+    /// Its word in plans and tables.
+    pub name: String,
+    /// Sizes of all letters but `b`, which the plan decides.
+    pub sizes: Sizes,
+    /// All tensors.
+    pub tensors: Vec<Tensor>,
+    /// Operations, in order.
+    pub nodes: Vec<Node>,
+    /// What comes from the layer before; the first layer has none.
+    pub input: Option<TensorId>,
+    /// What goes to the layer behind; the last layer has none.
+    pub output: Option<TensorId>,
+}
+
+impl LayerKind {
+    /// The tensor with this id.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+
+    /// Parameters, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = (TensorId, &Tensor)> {
+        let all = self.tensors.iter().enumerate().map(|(index, tensor)| (TensorId(index as u32), tensor));
+        all.filter(|(_, tensor)| matches!(tensor.class, Class::Parameter { .. }))
+    }
+
+    /// How many numbers are trained.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().map(|(_, tensor)| tensor.elements(&self.sizes)).sum()
+    }
+}
+
+/// Two parameters, of two layers, that are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tie {
+    /// The layer and parameter that own it.
+    pub owner: (LayerId, TensorId),
+    /// The layer and parameter that use it too.
+    pub user: (LayerId, TensorId),
+}
+
+/// A model as layers in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// The model's name.
+    pub name: String,
+    /// The kinds of its layers.
+    pub kinds: Vec<LayerKind>,
+    /// The kind of each layer.
+    pub layers: Vec<KindId>,
+    /// Two parameters that are one, if any are.
+    pub tie: Option<Tie>,
+    /// Tokens in a sequence.
+    pub sequence: u64,
+    /// Different tokens.
+    pub vocabulary: u64,
+}
+
+impl Graph {
+    /// The kind of a layer.
+    pub fn kind(&self, layer: LayerId) -> &LayerKind {
+        &self.kinds[self.layers[layer.index()].index()]
+    }
+
+    /// How many numbers are trained; tied ones count once.
+    pub fn parameter_count(&self) -> u64 {
+        let all: u64 = self.layers.iter().map(|kind| self.kinds[kind.index()].parameter_count()).sum();
+        let shared = self.tie.map_or(0, |tie| {
+            let kind = self.kind(tie.user.0);
+            kind.tensor(tie.user.1).elements(&kind.sizes)
+        });
+        all - shared
+    }
+
+    /// What the parameters take at `element` each.
+    pub fn parameter_bytes(&self, element: Element) -> Bytes {
+        Bytes(self.parameter_count() * element.bytes())
+    }
+}

@@ -1,0 +1,133 @@
+//! model.yaml: what is trained, as the numbers that describe a decoder-only transformer.
+
+use serde::{Deserialize, Serialize};
+
+/// A model file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Version of the file form: 1.
+    pub format: u32,
+    /// The model's name.
+    pub name: String,
+    /// Which norms, activations and positions it has.
+    pub family: Family,
+    /// Transformer blocks.
+    pub layers: u32,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Query heads.
+    pub heads: u64,
+    /// Key and value heads; as many as query heads if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_value_heads: Option<u64>,
+    /// Width between the two products of the feed-forward part.
+    pub feed_forward: u64,
+    /// Different tokens.
+    pub vocabulary: u64,
+    /// Tokens of a sequence.
+    pub sequence: u64,
+    /// Whether the embedding is also the head's matrix.
+    #[serde(default)]
+    pub embeddings: Embeddings,
+    /// Base of the rotary frequencies; only for `llama`.
+    #[serde(default = "rotary_base", skip_serializing_if = "is_rotary_base")]
+    pub rotary_base: f64,
+    /// Added to variances in norms.
+    #[serde(default = "norm_epsilon", skip_serializing_if = "is_norm_epsilon")]
+    pub norm_epsilon: f64,
+    /// How it is trained.
+    pub training: Training,
+}
+
+/// A family of decoder-only transformers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// LayerNorm, GELU, learned positions, biases (Radford et al. 2019).
+    Gpt,
+    /// RMSNorm, SwiGLU, rotary positions, no biases (Touvron et al. 2023).
+    Llama,
+}
+
+/// Whether two ends of the model share a matrix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Embeddings {
+    /// Embedding and head are one matrix.
+    Tied,
+    /// Each has its own.
+    #[default]
+    Untied,
+}
+
+/// How a model is trained: what belongs to the result, not to the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Sequences of one step, over all ranks.
+    pub batch: u64,
+    /// How numbers are stored.
+    #[serde(default)]
+    pub precision: Precision,
+    /// The largest learning rate.
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    /// Steps over which the rate rises from zero.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// Decoupled weight decay of matrices and tables.
+    #[serde(default = "weight_decay")]
+    pub weight_decay: f64,
+    /// The largest norm of the whole gradient.
+    #[serde(default = "gradient_norm_max")]
+    pub gradient_norm_max: f64,
+    /// Decay rates of the two moments.
+    #[serde(default = "betas")]
+    pub betas: [f64; 2],
+}
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Everything in 32 bits.
+    #[serde(rename = "f32")]
+    Full,
+    /// Parameters and activations in bf16; gradients, master parameters and moments in 32 bits.
+    #[default]
+    #[serde(rename = "bf16")]
+    Mixed,
+}
+
+fn rotary_base() -> f64 {
+    10_000.0
+}
+fn is_rotary_base(base: &f64) -> bool {
+    (*base - rotary_base()).abs() < f64::EPSILON
+}
+fn norm_epsilon() -> f64 {
+    1e-5
+}
+fn is_norm_epsilon(epsilon: &f64) -> bool {
+    (*epsilon - norm_epsilon()).abs() < f64::EPSILON
+}
+fn learning_rate() -> f64 {
+    3e-4
+}
+fn weight_decay() -> f64 {
+    0.1
+}
+fn gradient_norm_max() -> f64 {
+    1.0
+}
+fn betas() -> [f64; 2] {
+    [0.9, 0.95]
+}
+
+impl Model {
+    /// Key and value heads.
+    pub fn groups(&self) -> u64 {
+        self.key_value_heads.unwrap_or(self.heads)
+    }
+}

@@ -1,0 +1,206 @@
+//! Operations: a closed list. Each says how its results are joined when a dimension that it sums over is split, how
+//! much work it is, and its gradient; sharding, programs and prices follow from that.
+
+mod activation;
+mod attention;
+mod embed;
+mod loss;
+mod norm;
+mod product;
+mod update;
+
+use crate::graph::{Node, Sizes};
+use crate::layout::Reduce;
+use crate::tape::Tape;
+use crate::units::Flops;
+
+pub use activation::Activation;
+pub use attention::{Direction, Pattern, Rotary};
+pub use norm::{Norm, NormKind};
+
+/// What is computed. Operands are named in the order of a node's inputs -> outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    /// tokens `b s`, table `v h` -> `b s h`.
+    Embed,
+    /// tokens `b s`, dy `b s h` -> dtable `v h`.
+    EmbedGradient,
+    /// x `b s h`, table `p h` -> `b s h`: adds row s of the table.
+    Position,
+    /// dy `b s h` -> dtable `p h`.
+    PositionGradient,
+    /// x `b s h`, weight `h`, (bias `h`) -> y `b s h`, (mean `b s`,) inverse deviation `b s`.
+    Norm(Norm),
+    /// dy, x, weight, (mean,) inverse deviation -> dx, dweight, (dbias).
+    NormGradient(Norm),
+    /// Product of two tensors; letters that the result lacks are summed over.
+    MatMul,
+    /// x, bias over the last dimensions of x -> y.
+    Bias,
+    /// dy -> dbias.
+    BiasGradient,
+    /// qkv `b s g c d` -> the same with queries and keys turned by their position.
+    Rotary(Rotary),
+    /// qkv `b s g c d` -> y `b s g r d`, log-sum-exp `b s g r`.
+    Attention(Pattern),
+    /// dy, qkv, y, log-sum-exp -> dqkv.
+    AttentionGradient(Pattern),
+    /// x `b s f` (GELU) or `b s e f` (SwiGLU) -> y `b s f`.
+    Activation(Activation),
+    /// dy, x -> dx.
+    ActivationGradient(Activation),
+    /// a, b -> a + b.
+    Add,
+    /// logits `b s v` -> largest of each row `b s`.
+    RowMax,
+    /// logits `b s v`, largest `b s`, targets `b s` -> sums `b s k`: of exponentials, and the target's logit.
+    SumExp,
+    /// largest `b s`, sums `b s k` -> loss: the sum over rows, added to what the output holds.
+    CrossEntropy {
+        /// Ranks that compute the same rows; the sum is divided by it, so that adding over all ranks is right.
+        replicas: u32,
+    },
+    /// logits `b s v`, largest, sums, targets -> dlogits, of the mean loss over the step's tokens.
+    CrossEntropyGradient,
+    /// x `n` -> the sum of squares, added to what the output holds.
+    SquareSum {
+        /// Ranks that hold the same elements, as for `CrossEntropy`.
+        replicas: u32,
+    },
+    /// parameters, gradients, moments 1 and 2, scalars -> parameters, moments (decoupled weight decay).
+    AdamW {
+        /// Elements of the block that decay come first; so many.
+        decayed: u64,
+        /// Elements of the block without padding.
+        length: u64,
+    },
+    /// -> zeros.
+    Zero,
+}
+
+/// Whether an output is replaced or added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Write {
+    /// What was there is lost.
+    Replace,
+    /// The result is added to what was there.
+    Accumulate,
+}
+
+impl Op {
+    /// Its word in programs, profiles and tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Embed => "embed",
+            Op::EmbedGradient => "embed-gradient",
+            Op::Position => "position",
+            Op::PositionGradient => "position-gradient",
+            Op::Norm(norm) => norm.name(),
+            Op::NormGradient(norm) => norm.gradient_name(),
+            Op::MatMul => "matmul",
+            Op::Bias => "bias",
+            Op::BiasGradient => "bias-gradient",
+            Op::Rotary(_) => "rotary",
+            Op::Attention(_) => "attention",
+            Op::AttentionGradient(_) => "attention-gradient",
+            Op::Activation(activation) => activation.name(),
+            Op::ActivationGradient(activation) => activation.gradient_name(),
+            Op::Add => "add",
+            Op::RowMax => "row-max",
+            Op::SumExp => "sum-exp",
+            Op::CrossEntropy { .. } => "cross-entropy",
+            Op::CrossEntropyGradient => "cross-entropy-gradient",
+            Op::SquareSum { .. } => "square-sum",
+            Op::AdamW { .. } => "adamw",
+            Op::Zero => "zero",
+        }
+    }
+
+    /// How results of ranks that each summed over a part are joined.
+    pub fn reduce(&self) -> Reduce {
+        if matches!(self, Op::RowMax) { Reduce::Max } else { Reduce::Sum }
+    }
+
+    /// How its outputs are written.
+    pub fn write(&self) -> Write {
+        if matches!(self, Op::CrossEntropy { .. } | Op::SquareSum { .. }) { Write::Accumulate } else { Write::Replace }
+    }
+
+    /// Letters of which it must know where its part begins.
+    pub fn offsets(&self) -> &'static [char] {
+        match self {
+            Op::Embed | Op::EmbedGradient | Op::SumExp | Op::CrossEntropyGradient => &['v'],
+            Op::Position | Op::PositionGradient => &['s'],
+            Op::AdamW { .. } => &['n'],
+            Op::Norm(_)
+            | Op::NormGradient(_)
+            | Op::MatMul
+            | Op::Bias
+            | Op::BiasGradient
+            | Op::Rotary(_)
+            | Op::Attention(_)
+            | Op::AttentionGradient(_)
+            | Op::Activation(_)
+            | Op::ActivationGradient(_)
+            | Op::Add
+            | Op::RowMax
+            | Op::CrossEntropy { .. }
+            | Op::SquareSum { .. }
+            | Op::Zero => &[],
+        }
+    }
+
+    /// Whether its result costs no product to compute again. Selective recomputation drops these.
+    pub fn is_cheap(&self) -> bool {
+        matches!(self, Op::Norm(_) | Op::Activation(_))
+    }
+
+    /// Floating-point operations on a part with these sizes of all its letters.
+    pub fn flops(&self, sizes: &Sizes) -> Flops {
+        let elements: u64 = sizes.values().product();
+        match self {
+            Op::MatMul => product::flops(sizes),
+            Op::Attention(pattern) => pattern.flops(sizes),
+            Op::AttentionGradient(pattern) => pattern.gradient_flops(sizes),
+            Op::Zero => Flops(0.0),
+            Op::Embed | Op::EmbedGradient => embed::flops(sizes),
+            Op::Position | Op::PositionGradient | Op::Bias | Op::BiasGradient | Op::Add | Op::RowMax => {
+                Flops(elements as f64)
+            }
+            Op::Norm(_) | Op::NormGradient(_) | Op::Rotary(_) | Op::SumExp | Op::CrossEntropyGradient => {
+                Flops(8.0 * elements as f64)
+            }
+            Op::Activation(_) | Op::ActivationGradient(_) => Flops(10.0 * elements as f64),
+            Op::CrossEntropy { .. } | Op::SquareSum { .. } => Flops(2.0 * elements as f64),
+            Op::AdamW { .. } => update::flops(sizes),
+        }
+    }
+
+    /// Writes the gradient of `node` on the tape. Does nothing where nothing depends on its result.
+    pub fn gradient(&self, node: &Node, tape: &mut Tape) {
+        match self {
+            Op::Embed => embed::gradient(node, tape),
+            Op::Position => embed::position_gradient(node, tape),
+            Op::Norm(norm) => norm.gradient(node, tape),
+            Op::MatMul => product::gradient(node, tape),
+            Op::Bias => product::bias_gradient(node, tape),
+            Op::Rotary(rotary) => rotary.gradient(node, tape),
+            Op::Attention(pattern) => pattern.gradient(node, tape),
+            Op::Activation(activation) => activation.gradient(node, tape),
+            Op::Add => activation::add_gradient(node, tape),
+            Op::CrossEntropy { .. } => loss::gradient(node, tape),
+            // The gradient of the loss goes round these two: see `loss::gradient`.
+            Op::RowMax | Op::SumExp => {}
+            Op::EmbedGradient
+            | Op::PositionGradient
+            | Op::NormGradient(_)
+            | Op::BiasGradient
+            | Op::AttentionGradient(_)
+            | Op::ActivationGradient(_)
+            | Op::CrossEntropyGradient
+            | Op::SquareSum { .. }
+            | Op::AdamW { .. }
+            | Op::Zero => panic!("{} has no gradient: it is not part of a model", self.name()),
+        }
+    }
+}

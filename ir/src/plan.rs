@@ -1,0 +1,159 @@
+//! plan.yaml: every choice that was made. A choice that is not here does not exist.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Precision;
+
+/// How one layer is spread and what it keeps.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strategy {
+    /// Parts into which the batch is cut.
+    pub data: u32,
+    /// Ranks that share each product.
+    #[serde(default = "one")]
+    pub tensor: u32,
+    /// What happens to the sequence between products that Tensor shares.
+    #[serde(default)]
+    pub sequence: Sequence,
+    /// What is kept in parts over Data.
+    #[serde(default)]
+    pub shard: Shard,
+    /// What is computed again in the backward pass.
+    #[serde(default)]
+    pub recompute: Recompute,
+}
+
+/// What happens to the sequence between products that Tensor shares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sequence {
+    /// Every rank of Tensor has all of it.
+    #[default]
+    Whole,
+    /// Each has its part (Korthikanti et al. 2022).
+    Split,
+}
+
+/// What is kept in parts over Data (Rajbhandari et al. 2020); each value includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shard {
+    /// Every rank keeps everything.
+    #[default]
+    Nothing,
+    /// Moments and master parameters.
+    Optimizer,
+    /// Also gradients.
+    Gradients,
+    /// Also parameters.
+    Parameters,
+}
+
+/// What is computed again in the backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Everything that the backward pass needs is kept.
+    #[default]
+    Nothing,
+    /// Results that cost no product: norms and activations.
+    Selective,
+    /// All but the input of the layer.
+    Full,
+}
+
+/// The order of forward and backward passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Schedule {
+    /// All forward passes, then all backward passes (Huang et al. 2019).
+    #[serde(rename = "gpipe")]
+    AllForward,
+    /// One forward, one backward, with a flush each step (Narayanan et al. 2021).
+    #[default]
+    #[serde(rename = "1f1b")]
+    OneForwardOneBackward,
+}
+
+/// A plan: what the compiler obeys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Sequences of one step, over all ranks.
+    pub batch: u64,
+    /// Passes through the pipeline in one step.
+    pub microbatches: u32,
+    /// The order of passes.
+    pub schedule: Schedule,
+    /// How numbers are stored.
+    pub precision: Precision,
+    /// Layers of each stage, in order, without gaps.
+    pub stages: Vec<Range<u32>>,
+    /// The strategy of each layer.
+    pub strategies: Vec<Strategy>,
+    /// Layers ahead of its use at which a sharded parameter is gathered.
+    pub prefetch: u32,
+}
+
+/// What a plan file says besides the plan: what it is for, and what was predicted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predicted {
+    /// Time of a step, in seconds.
+    pub step_seconds: f64,
+    /// Largest arena of all ranks, in bytes.
+    pub peak_bytes: u64,
+    /// Digest of the compiled programs.
+    pub programs: String,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Strategy {
+    /// Ranks that a layer with this strategy runs on.
+    pub fn ranks(&self) -> u32 {
+        self.data * self.tensor
+    }
+}
+
+impl Plan {
+    /// Ranks of the whole job.
+    pub fn rank_count(&self) -> u32 {
+        self.stages.len() as u32 * self.strategies.first().map_or(0, Strategy::ranks)
+    }
+
+    /// Sequences of one microbatch, over all ranks of a stage.
+    pub fn microbatch_sequences(&self) -> u64 {
+        self.batch / u64::from(self.microbatches)
+    }
+
+    /// The stage that holds a layer.
+    pub fn stage_of(&self, layer: u32) -> usize {
+        self.stages.iter().position(|stage| stage.contains(&layer)).expect("stages cover all layers")
+    }
+
+    /// Strategies as runs of equal ones: first and last layer of each, as plan files write them.
+    pub fn runs(&self) -> Vec<(Range<u32>, &Strategy)> {
+        let mut runs: Vec<(Range<u32>, &Strategy)> = Vec::new();
+        for (layer, strategy) in self.strategies.iter().enumerate() {
+            match runs.last_mut() {
+                Some((range, last)) if *last == strategy => range.end += 1,
+                Some(_) | None => runs.push((layer as u32..layer as u32 + 1, strategy)),
+            }
+        }
+        runs
+    }
+
+    /// How many layers have each strategy.
+    pub fn counts(&self) -> BTreeMap<&Strategy, usize> {
+        let mut counts = BTreeMap::new();
+        for strategy in &self.strategies {
+            *counts.entry(strategy).or_insert(0) += 1;
+        }
+        counts
+    }
+}

@@ -1,0 +1,99 @@
+//! profile.yaml: what was measured.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Bytes, Seconds};
+
+/// Anything whose time can be asked for, and hence measured.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// One kernel on one device.
+    Kernel {
+        /// `Op::name`.
+        op: String,
+        /// `Element::name` of what it computes in.
+        element: String,
+        /// Sizes of its letters, as `Op::key` gives them.
+        shape: String,
+    },
+    /// A collective among devices of one group.
+    Exchange {
+        /// `Exchange::name`.
+        kind: String,
+        /// Members of the group.
+        ranks: u32,
+        /// How many of them share a node.
+        ranks_per_node: u32,
+        /// Bytes of the whole, unsplit operand: what each member has before an all-reduce or after an all-gather.
+        bytes: Bytes,
+    },
+    /// From one device to another.
+    Transfer {
+        /// Whether both are in one node.
+        route: Route,
+        /// Bytes that move.
+        bytes: Bytes,
+    },
+    /// Inside one device.
+    Copy {
+        /// Bytes that are read, and as many written.
+        bytes: Bytes,
+    },
+}
+
+/// Where a transfer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Route {
+    /// Both ends are in one node.
+    Inside,
+    /// It crosses from node to node.
+    Between,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// What was measured.
+    pub work: Work,
+    /// Median time.
+    pub median: Seconds,
+    /// Half the distance between the quartiles.
+    pub spread: Seconds,
+    /// How many times it was timed.
+    pub runs: u32,
+}
+
+/// All that was measured on one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Version of the file form: 1.
+    pub format: u32,
+    /// The device's name, as in the cluster file.
+    pub device: String,
+    /// Measurements, sorted by work.
+    pub samples: Vec<Sample>,
+    /// How much longer work takes when so many ranks of a node (from 1) compute at once; empty if none share cores.
+    pub sharing: Vec<f64>,
+    /// Time to start one instruction.
+    pub issue: Seconds,
+    /// How much longer each takes when both run: pairs of stream words.
+    pub slowdown: Vec<Slowdown>,
+    /// Memory that is taken beside the arena.
+    pub reserved: Bytes,
+}
+
+/// Two streams side by side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slowdown {
+    /// The stream that is slowed, by its word in programs.
+    pub stream: String,
+    /// The stream beside it.
+    pub beside: String,
+    /// Its time, relative to running alone.
+    pub factor: f64,
+}
