@@ -42,6 +42,7 @@ pub fn fill(windows: &Windows, order: &Order, rows: Rows, inputs: &mut [i32], ta
 mod tests {
     use super::*;
     use crate::data::corpus::{Corpus, Split};
+    use ir::seed::Seed;
 
     const SEQUENCE: usize = 4;
     const BATCH: usize = 12;
@@ -51,7 +52,7 @@ mod tests {
         let tokens: Vec<u32> = (0..121).collect();
         let split = Split { sequence: SEQUENCE, held_out: 0.0 };
         let windows = Corpus::cut(&tokens, split).unwrap().training;
-        let order = Order::new(windows.count(), BATCH, 3);
+        let order = Order::new(windows.count(), BATCH, Seed(3));
         (windows, order)
     }
 
