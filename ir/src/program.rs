@@ -12,6 +12,8 @@
 //! - Events are used once: one signal, any number of waits.
 //! - After the last instruction of every stream the step is over.
 
+use std::fmt;
+
 use crate::graph::{Element, Init, Sizes, index};
 use crate::layout::Exchange;
 use crate::mesh::{Axis, Mesh};
@@ -131,6 +133,19 @@ pub struct Span {
     pub phase: Phase,
 }
 
+impl fmt::Display for Span {
+    /// `m0 L12 F`, without what it has not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(microbatch) = self.microbatch {
+            write!(f, "m{microbatch} ")?;
+        }
+        if let Some(layer) = self.layer {
+            write!(f, "L{layer} ")?;
+        }
+        write!(f, "{}", self.phase.letter())
+    }
+}
+
 /// What an instruction does. Its operands stand in the role's list, see [`Role::operands`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -206,6 +221,8 @@ pub enum Content {
     Tokens(Rows),
     /// What should follow them.
     Targets(Rows),
+    /// What another role would bring, in a program of one layer alone.
+    Boundary,
     /// Two numbers in 32 bits: the sum of losses, and the sum of squared gradients. The last instructions of a step
     /// make them sums over all ranks.
     Scalars,
@@ -249,8 +266,8 @@ impl Buffer {
     }
 }
 
-/// The program of all ranks of one stage.
-#[derive(Clone, Debug, PartialEq)]
+/// The program of all ranks of one stage. Equal if it does the same: where operands stand in the list is no part of it.
+#[derive(Clone, Debug)]
 pub struct Role {
     /// The stage.
     pub stage: u32,
@@ -271,6 +288,23 @@ impl Role {
     pub fn operands(&self, instr: &Instr) -> &[BufferId] {
         let (start, count) = instr.operands;
         &self.operand_list[start as usize..start as usize + count as usize]
+    }
+}
+
+impl PartialEq for Role {
+    fn eq(&self, other: &Role) -> bool {
+        let operands = |role: &Role, (start, count): (u32, u16)| {
+            let start = start as usize;
+            role.operand_list.get(start..start + usize::from(count)).map(<[BufferId]>::to_vec)
+        };
+        let same = |(a, b): (&Instr, &Instr)| {
+            (a.stream, a.span, a.action) == (b.stream, b.span, b.action)
+                && operands(self, a.operands) == operands(other, b.operands)
+        };
+        (self.stage, self.arena, self.live_bound) == (other.stage, other.arena, other.live_bound)
+            && self.buffers == other.buffers
+            && self.code.len() == other.code.len()
+            && self.code.iter().zip(&other.code).all(same)
     }
 }
 
@@ -330,7 +364,8 @@ pub struct Kernel {
     pub inputs: Vec<Operand>,
     /// What is written; may overlap inputs only where the operation says that it works in place.
     pub outputs: Vec<Operand>,
-    /// How outputs are written.
+    /// How a product and sums over the batch (gradients of parameters, the loss) are written. Other outputs are
+    /// always replaced.
     pub write: Write,
     /// For each letter of `Op::offsets`, where this rank's part begins.
     pub offsets: Vec<Offset>,

@@ -1,0 +1,321 @@
+//! Everything that is named exists, and is large enough.
+
+use super::{Place, Report, Violation, fragment};
+use crate::layout::Exchange;
+use crate::mesh::{AxisSet, Mesh};
+use crate::program::{ALIGNMENT, Action, Block, Buffer, Collective, Content, Draft, Instr, Part, Role, Rows, Stream};
+use crate::program::{BufferId, Phase};
+use crate::units::Bytes;
+
+/// Reports what is missing, too small or outside of its place.
+pub(super) fn check(draft: &Draft, capacity: Bytes, report: &mut Report) {
+    if !mesh(draft, report) {
+        return;
+    }
+    for (index, block) in draft.blocks.iter().enumerate() {
+        self::block(&draft.mesh, index, block, report);
+    }
+    for (index, collective) in draft.collectives.iter().enumerate() {
+        self::collective(&draft.mesh, index, collective, report);
+    }
+    for (index, fragment) in draft.fragments.iter().enumerate() {
+        fragment::check(&draft.mesh, index, fragment, report);
+    }
+    if !report.found.is_empty() {
+        return;
+    }
+    let needs: Vec<Needs> = draft.collectives.iter().map(|collective| Needs::of(&draft.mesh, collective)).collect();
+    for (place, role) in draft.roles.iter().enumerate() {
+        if role.stage as usize != place {
+            report.push(Violation::Stage { role: role.stage, place });
+        }
+        if role.arena > capacity {
+            report.push(Violation::OverCapacity { role: role.stage, arena: role.arena, capacity });
+        }
+        for (index, buffer) in role.buffers.iter().enumerate() {
+            self::buffer(draft, role, index, buffer, report);
+        }
+        for (index, instr) in role.code.iter().enumerate() {
+            instruction(draft, &needs, role, Here { index, instr }, report);
+        }
+    }
+}
+
+/// The product, unless it is beyond all memory.
+pub(super) fn product(factors: impl IntoIterator<Item = u64>) -> Option<u64> {
+    let product = factors.into_iter().try_fold(1u64, u64::checked_mul)?;
+    (product < 1 << 60).then_some(product)
+}
+
+fn mesh(draft: &Draft, report: &mut Report) -> bool {
+    let sizes = draft.mesh.sizes();
+    let ranks = product(sizes.iter().map(|&size| u64::from(size)));
+    let step = [u64::from(draft.step.microbatches), draft.step.sequences, draft.step.sequence];
+    let words = if ranks.is_none_or(|ranks| ranks == 0 || ranks > u64::from(u32::MAX)) {
+        format!("{} is no number of ranks", draft.mesh)
+    } else if draft.roles.len() != draft.mesh.stages() as usize {
+        format!("has {} stages, but there are {} roles", draft.mesh.stages(), draft.roles.len())
+    } else if product(step).is_none_or(|tokens| tokens == 0) {
+        "a step has no tokens, or too many to count".to_owned()
+    } else {
+        return true;
+    };
+    report.push(Violation::Mesh { words });
+    false
+}
+
+/// Whether each axis is there, and named once.
+pub(super) fn axes(mesh: &Mesh, axes: &[usize]) -> Result<(), String> {
+    let mut seen = AxisSet::EMPTY;
+    for &axis in axes {
+        if axis >= mesh.sizes().len() {
+            return Err(format!("names axis {axis}, but the mesh {mesh} has only {}", mesh.sizes().len()));
+        }
+        if seen.contains(axis) {
+            return Err(format!("names axis {axis} twice"));
+        }
+        seen = seen.union(AxisSet::only(axis));
+    }
+    Ok(())
+}
+
+/// Ranks along axes that were checked.
+fn extent(mesh: &Mesh, axes: &[usize]) -> u64 {
+    axes.iter().map(|&axis| u64::from(mesh.sizes()[axis])).product()
+}
+
+fn block(mesh: &Mesh, index: usize, block: &Block, report: &mut Report) {
+    let words = match block_words(mesh, block) {
+        Ok(()) => return,
+        Err(words) => words,
+    };
+    report.push(Violation::Block { block: index, words });
+}
+
+fn block_words(mesh: &Mesh, block: &Block) -> Result<(), String> {
+    axes(mesh, &block.shard)?;
+    let [decayed, length, padded] = [block.decayed, block.length, block.padded];
+    if decayed > length || length > padded || padded >= 1 << 60 {
+        return Err(format!("{decayed} elements decay of {length}, {padded} with padding: these must not fall"));
+    }
+    let shares = extent(mesh, &block.shard);
+    if padded % shares != 0 {
+        return Err(format!("{padded} elements are not {shares} equal shares"));
+    }
+    let mut end = 0;
+    for parameter in &block.parameters {
+        let name = &parameter.name;
+        let mut local = Some(1);
+        for (size, split) in &parameter.dimensions {
+            axes(mesh, split).map_err(|words| format!("{name} {words}"))?;
+            let parts = extent(mesh, split);
+            if size % parts != 0 {
+                return Err(format!("{name}: a dimension of {size} is not {parts} equal parts"));
+            }
+            local = product([local.unwrap_or(u64::MAX), size / parts]);
+        }
+        if parameter.first < end {
+            return Err(format!("{name} begins at {}, inside the parameter before it", parameter.first));
+        }
+        end = local.and_then(|local| parameter.first.checked_add(local)).unwrap_or(u64::MAX);
+        if end > length {
+            return Err(format!("{name} ends behind the {length} elements of the block"));
+        }
+    }
+    Ok(())
+}
+
+fn collective(mesh: &Mesh, index: usize, collective: &Collective, report: &mut Report) {
+    if let Err(words) = collective_words(mesh, collective) {
+        report.push(Violation::Collective { collective: index, words });
+    }
+}
+
+fn collective_words(mesh: &Mesh, collective: &Collective) -> Result<(), String> {
+    let group = collective.exchange.axes();
+    axes(mesh, group)?;
+    let ranks = extent(mesh, group);
+    let shape = &collective.shape;
+    if product(shape.iter().copied().chain([ranks, collective.element.bytes()])).is_none() {
+        return Err("moves more bytes than there are".to_owned());
+    }
+    let is_there = |dimension: usize| match shape.get(dimension) {
+        Some(&size) => Ok(size),
+        None => Err(format!("names dimension {dimension}, but its shape has {}", shape.len())),
+    };
+    let is_cut = |dimension: usize| match is_there(dimension)? {
+        size if size % ranks == 0 => Ok(()),
+        size => Err(format!("cuts {size} into {ranks} parts")),
+    };
+    match collective.exchange {
+        Exchange::AllReduce { .. } => Ok(()),
+        Exchange::ReduceScatter { dimension, .. } | Exchange::Slice { dimension, .. } => is_cut(dimension),
+        Exchange::AllGather { dimension, .. } => is_there(dimension).map(|_| ()),
+        Exchange::AllToAll { gathered, split, .. } if gathered == split => {
+            Err(format!("gathers and cuts dimension {split}"))
+        }
+        Exchange::AllToAll { gathered, split, .. } => is_there(gathered).and_then(|_| is_cut(split)),
+    }
+}
+
+/// What a buffer is wrong about, if anything.
+fn buffer(draft: &Draft, role: &Role, index: usize, buffer: &Buffer, report: &mut Report) {
+    let end = buffer.address.checked_add(buffer.bytes.0);
+    let words = if !buffer.address.is_multiple_of(ALIGNMENT) || !buffer.bytes.0.is_multiple_of(ALIGNMENT) {
+        format!("its address {} and its {} bytes are not multiples of {ALIGNMENT}", buffer.address, buffer.bytes.0)
+    } else if end.is_none_or(|end| end > role.arena.0) {
+        format!("{} at {} end outside of the arena of {}", buffer.bytes.0, buffer.address, role.arena.0)
+    } else {
+        match content_bytes(draft, &buffer.content) {
+            Err(words) => words,
+            Ok(needed) if needed > buffer.bytes => format!("has {}, but what it holds takes {needed}", buffer.bytes),
+            Ok(_) => return,
+        }
+    };
+    report.push(Violation::Buffer { role: role.stage, buffer: index, words });
+}
+
+/// The least that a content takes.
+fn content_bytes(draft: &Draft, content: &Content) -> Result<Bytes, String> {
+    let (block, part, element) = match content {
+        Content::Value | Content::Boundary => return Ok(Bytes::ZERO),
+        Content::Scalars => return Ok(Bytes(8)),
+        Content::Tokens(rows) | Content::Targets(rows) => return rows_bytes(draft, rows),
+        // Parameters may be stored in 16 bits.
+        Content::Parameters { block, part } => (block, part, 2),
+        Content::Master { block, part }
+        | Content::FirstMoment { block, part }
+        | Content::SecondMoment { block, part } => (block, part, 4),
+    };
+    let Some(of) = draft.blocks.get(block.index()) else {
+        return Err(format!("holds parameters of block {}, but there are only {}", block.0, draft.blocks.len()));
+    };
+    let shares = match part {
+        Part::Whole => 1,
+        Part::Share => extent(&draft.mesh, &of.shard),
+    };
+    Ok(Bytes(of.padded / shares * element))
+}
+
+fn rows_bytes(draft: &Draft, rows: &Rows) -> Result<Bytes, String> {
+    axes(&draft.mesh, &rows.axes)?;
+    let parts = extent(&draft.mesh, &rows.axes);
+    if u32::from(rows.microbatch) >= draft.step.microbatches {
+        return Err(format!("is for microbatch {} of {}", rows.microbatch, draft.step.microbatches));
+    }
+    if rows.sequences.checked_mul(parts) != Some(draft.step.sequences) {
+        let [own, all] = [rows.sequences, draft.step.sequences];
+        return Err(format!("{parts} ranks with {own} sequences each are not the {all} of a microbatch"));
+    }
+    Ok(Bytes(rows.sequences * draft.step.sequence * 4))
+}
+
+/// Bytes that a collective reads and writes on each rank.
+struct Needs {
+    source: Bytes,
+    destination: Bytes,
+}
+
+impl Needs {
+    fn of(mesh: &Mesh, collective: &Collective) -> Needs {
+        let ranks = mesh.extent(collective.exchange.axes().iter().copied().collect());
+        Needs { source: collective.source_bytes(), destination: collective.destination_bytes(ranks) }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    index: usize,
+    instr: &'a Instr,
+}
+
+fn instruction(draft: &Draft, needs: &[Needs], role: &Role, here: Here<'_>, report: &mut Report) {
+    let Here { index, instr } = here;
+    let at = Place::new(role.stage, index, instr);
+    let (start, count) = instr.operands;
+    let end = start as usize + usize::from(count);
+    if !report.in_range(&at, "operand", end, role.operand_list.len() + 1) {
+        return;
+    }
+    let operands = role.operands(instr);
+    for operand in operands {
+        if !report.in_range(&at, "buffer", operand.index(), role.buffers.len()) {
+            return;
+        }
+    }
+    if !named(draft, role, at, instr.action, report) {
+        return;
+    }
+    let needed = match instr.action {
+        Action::Compute(id) => draft.fragments[id.index()].bindings.len(),
+        Action::Exchange(id) => match draft.collectives[id.index()].exchange {
+            Exchange::AllReduce { .. } => 1,
+            Exchange::ReduceScatter { .. }
+            | Exchange::AllGather { .. }
+            | Exchange::AllToAll { .. }
+            | Exchange::Slice { .. } => 2,
+        },
+        Action::Send { .. } | Action::Receive { .. } | Action::Free => 1,
+        Action::Signal(_) | Action::Wait(_) => 0,
+    };
+    if operands.len() != needed {
+        report.push(Violation::OperandCount { at, found: operands.len(), needed });
+        return;
+    }
+    if !runs_on(draft, instr) {
+        report.push(Violation::WrongStream { at });
+    }
+    let mut fits = |&id: &BufferId, needed: Bytes| {
+        let found = role.buffers[id.index()].bytes;
+        if found < needed {
+            report.push(Violation::TooSmall { at, buffer: id.0, found, needed });
+        }
+    };
+    match instr.action {
+        Action::Compute(id) => {
+            for (operand, binding) in operands.iter().zip(&draft.fragments[id.index()].bindings) {
+                fits(operand, binding.bytes);
+            }
+        }
+        Action::Exchange(id) => {
+            let Needs { source, destination } = needs[id.index()];
+            fits(&operands[0], source);
+            operands[1..].iter().for_each(|operand| fits(operand, destination));
+        }
+        Action::Send { .. } | Action::Receive { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
+    }
+}
+
+/// Whether what an action names is there.
+fn named(draft: &Draft, role: &Role, at: Place, action: Action, report: &mut Report) -> bool {
+    match action {
+        Action::Compute(id) => report.in_range(&at, "fragment", id.index(), draft.fragments.len()),
+        Action::Exchange(id) => report.in_range(&at, "collective", id.index(), draft.collectives.len()),
+        Action::Send { to: peer } | Action::Receive { from: peer } => {
+            let own = u32::from(peer) == role.stage;
+            if own {
+                report.push(Violation::OwnPeer { at });
+            }
+            !own && report.in_range(&at, "role", usize::from(peer), draft.roles.len())
+        }
+        Action::Free => true,
+        // Each event has a signal, so that there are fewer events than instructions.
+        Action::Signal(event) | Action::Wait(event) => report.in_range(&at, "event", event.index(), role.code.len()),
+    }
+}
+
+/// Whether an action stands on the stream that does such things. What moves nothing may stand on any.
+fn runs_on(draft: &Draft, instr: &Instr) -> bool {
+    let phased = |phase: Phase| phase != Phase::Update;
+    match (instr.action, instr.stream) {
+        (Action::Compute(_), stream) => stream == Stream::Compute,
+        (Action::Exchange(id), stream) => {
+            let collective = &draft.collectives[id.index()];
+            matches!(collective.exchange, Exchange::Slice { .. }) || stream == Stream::Exchange(collective.axis)
+        }
+        (Action::Send { .. }, Stream::Send(phase)) | (Action::Receive { .. }, Stream::Receive(phase)) => phased(phase),
+        (Action::Send { .. } | Action::Receive { .. }, _) => false,
+        (_, Stream::Send(phase) | Stream::Receive(phase)) => phased(phase),
+        (Action::Free | Action::Signal(_) | Action::Wait(_), Stream::Compute | Stream::Exchange(_)) => true,
+    }
+}
