@@ -1,0 +1,244 @@
+//! The price of one piece of work, and what it rests on.
+
+use std::collections::BTreeMap;
+
+use ir::cluster::{Cluster, Execution};
+use ir::layout::Exchange;
+use ir::profile::{Profile, Route, Work};
+use ir::program::{Collective, Fragment, Kernel};
+use ir::trace::Confidence;
+use ir::units::{Bytes, Seconds};
+
+use crate::curve::Curve;
+use crate::network::{self, Group};
+use crate::product::ProductSurface;
+use crate::roofline;
+use crate::shape::Shape;
+use crate::slowdown::Slowdowns;
+
+/// Prices work on one cluster: as measured, else by measurements of work like it, else by formula.
+#[derive(Clone, Debug)]
+pub struct CostModel {
+    cluster: Cluster,
+    samples: BTreeMap<Work, Seconds>,
+    /// Kernels other than products, by operation and element.
+    kernels: BTreeMap<(String, String), Curve>,
+    /// Products, by element.
+    products: BTreeMap<String, ProductSurface>,
+    exchanges: BTreeMap<String, BTreeMap<Group, Curve>>,
+    transfers: BTreeMap<Route, Curve>,
+    copies: Curve,
+    issue: Seconds,
+    sharing: Vec<f64>,
+    slowdowns: Slowdowns,
+}
+
+impl CostModel {
+    /// A model of `cluster`, with what was measured there if it was.
+    ///
+    /// Measurements of words that are not known are kept for exact questions, and else ignored.
+    pub fn new(cluster: &Cluster, profile: Option<&Profile>) -> CostModel {
+        let mut model = CostModel {
+            cluster: cluster.clone(),
+            samples: BTreeMap::new(),
+            kernels: BTreeMap::new(),
+            products: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            copies: Curve::default(),
+            issue: profile.map_or(cluster.device.issue, |profile| profile.issue),
+            sharing: profile.map_or(Vec::new(), |profile| profile.sharing.clone()),
+            slowdowns: Slowdowns::new(cluster, profile),
+        };
+        if let Some(profile) = profile {
+            model.learn(profile);
+        }
+        model
+    }
+
+    fn learn(&mut self, profile: &Profile) {
+        let mut kernels: BTreeMap<(String, String), Vec<(f64, f64)>> = BTreeMap::new();
+        let mut exchanges: BTreeMap<(String, Group), Vec<(f64, f64)>> = BTreeMap::new();
+        let mut transfers: BTreeMap<Route, Vec<(f64, f64)>> = BTreeMap::new();
+        let mut copies = Vec::new();
+        for sample in &profile.samples {
+            let time = sample.median.0;
+            match &sample.work {
+                Work::Kernel { op, element, shape } => {
+                    let Some(shape) = Shape::parse(shape) else { continue };
+                    if op == "matmul" {
+                        let modelled = roofline::named(&self.cluster.device, op, element, &shape);
+                        self.products.entry(element.clone()).or_default().add(&shape, time, modelled.0);
+                    } else {
+                        kernels.entry((op.clone(), element.clone())).or_default().push((shape.amount(op), time));
+                    }
+                }
+                Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
+                    let group = Group { ranks: *ranks, ranks_per_node: *ranks_per_node };
+                    exchanges.entry((kind.clone(), group)).or_default().push((bytes.as_f64(), time));
+                }
+                Work::Transfer { route, bytes } => transfers.entry(*route).or_default().push((bytes.as_f64(), time)),
+                Work::Copy { bytes } => copies.push((bytes.as_f64(), time)),
+            }
+            self.samples.insert(sample.work.clone(), sample.median);
+        }
+        self.kernels = kernels.into_iter().map(|(key, points)| (key, Curve::through(&points))).collect();
+        self.transfers = transfers.into_iter().map(|(key, points)| (key, Curve::through(&points))).collect();
+        self.copies = Curve::through(&copies);
+        for ((kind, group), points) in exchanges {
+            self.exchanges.entry(kind).or_default().insert(group, Curve::through(&points));
+        }
+    }
+
+    /// The time of `work` alone, without the time to issue it. A kernel whose shape is not of the form that
+    /// `Kernel::work` writes costs nothing.
+    pub fn price(&self, work: &Work) -> (Seconds, Confidence) {
+        if let Some(&time) = self.samples.get(work) {
+            return (time, Confidence::Measured);
+        }
+        match work {
+            Work::Kernel { op, element, shape } => match Shape::parse(shape) {
+                Some(shape) => {
+                    let modelled = || roofline::named(&self.cluster.device, op, element, &shape);
+                    self.price_shape(op, element, &shape)
+                        .map_or_else(|| (modelled(), Confidence::Modelled), interpolated)
+                }
+                None => (Seconds::ZERO, Confidence::Modelled),
+            },
+            Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
+                let group = Group { ranks: *ranks, ranks_per_node: *ranks_per_node };
+                self.price_exchange(kind, group, *bytes)
+            }
+            Work::Transfer { route, bytes } => {
+                let measured = self.transfers.get(route).and_then(|curve| curve.at(bytes.as_f64()));
+                measured.map_or_else(
+                    || (network::transfer(&self.cluster, *bytes, *route), Confidence::Modelled),
+                    interpolated,
+                )
+            }
+            Work::Copy { bytes } => self
+                .copies
+                .at(bytes.as_f64())
+                .map_or_else(|| (roofline::copy(&self.cluster.device, *bytes), Confidence::Modelled), interpolated),
+        }
+    }
+
+    /// The time of a kernel alone on one device. Sharper than [`CostModel::price`] where it was not measured: the
+    /// kernel knows its operations and bytes.
+    pub fn price_kernel(&self, kernel: &Kernel) -> (Seconds, Confidence) {
+        let modelled = || (roofline::kernel(&self.cluster.device, kernel), Confidence::Modelled);
+        if self.samples.is_empty() {
+            return modelled();
+        }
+        let work = kernel.work();
+        if let Some(&time) = self.samples.get(&work) {
+            return (time, Confidence::Measured);
+        }
+        let Work::Kernel { op, element, shape } = &work else { return modelled() };
+        let shape = Shape::parse(shape);
+        shape.and_then(|shape| self.price_shape(op, element, &shape)).map_or_else(modelled, interpolated)
+    }
+
+    /// The time of all kernels of a fragment, one after the other, and the weakest of what they rest on.
+    pub fn price_fragment(&self, fragment: &Fragment) -> (Seconds, Confidence) {
+        let prices = fragment.kernels.iter().map(|kernel| self.price_kernel(kernel));
+        prices.fold((Seconds::ZERO, Confidence::Measured), |(total, weakest), (time, confidence)| {
+            (total + time, weakest.max(confidence))
+        })
+    }
+
+    /// The time of a collective in a group of `ranks`, `ranks_per_node` of which share a node.
+    pub fn price_collective(&self, collective: &Collective, ranks: u32, ranks_per_node: u32) -> (Seconds, Confidence) {
+        let bytes = collective.whole_bytes(ranks);
+        let work = match collective.exchange {
+            Exchange::Slice { .. } => Work::Copy { bytes: collective.destination_bytes(ranks) },
+            Exchange::AllReduce { .. }
+            | Exchange::ReduceScatter { .. }
+            | Exchange::AllGather { .. }
+            | Exchange::AllToAll { .. } => {
+                Work::Exchange { kind: collective.exchange.name().to_owned(), ranks, ranks_per_node, bytes }
+            }
+        };
+        self.price(&work)
+    }
+
+    /// The time of a transfer from one device to another.
+    pub fn price_transfer(&self, bytes: Bytes, route: Route) -> (Seconds, Confidence) {
+        self.price(&Work::Transfer { route, bytes })
+    }
+
+    /// Time of the host to start one kernel, exchange or transfer.
+    pub fn issue(&self) -> Seconds {
+        self.issue
+    }
+
+    /// The cluster that is modelled.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// How much longer work takes when `ranks` of a node compute at once: as measured, and beyond what was measured
+    /// in proportion; by the count of cores if nothing was. Always 1 where ranks share no cores.
+    pub fn sharing(&self, ranks: u32) -> f64 {
+        let Execution::Shared { cores } = self.cluster.device.execution else { return 1.0 };
+        let known = self.sharing.len() as u32;
+        let factor = match self.sharing.last() {
+            None => f64::from(ranks) / f64::from(cores.max(1)),
+            Some(&last) if ranks > known => last * f64::from(ranks) / f64::from(known),
+            Some(_) => self.sharing[ranks.max(1) as usize - 1],
+        };
+        factor.max(1.0)
+    }
+
+    pub(crate) fn slowdowns(&self) -> &Slowdowns {
+        &self.slowdowns
+    }
+
+    fn price_shape(&self, op: &str, element: &str, shape: &Shape) -> Option<f64> {
+        if op == "matmul" {
+            let modelled = roofline::named(&self.cluster.device, op, element, shape);
+            return Some(self.products.get(element)?.excess(shape)? * modelled.0);
+        }
+        self.kernels.get(&(op.to_owned(), element.to_owned()))?.at(shape.amount(op))
+    }
+
+    fn price_exchange(&self, kind: &str, group: Group, bytes: Bytes) -> (Seconds, Confidence) {
+        if kind == "slice" {
+            return self.price(&Work::Copy { bytes: Bytes(bytes.0 / u64::from(group.ranks.max(1))) });
+        }
+        let modelled = network::exchange(&self.cluster, kind, group, bytes);
+        if group.ranks < 2 {
+            return (modelled, Confidence::Modelled);
+        }
+        let groups = self.exchanges.get(kind);
+        if let Some(time) = groups.and_then(|groups| groups.get(&group)).and_then(|curve| curve.at(bytes.as_f64())) {
+            return interpolated(time);
+        }
+        let excess = groups.and_then(|groups| self.excess_of_groups(kind, groups, group, bytes));
+        excess.map_or((modelled, Confidence::Modelled), |excess| interpolated(modelled.0 * excess))
+    }
+
+    /// Measured over modelled time at `bytes`, between the next smaller and the next larger group that was measured
+    /// on the same links, by the logarithm of its size.
+    fn excess_of_groups(&self, kind: &str, groups: &BTreeMap<Group, Curve>, group: Group, bytes: Bytes) -> Option<f64> {
+        let excess = |(&other, curve): (&Group, &Curve)| {
+            let modelled = network::exchange(&self.cluster, kind, other, bytes);
+            curve.at(bytes.as_f64()).map(|time| (f64::from(other.ranks).ln(), (time / modelled.0).ln()))
+        };
+        let alike = |other: &Group| other.route() == group.route();
+        let below = groups.range(..group).rev().find(|(other, _)| alike(other)).and_then(excess);
+        let above = groups.range(group..).find(|(other, _)| alike(other)).and_then(excess);
+        let log = match (below, above) {
+            (Some((x0, y0)), Some((x1, y1))) if x1 > x0 => {
+                y0 + (y1 - y0) * (f64::from(group.ranks).ln() - x0) / (x1 - x0)
+            }
+            (Some((_, y)), _) | (None, Some((_, y))) => y,
+            (None, None) => return None,
+        };
+        Some(log.exp())
+    }
+}
+
+fn interpolated(seconds: f64) -> (Seconds, Confidence) {
+    (Seconds(seconds), Confidence::Interpolated)
+}

@@ -1,0 +1,451 @@
+//! The event loop.
+
+use ir::cluster::Execution;
+use ir::profile::Route;
+use ir::program::{Action, Draft};
+use ir::trace::{Confidence, Totals};
+use ir::units::Seconds;
+
+use super::deadlock::{Deadlock, deadlock};
+use super::player::{
+    COMPUTE, EXCHANGES, Links, Parties, Player, RECEIVES, SENDS, Streams, Task, spans_stages, streams,
+};
+use super::record::Recording;
+use crate::model::CostModel;
+use crate::prices::Prices;
+use crate::slowdown::LinkUse;
+
+/// How the streams of a rank share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Regime {
+    /// Side by side; what overlaps slows.
+    Concurrent,
+    /// One at a time; ranks that share cores slow each other.
+    Thread,
+    /// Side by side, at no cost.
+    Ideal,
+}
+
+impl Regime {
+    /// As the devices of the model run.
+    pub(super) fn of(model: &CostModel) -> Regime {
+        match model.cluster().device.execution {
+            Execution::Concurrent => Regime::Concurrent,
+            Execution::Shared { .. } => Regime::Thread,
+        }
+    }
+}
+
+/// A simulation under way.
+pub(super) struct Engine<'a> {
+    draft: &'a Draft,
+    prices: &'a Prices,
+    model: &'a CostModel,
+    regime: Regime,
+    pub(super) players: Vec<Player<'a>>,
+    now: f64,
+    /// Streams whose head is to be looked at.
+    awake: Vec<(usize, usize)>,
+    /// Roles of which something changed at this moment.
+    touched: Vec<bool>,
+    /// By role and other role: ranks of the other on the node of this one's first rank.
+    neighbours: Vec<u32>,
+    /// Time of events by what it rests on.
+    shares: [f64; 3],
+    recording: Option<Recording>,
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(draft: &'a Draft, prices: &'a Prices, model: &'a CostModel, regime: Regime) -> Engine<'a> {
+        let players: Vec<Player<'a>> = (0..draft.roles.len()).map(|role| Player::new(draft, role, prices)).collect();
+        let devices = model.cluster().devices_per_node;
+        let ranks = draft.mesh.ranks_per_stage();
+        let on_node_of = |player: &Player<'_>, other: &Player<'_>| {
+            let node = player.rank / devices;
+            (other.rank..other.rank + ranks).filter(|rank| rank / devices == node).count() as u32
+        };
+        let neighbours = match regime {
+            Regime::Thread => {
+                let pairs = players.iter().flat_map(|player| players.iter().map(move |other| (player, other)));
+                pairs.map(|(player, other)| on_node_of(player, other)).collect()
+            }
+            Regime::Concurrent | Regime::Ideal => Vec::new(),
+        };
+        Engine {
+            draft,
+            prices,
+            model,
+            regime,
+            now: 0.0,
+            awake: Vec::with_capacity(8 * players.len()),
+            touched: vec![false; players.len()],
+            neighbours,
+            shares: [0.0; 3],
+            recording: None,
+            players,
+        }
+    }
+
+    /// Asks for events and memory.
+    pub(super) fn record(&mut self) {
+        self.recording = Some(Recording::new(&self.players));
+    }
+
+    /// Plays to the end and gives its time in seconds.
+    pub(super) fn run(&mut self) -> Result<f64, Deadlock> {
+        for role in 0..self.players.len() {
+            self.awake.extend((0..8).rev().map(|stream| (role, stream)));
+        }
+        loop {
+            while let Some((role, stream)) = self.awake.pop() {
+                self.advance(role, stream);
+            }
+            self.settle();
+            let next = self.players.iter().fold(f64::INFINITY, |next, player| next.min(player.next));
+            if next == f64::INFINITY {
+                break;
+            }
+            self.now = next;
+            for role in 0..self.players.len() {
+                if self.players[role].next <= next {
+                    self.complete(role);
+                }
+            }
+        }
+        let is_over = |player: &Player<'_>| (0..8).all(|stream| player.head(stream).is_none());
+        if self.players.iter().all(is_over) { Ok(self.now) } else { Err(deadlock(self)) }
+    }
+
+    /// Totals, time by what it rests on, and what was recorded.
+    pub(super) fn finish(self, step: f64) -> (Vec<Totals>, [Seconds; 3], Option<Recording>) {
+        let occupied = self.occupied();
+        let totals = self.players.into_iter().map(|mut player| {
+            player.account(step, occupied);
+            player.totals
+        });
+        (totals.collect(), self.shares.map(Seconds), self.recording)
+    }
+
+    /// Streams whose tasks keep a rank busy.
+    fn occupied(&self) -> Streams {
+        match self.regime {
+            Regime::Thread => COMPUTE | EXCHANGES | RECEIVES,
+            Regime::Concurrent | Regime::Ideal => COMPUTE | EXCHANGES | RECEIVES | SENDS,
+        }
+    }
+
+    /// Does what takes no time at the head of a stream, until something that does, or must wait.
+    fn advance(&mut self, role: usize, stream: usize) {
+        let player = &mut self.players[role];
+        let bit = 1 << stream;
+        if (player.running | player.arrived | player.pending) & bit != 0 {
+            return;
+        }
+        while let Some(place) = player.head(stream) {
+            let instr = &player.role.code[place];
+            match instr.action {
+                Action::Free => {
+                    if let Some(recording) = &mut self.recording {
+                        recording.free(player, instr, self.now);
+                    }
+                }
+                Action::Signal(event) => {
+                    let woken = player.signal(event);
+                    self.awake.extend(streams(woken).map(|stream| (role, stream)));
+                }
+                Action::Wait(event) => {
+                    if !player.is_signalled(event) {
+                        player.blocked |= bit;
+                        return;
+                    }
+                }
+                Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => {
+                    let issued = player.issued(place) + self.prices.issue;
+                    if self.prices.is_issued_aside() && issued > self.now {
+                        player.pending |= bit;
+                        player.tasks[stream].end = issued;
+                        self.touched[role] = true;
+                    } else {
+                        self.arrive(role, stream);
+                    }
+                    return;
+                }
+            }
+            player.pop(stream);
+        }
+    }
+
+    /// The head of a stream has come, and takes time: starts it if all that it needs is there.
+    fn arrive(&mut self, role: usize, stream: usize) {
+        let player = &mut self.players[role];
+        player.arrived |= 1 << stream;
+        self.touched[role] = true;
+        let Some(action) = player.arrived_action(stream) else { return };
+        match action {
+            Action::Compute(_) => self.make_ready(role, stream),
+            Action::Exchange(id) if spans_stages(&self.draft.collectives[id.index()].exchange) => {
+                let come = |player: &Player<'_>| player.arrived_action(stream) == Some(Action::Exchange(id));
+                if self.players.iter().all(come) {
+                    for member in 0..self.players.len() {
+                        self.make_ready(member, stream);
+                    }
+                }
+            }
+            Action::Exchange(_) => self.make_ready(role, stream),
+            Action::Send { to } => {
+                let (other, beside) = (to as usize, stream + 2);
+                if self.players[other].arrived_action(beside) == Some(Action::Receive { from: role as u16 }) {
+                    self.make_ready(other, beside);
+                }
+            }
+            Action::Receive { from } => {
+                if self.players[from as usize].arrived_action(stream - 2) == Some(Action::Send { to: role as u16 }) {
+                    self.make_ready(role, stream);
+                }
+            }
+            Action::Free | Action::Signal(_) | Action::Wait(_) => {}
+        }
+    }
+
+    fn make_ready(&mut self, role: usize, stream: usize) {
+        self.players[role].ready |= 1 << stream;
+        self.touched[role] = true;
+    }
+
+    /// Starts what is ready, and times anew what runs beside something else than before.
+    fn settle(&mut self) {
+        let mut changed = false;
+        for role in 0..self.players.len() {
+            if self.touched[role] {
+                changed = true;
+                self.dispatch(role);
+            }
+        }
+        if !changed {
+            return;
+        }
+        for role in 0..self.players.len() {
+            match self.regime {
+                Regime::Concurrent if self.touched[role] => self.retime_pairs(role),
+                Regime::Thread => self.retime_kernels(role),
+                Regime::Concurrent | Regime::Ideal => {}
+            }
+        }
+        for role in 0..self.players.len() {
+            if std::mem::take(&mut self.touched[role]) {
+                self.players[role].find_next();
+            }
+        }
+    }
+
+    fn dispatch(&mut self, role: usize) {
+        let ready = self.players[role].ready;
+        match self.regime {
+            Regime::Concurrent | Regime::Ideal => streams(ready).for_each(|stream| self.start(role, stream)),
+            Regime::Thread => {
+                let player = &self.players[role];
+                let is_free = player.running & self.occupied() == 0;
+                let first = streams(ready).min_by_key(|&stream| player.head(stream));
+                if let (true, Some(stream)) = (is_free, first) {
+                    self.start(role, stream);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, role: usize, stream: usize) {
+        let player = &self.players[role];
+        let place = player.head(stream).expect("what is ready is the head of its stream");
+        let instr = &player.role.code[place];
+        let (work, parties, links) = match instr.action {
+            Action::Compute(id) => {
+                let fragment = &self.prices.fragments[id.index()];
+                let issued = player.issued(place) + fragment.issued_end - self.now;
+                (fragment.price.time.max(issued), Parties::Own, 0)
+            }
+            Action::Exchange(id) => {
+                let exchange = self.prices.exchange(role, id);
+                let all = spans_stages(&self.draft.collectives[id.index()].exchange) && self.regime != Regime::Thread;
+                let links = exchange.route.map_or(0, |route| outward(route) | inward(route));
+                (exchange.price.time, if all { Parties::All } else { Parties::Own }, links)
+            }
+            Action::Receive { from } => {
+                let route = self.prices.route(role, from as usize);
+                let bytes = player.role.buffers[player.role.operands(instr)[0].index()].bytes;
+                let work = self.prices.transfer(bytes, route).time;
+                let sender = Parties::Pair { role: role as u16, stream: stream as u8 };
+                self.begin(from as usize, stream - 2, Task::new(self.now, work, sender, outward(route)));
+                (work, Parties::Pair { role: from, stream: stream as u8 - 2 }, inward(route))
+            }
+            Action::Send { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => {
+                unreachable!("a send starts with its receive, and the others take no time")
+            }
+        };
+        self.begin(role, stream, Task::new(self.now, work, parties, links));
+    }
+
+    fn begin(&mut self, role: usize, stream: usize, task: Task) {
+        let occupied = self.occupied();
+        let player = &mut self.players[role];
+        player.account(self.now, occupied);
+        let bit = 1 << stream;
+        player.arrived &= !bit;
+        player.ready &= !bit;
+        player.running |= bit;
+        player.tasks[stream] = task;
+        self.touched[role] = true;
+        if let (Some(recording), Some(place)) = (&mut self.recording, player.head(stream)) {
+            recording.begin(player, &player.role.code[place], self.now);
+        }
+    }
+
+    /// Ends what ends now, and wakes what was issued.
+    fn complete(&mut self, role: usize) {
+        let occupied = self.occupied();
+        self.touched[role] = true;
+        self.players[role].account(self.now, occupied);
+        for stream in streams(self.players[role].running | self.players[role].pending) {
+            let player = &mut self.players[role];
+            if player.tasks[stream].end > self.now {
+                continue;
+            }
+            let bit = 1 << stream;
+            if player.pending & bit != 0 {
+                player.pending &= !bit;
+                self.arrive(role, stream);
+            } else {
+                player.running &= !bit;
+                self.end(role, stream);
+                self.players[role].pop(stream);
+                self.awake.push((role, stream));
+            }
+        }
+    }
+
+    /// Adds a task that ended to the totals.
+    fn end(&mut self, role: usize, stream: usize) {
+        let player = &mut self.players[role];
+        let Some(place) = player.head(stream) else { return };
+        let instr = &player.role.code[place];
+        let start = player.tasks[stream].start;
+        let passed = self.now - start;
+        let confidence = match instr.action {
+            Action::Compute(id) => {
+                player.totals.compute += Seconds(passed);
+                let fragment = &self.prices.fragments[id.index()];
+                for (share, part) in self.shares.iter_mut().zip(fragment.parts) {
+                    *share += part * passed;
+                }
+                fragment.price.confidence
+            }
+            Action::Exchange(id) => {
+                player.totals.exchange += Seconds(passed);
+                let confidence = self.prices.exchange(role, id).price.confidence;
+                self.shares[confidence as usize] += passed;
+                confidence
+            }
+            Action::Send { to: other } | Action::Receive { from: other } => {
+                player.totals.transfer += Seconds(passed);
+                let bytes = player.role.buffers[player.role.operands(instr)[0].index()].bytes;
+                let confidence = self.prices.transfer(bytes, self.prices.route(role, other as usize)).confidence;
+                self.shares[confidence as usize] += passed;
+                confidence
+            }
+            Action::Free | Action::Signal(_) | Action::Wait(_) => Confidence::Modelled,
+        };
+        if let Some(recording) = &mut self.recording {
+            recording.end(player, instr, [start, self.now], confidence);
+        }
+    }
+
+    /// Sets the factors of a rank's tasks by what else runs on it.
+    fn retime_pairs(&mut self, role: usize) {
+        let running = self.players[role].running;
+        for stream in streams(running) {
+            let player = &self.players[role];
+            let links = player.tasks[stream].links;
+            let others = streams(running & !(1 << stream)).map(|beside| {
+                let same = links & player.tasks[beside].links != 0;
+                let shares = if same { LinkUse::Same } else { LinkUse::Other };
+                self.model.slowdowns().pair(stream, beside, shares) - 1.0
+            });
+            let factor = 1.0 + others.sum::<f64>();
+            self.set_factor(role, stream, factor);
+        }
+    }
+
+    /// Sets the factor of a rank's kernels by how many ranks of its node are at work.
+    fn retime_kernels(&mut self, role: usize) {
+        if self.players[role].running & COMPUTE == 0 {
+            return;
+        }
+        let occupied = self.occupied();
+        let count = self.players.len();
+        let beside = &self.neighbours[role * count..(role + 1) * count];
+        let busy = self.players.iter().zip(beside).filter(|(player, _)| player.running & occupied != 0);
+        let factor = self.model.sharing(busy.map(|(_, &ranks)| ranks).sum());
+        self.set_factor(role, COMPUTE.trailing_zeros() as usize, factor);
+    }
+
+    fn set_factor(&mut self, role: usize, stream: usize, factor: f64) {
+        let task = &mut self.players[role].tasks[stream];
+        if same(task.own_factor, factor) {
+            return;
+        }
+        task.own_factor = factor;
+        match task.parties {
+            Parties::Own => {
+                task.retime(self.now, factor);
+                self.touched[role] = true;
+            }
+            Parties::Pair { role: other, stream: beside } => {
+                let (other, beside) = (other as usize, beside as usize);
+                let slowest = factor.max(self.players[other].tasks[beside].own_factor);
+                for (role, stream) in [(role, stream), (other, beside)] {
+                    self.players[role].tasks[stream].retime(self.now, slowest);
+                    self.touched[role] = true;
+                }
+            }
+            Parties::All => {
+                let slowest = self.players.iter().map(|player| player.tasks[stream].own_factor).fold(1.0, f64::max);
+                for role in 0..self.players.len() {
+                    self.players[role].tasks[stream].retime(self.now, slowest);
+                    self.touched[role] = true;
+                }
+            }
+        }
+    }
+}
+
+impl Task {
+    fn new(now: f64, work: f64, parties: Parties, links: Links) -> Task {
+        Task { start: now, since: now, remaining: work, own_factor: 1.0, factor: 1.0, end: now + work, parties, links }
+    }
+
+    /// From now on a second of work takes `factor` seconds.
+    fn retime(&mut self, now: f64, factor: f64) {
+        if same(self.factor, factor) {
+            return;
+        }
+        self.remaining = (self.remaining - (now - self.since) / self.factor).max(0.0);
+        self.since = now;
+        self.factor = factor;
+        self.end = now + self.remaining * factor;
+    }
+}
+
+/// Whether two factors are the very same number: then nothing has to be timed anew.
+fn same(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits()
+}
+
+fn outward(route: Route) -> Links {
+    match route {
+        Route::Inside => 0b0001,
+        Route::Between => 0b0010,
+    }
+}
+
+fn inward(route: Route) -> Links {
+    outward(route) << 2
+}

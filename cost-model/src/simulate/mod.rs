@@ -1,0 +1,68 @@
+//! Plays programs against the clock: a discrete-event simulation of one step.
+//!
+//! Ranks of one stage do the same work at the same time, so one of them (the first) is played for each role. Each has
+//! eight streams, queues in the order of the code. What takes time:
+//!
+//! - **Compute** runs for the time of its kernels. The host issues instructions in the order of the code, one after
+//!   the other and never waiting; nothing starts before it was issued, so many small kernels are bound by the host.
+//! - **Exchange** within a stage starts when its rank comes to it: all members are alike. If the pipeline axis is in
+//!   its group, it starts when all roles have come.
+//! - **Send and Receive** start when both sides have come to them and end together.
+//!
+//! On devices that run streams side by side, tasks of one rank that overlap slow each other: by measured or default
+//! pairs, and flows that fill the same link in the same direction share it. Whenever the set of busy streams of a rank
+//! changes, what remains of each task is timed anew.
+//!
+//! On devices that are a thread on shared cores, a rank serves one stream at a time: of those that can go on the one
+//! whose instruction comes first in the code. A send takes no time of its thread: the receiver copies. Kernels slow
+//! by how many ranks of the node are at work.
+
+mod deadlock;
+mod engine;
+mod player;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use ir::program::{Draft, Programs};
+use ir::trace::{Origin, Trace};
+use ir::units::Seconds;
+
+use crate::model::CostModel;
+use crate::prices::Prices;
+use engine::{Engine, Regime};
+
+pub use deadlock::{Deadlock, Stuck};
+
+/// How much a simulation tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Only totals of each role. Fast.
+    Totals,
+    /// Also every event, and memory over time.
+    Events,
+}
+
+/// The predicted trace of one step; a deadlock if the programs cannot come to their end.
+pub fn simulate(programs: &Programs, model: &CostModel, detail: Detail) -> Result<Trace, Deadlock> {
+    let trace = play(programs.draft(), model, detail, Regime::of(model))?;
+    Ok(Trace { digest: programs.digest(), ..trace })
+}
+
+/// The time that a step would take if nothing slowed anything, and each rank could do all its streams at once.
+pub(crate) fn ideal_step(draft: &Draft, model: &CostModel) -> Result<Seconds, Deadlock> {
+    play(draft, model, Detail::Totals, Regime::Ideal).map(|trace| trace.step)
+}
+
+/// Plays a draft; the digest is left 0.
+fn play(draft: &Draft, model: &CostModel, detail: Detail, regime: Regime) -> Result<Trace, Deadlock> {
+    let prices = Prices::of_draft(draft, model);
+    let mut engine = Engine::new(draft, &prices, model, regime);
+    if detail == Detail::Events {
+        engine.record();
+    }
+    let step = engine.run()?;
+    let (totals, shares, recording) = engine.finish(step);
+    let (events, memory) = recording.map_or_else(Default::default, record::Recording::sorted);
+    Ok(Trace { origin: Origin::Predicted, digest: 0, step: Seconds(step), events, memory, totals, shares })
+}

@@ -1,0 +1,219 @@
+//! One role in play: its streams, what runs on them, and what it has added up.
+
+use ir::layout::Exchange;
+use ir::program::{Action, Draft, EventId, Role};
+use ir::trace::Totals;
+use ir::units::Seconds;
+
+use crate::prices::Prices;
+
+/// A set of streams, as bits by [`ir::program::Stream::index`].
+pub(super) type Streams = u8;
+
+pub(super) const COMPUTE: Streams = 0b0000_0001;
+pub(super) const EXCHANGES: Streams = 0b0000_1110;
+pub(super) const SENDS: Streams = 0b0011_0000;
+pub(super) const RECEIVES: Streams = 0b1100_0000;
+
+/// The streams of a set, lowest first.
+pub(super) fn streams(mut set: Streams) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        (set != 0).then(|| {
+            let stream = set.trailing_zeros() as usize;
+            set &= set - 1;
+            stream
+        })
+    })
+}
+
+/// Who is timed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parties {
+    /// This rank alone, or with others of its role that do just the same.
+    Own,
+    /// This rank and a stream of another role.
+    Pair { role: u16, stream: u8 },
+    /// All roles, on the same stream.
+    All,
+}
+
+/// Links that a flow fills, as bits: inside and between nodes, outward and inward.
+pub(super) type Links = u8;
+
+/// What runs on a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task {
+    pub(super) start: f64,
+    /// When `remaining` was right.
+    pub(super) since: f64,
+    /// Seconds of work left, at full speed.
+    pub(super) remaining: f64,
+    /// Seconds that a second of work takes, as this rank sees it.
+    pub(super) own_factor: f64,
+    /// The same, as the slowest party sees it.
+    pub(super) factor: f64,
+    /// When it will be over if nothing changes; for a stream that is not yet issued, when it will be.
+    pub(super) end: f64,
+    pub(super) parties: Parties,
+    pub(super) links: Links,
+}
+
+const NO_TASK: Task = Task {
+    start: 0.0,
+    since: 0.0,
+    remaining: 0.0,
+    own_factor: 1.0,
+    factor: 1.0,
+    end: f64::INFINITY,
+    parties: Parties::Own,
+    links: 0,
+};
+
+/// A role in play.
+#[derive(Debug)]
+pub(super) struct Player<'a> {
+    pub(super) role: &'a Role,
+    pub(super) index: usize,
+    /// Its first rank, which is the one that is played.
+    pub(super) rank: u32,
+    // Places in the code, by stream; heads and ends of each stream's part.
+    queue: Vec<u32>,
+    heads: [u32; 8],
+    ends: [u32; 8],
+    /// When the host begins to issue each instruction.
+    issued: Vec<f64>,
+    signalled: Vec<bool>,
+    pub(super) tasks: [Task; 8],
+    /// Streams whose task runs.
+    pub(super) running: Streams,
+    /// Streams whose head is still to be issued.
+    pub(super) pending: Streams,
+    /// Streams whose head has come, and waits for others or for its thread.
+    pub(super) arrived: Streams,
+    /// Of those, the ones that only wait for their thread.
+    pub(super) ready: Streams,
+    /// Streams that wait for an event.
+    pub(super) blocked: Streams,
+    /// The earliest end of what runs or is still to be issued.
+    pub(super) next: f64,
+    pub(super) totals: Totals,
+    /// Until when `totals` is right.
+    accounted: f64,
+}
+
+impl<'a> Player<'a> {
+    pub(super) fn new(draft: &'a Draft, index: usize, prices: &Prices) -> Player<'a> {
+        let role = &draft.roles[index];
+        let mut counts = [0u32; 8];
+        let mut events = 0;
+        let mut issued = Vec::with_capacity(role.code.len());
+        let mut time = 0.0;
+        for instr in &role.code {
+            counts[instr.stream.index()] += 1;
+            issued.push(time);
+            time += match instr.action {
+                Action::Compute(id) => prices.fragments[id.index()].issue,
+                Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => prices.issue,
+                Action::Free => 0.0,
+                Action::Signal(event) | Action::Wait(event) => {
+                    events = events.max(event.index() + 1);
+                    0.0
+                }
+            };
+        }
+        let mut heads = [0u32; 8];
+        for stream in 1..8 {
+            heads[stream] = heads[stream - 1] + counts[stream - 1];
+        }
+        let mut ends = heads;
+        let mut queue = vec![0; role.code.len()];
+        for (place, instr) in role.code.iter().enumerate() {
+            let end = &mut ends[instr.stream.index()];
+            queue[*end as usize] = place as u32;
+            *end += 1;
+        }
+        let rank = index as u32 * draft.mesh.ranks_per_stage();
+        let totals = Totals { rank, arena: role.arena, ..Totals::default() };
+        Player {
+            role,
+            index,
+            rank,
+            queue,
+            heads,
+            ends,
+            issued,
+            signalled: vec![false; events],
+            tasks: [NO_TASK; 8],
+            running: 0,
+            pending: 0,
+            arrived: 0,
+            ready: 0,
+            blocked: 0,
+            next: f64::INFINITY,
+            totals,
+            accounted: 0.0,
+        }
+    }
+
+    /// The place in the code of the head of a stream; none at its end.
+    pub(super) fn head(&self, stream: usize) -> Option<usize> {
+        (self.heads[stream] < self.ends[stream]).then(|| self.queue[self.heads[stream] as usize] as usize)
+    }
+
+    /// What the head of a stream does, if it has come and waits for others.
+    pub(super) fn arrived_action(&self, stream: usize) -> Option<Action> {
+        if self.arrived & (1 << stream) == 0 {
+            return None;
+        }
+        self.head(stream).map(|head| self.role.code[head].action)
+    }
+
+    pub(super) fn pop(&mut self, stream: usize) {
+        self.heads[stream] += 1;
+    }
+
+    pub(super) fn issued(&self, place: usize) -> f64 {
+        self.issued[place]
+    }
+
+    pub(super) fn is_signalled(&self, event: EventId) -> bool {
+        self.signalled[event.index()]
+    }
+
+    /// Marks an event, and gives the streams that waited for it.
+    pub(super) fn signal(&mut self, event: EventId) -> Streams {
+        self.signalled[event.index()] = true;
+        let waits =
+            |stream: &usize| self.head(*stream).is_some_and(|head| self.role.code[head].action == Action::Wait(event));
+        let woken = streams(self.blocked).filter(waits).fold(0, |set, stream| set | 1 << stream);
+        self.blocked &= !woken;
+        woken
+    }
+
+    /// Adds up the time since the last change of what runs. `occupied` are the streams that keep this rank busy.
+    pub(super) fn account(&mut self, now: f64, occupied: Streams) {
+        let passed = now - self.accounted;
+        self.accounted = now;
+        if passed <= 0.0 {
+            return;
+        }
+        if self.running & occupied == 0 {
+            self.totals.idle += Seconds(passed);
+        }
+        if self.running & COMPUTE != 0 {
+            let flows = (self.running & !COMPUTE).count_ones();
+            self.totals.hidden += Seconds(passed * f64::from(flows));
+        }
+    }
+
+    /// Finds the earliest end again.
+    pub(super) fn find_next(&mut self) {
+        let ends = streams(self.running | self.pending).map(|stream| self.tasks[stream].end);
+        self.next = ends.fold(f64::INFINITY, f64::min);
+    }
+}
+
+/// Whether the pipeline axis is in the group of an exchange.
+pub(super) fn spans_stages(exchange: &Exchange) -> bool {
+    exchange.axes().contains(&0)
+}

@@ -1,0 +1,60 @@
+//! What runs side by side slows each other.
+
+use ir::cluster::{Cluster, Execution};
+use ir::profile::Profile;
+use ir::program::Stream;
+
+/// How much longer kernels and collectives take beside each other on a GPU, if nobody measured it: collectives take
+/// processors and memory bandwidth from kernels, and the reverse (Miao et al. 2022, §3.3, measured up to 1.3).
+const BESIDE_COLLECTIVES: f64 = 1.3;
+
+/// By how much each stream slows each other one of the same rank.
+///
+/// Several neighbours add up: time grows by 1 + Σ (factor − 1). For flows that share a link this is exact: k of them
+/// take k times as long.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Slowdowns {
+    /// The time of the first stream beside the second, relative to running alone. At least 1.
+    factors: [[f64; 8]; 8],
+    /// For each stream, the set of others beside which it was measured.
+    measured: [u8; 8],
+}
+
+impl Slowdowns {
+    pub(crate) fn new(cluster: &Cluster, profile: Option<&Profile>) -> Slowdowns {
+        let mut slowdowns = Slowdowns { factors: [[1.0; 8]; 8], measured: [0; 8] };
+        if cluster.device.execution == Execution::Concurrent {
+            for stream in Stream::ALL.into_iter().filter(|stream| matches!(stream, Stream::Exchange(_))) {
+                let (compute, exchange) = (Stream::Compute.index(), stream.index());
+                slowdowns.factors[compute][exchange] = BESIDE_COLLECTIVES;
+                slowdowns.factors[exchange][compute] = BESIDE_COLLECTIVES;
+            }
+        }
+        let index = |word: &str| Stream::ALL.into_iter().find(|stream| stream.name() == word).map(Stream::index);
+        for pair in profile.iter().flat_map(|profile| &profile.slowdown) {
+            if let (Some(stream), Some(beside)) = (index(&pair.stream), index(&pair.beside)) {
+                slowdowns.factors[stream][beside] = pair.factor.max(1.0);
+                slowdowns.measured[stream] |= 1 << beside;
+            }
+        }
+        slowdowns
+    }
+
+    /// How much longer `stream` takes beside `beside`; `LinkUse` says whether both fill the same link now.
+    pub(crate) fn pair(&self, stream: usize, beside: usize, shares: LinkUse) -> f64 {
+        let factor = self.factors[stream][beside];
+        match shares {
+            LinkUse::Same if self.measured[stream] & (1 << beside) == 0 => factor.max(2.0),
+            LinkUse::Same | LinkUse::Other => factor,
+        }
+    }
+}
+
+/// Whether two flows fill one link in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkUse {
+    /// They do.
+    Same,
+    /// They do not.
+    Other,
+}
