@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Chooses the plan.
+pub mod problem;
+pub mod solve;

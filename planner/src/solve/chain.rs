@@ -1,0 +1,341 @@
+//! Chains of spans: what is known of each span, and the best way through all stages by what is known.
+
+use super::bound::{Bounds, ends};
+use super::span::{Ends, Point, fastest};
+use super::ticks::{NEVER, Sort, Ticked};
+use crate::problem::Assignment;
+use std::collections::BTreeMap;
+
+/// One stage of a chain: a span of layers between two layouts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passage {
+    stage: usize,
+    start: usize,
+    end: usize,
+    ends: Ends,
+    /// Its place in [`Spans`].
+    cell: usize,
+}
+
+/// Spans that cover all layers, solved.
+#[derive(Clone, Debug)]
+pub(super) struct Chain {
+    pub assignment: Assignment,
+    sum: i64,
+    peak: i64,
+    /// Ticks once a step of the slowest stage.
+    pub step: i64,
+}
+
+impl Chain {
+    /// Ticks of one microbatch through the pipeline and the others behind it, at the pace of the slowest stage.
+    pub fn flow(&self, ticked: &Ticked) -> f64 {
+        self.sum as f64 + ticked.repeats * self.peak as f64
+    }
+
+    /// Ticks of a whole step.
+    pub fn objective(&self, ticked: &Ticked) -> f64 {
+        self.flow(ticked) + self.step as f64
+    }
+}
+
+/// What spans were found to cost. Spans of equal layers in equal stages share their entry.
+#[derive(Default)]
+pub(super) struct Spans {
+    /// First cell of each span: a stage class, and its layers as runs of equal ones.
+    first_cells: BTreeMap<(usize, Vec<(Sort, usize)>), usize>,
+    /// One cell for each pair of layouts around a span.
+    cells: Vec<Cell>,
+}
+
+/// The points solved for one span and pair of layouts, each with the limit on the step it was solved under, from
+/// the largest limit to the smallest; none if nothing keeps the limit.
+type Cell = Vec<(i64, Option<Point>)>;
+
+impl Spans {
+    /// The first cell of a span; cell `first * (layouts + 1) + next` from there is for those layouts, with `layouts`
+    /// standing for no layout.
+    fn first_cell(&mut self, class: usize, runs: Vec<(Sort, usize)>, layouts: usize) -> usize {
+        let cells = &mut self.cells;
+        *self.first_cells.entry((class, runs)).or_insert_with(|| {
+            cells.resize(cells.len() + (layouts + 1) * (layouts + 1), Cell::new());
+            cells.len() - (layouts + 1) * (layouts + 1)
+        })
+    }
+
+    /// The point with the smallest limit that is no smaller than `limit`: its time is a lower bound, and exact if
+    /// its step keeps `limit`.
+    fn nearest(&self, cell: usize, limit: i64) -> Option<&Option<Point>> {
+        let points = &self.cells[cell];
+        let count = points.partition_point(|&(solved, _)| solved >= limit);
+        count.checked_sub(1).map(|last| &points[last].1)
+    }
+
+    /// Whether the fastest point under `limit` is known, or known not to exist.
+    pub fn is_settled(&self, passage: &Passage, limit: i64) -> bool {
+        match self.nearest(passage.cell, limit) {
+            Some(Some(point)) => point.step <= limit,
+            Some(None) => true,
+            None => false,
+        }
+    }
+
+    /// Finds the fastest point under `limit`.
+    pub fn settle(&mut self, field: &Field<'_>, passage: &Passage, limit: i64) {
+        let class = field.ticked.class(passage.stage);
+        let point = fastest(class, &field.sorts[passage.start..passage.end], passage.ends, limit);
+        let points = &mut self.cells[passage.cell];
+        let at = points.partition_point(|&(solved, _)| solved >= limit);
+        points.insert(at, (limit, point));
+    }
+
+    /// The chain of settled passages; none if one has no point.
+    pub fn assemble(&self, passages: &[Passage], limit: i64) -> Option<Chain> {
+        let assignment = Assignment { cuts: Vec::new(), strategies: Vec::new() };
+        let mut chain = Chain { assignment, sum: 0, peak: 0, step: 0 };
+        for passage in passages {
+            let point = self.nearest(passage.cell, limit)?.as_ref()?;
+            chain.sum += point.time;
+            chain.peak = chain.peak.max(point.time);
+            chain.step = chain.step.max(point.step);
+            chain.assignment.cuts.push(passage.start);
+            chain.assignment.strategies.extend(&point.strategies);
+        }
+        Some(chain)
+    }
+}
+
+/// Which cuts a search looks at.
+#[derive(Clone, Copy)]
+pub(super) enum Cuts<'a> {
+    All,
+    /// Only these stage starts.
+    Only(&'a [usize]),
+}
+
+/// The spans that a search may chain.
+pub(super) struct Field<'a> {
+    pub ticked: &'a Ticked,
+    pub sorts: &'a [Sort],
+    pub bounds: &'a Bounds,
+    /// Layouts that each layer can have.
+    layouts: Vec<Vec<usize>>,
+    /// Per stage class, at `end * layouts + next`: least ticks to leave a span for the layout after it.
+    leaving: Vec<Vec<i64>>,
+    /// Spans by stage and start, at `stage * layers + start`.
+    arcs: Vec<Vec<Arc>>,
+}
+
+/// A span that may be part of a better chain.
+#[derive(Clone, Copy)]
+struct Arc {
+    end: usize,
+    first_cell: usize,
+    /// Least ticks for one microbatch, without the cuts.
+    time: i64,
+    /// Least ticks once a step.
+    step: i64,
+}
+
+/// A partial chain: the stages so far, up to a layer and its layout.
+#[derive(Clone, Copy)]
+struct Label {
+    sum: i64,
+    peak: i64,
+    layer: usize,
+    /// The layout count stands for no layout, at both ends of the pipeline.
+    layout: usize,
+    parent: usize,
+    cell: usize,
+}
+
+impl<'a> Field<'a> {
+    pub fn new(ticked: &'a Ticked, sorts: &'a [Sort], bounds: &'a Bounds) -> Self {
+        let class = &ticked.classes[0];
+        let layouts = sorts
+            .iter()
+            .map(|&sort| {
+                let mut layouts: Vec<usize> = class.choices(sort).iter().map(|choice| choice.layout).collect();
+                layouts.sort_unstable();
+                layouts.dedup();
+                layouts
+            })
+            .collect();
+        let mut field = Self { ticked, sorts, bounds, layouts, leaving: Vec::new(), arcs: Vec::new() };
+        field.leaving = (0..ticked.classes.len()).map(|class| field.leaving_times(class)).collect();
+        field
+    }
+
+    fn leaving_times(&self, class: usize) -> Vec<i64> {
+        let class = &self.ticked.classes[class];
+        let mut times = vec![0; self.ticked.layout_count];
+        for last in &self.layouts {
+            for next in 0..self.ticked.layout_count {
+                let least = last.iter().map(|&layout| class.transitions[layout][next]).min().unwrap_or(0);
+                times.push(least + class.boundary[next]);
+            }
+        }
+        times
+    }
+
+    /// Keeps the spans that a chain below `upper` may use.
+    pub fn open(&mut self, spans: &mut Spans, cuts: Cuts<'_>, upper: f64) {
+        let (layers, stages) = (self.sorts.len(), self.ticked.stages.len());
+        self.arcs = vec![Vec::new(); stages * layers];
+        let runs = runs(self.sorts);
+        for stage in 0..stages {
+            let starts = if stage == 0 { 0..=0 } else { stage..=layers - (stages - stage) };
+            for start in starts {
+                for end in ends(stage, start, stages, layers) {
+                    if let Cuts::Only(cuts) = cuts
+                        && (cuts[stage] != start || cuts.get(stage + 1).is_some_and(|&cut| cut != end))
+                    {
+                        continue;
+                    }
+                    if self.through(stage, start, end) >= upper {
+                        continue;
+                    }
+                    let class = self.ticked.stages[stage];
+                    let first_cell = spans.first_cell(class, runs_within(&runs, start, end), self.ticked.layout_count);
+                    let time = self.bounds.time(self.ticked, stage, start, end);
+                    let step = self.bounds.step(self.ticked, stage, start, end);
+                    self.arcs[stage * layers + start].push(Arc { end, first_cell, time, step });
+                }
+            }
+        }
+    }
+
+    /// Ticks that no chain through this span can beat.
+    fn through(&self, stage: usize, start: usize, end: usize) -> f64 {
+        let time = self.bounds.crossing_time(self.ticked, stage, start..end);
+        let (sum_before, peak_before) = self.bounds.before(stage, start);
+        let (sum_after, peak_after) = self.bounds.after(stage + 1, end);
+        if time.max(sum_before).max(sum_after) >= NEVER {
+            return f64::INFINITY;
+        }
+        let peak = time.max(peak_before).max(peak_after);
+        (sum_before + time + sum_after) as f64 + self.ticked.repeats * peak as f64 + self.bounds.step_floor as f64
+    }
+
+    /// The chain with the least flow, by what is known of its spans, among those that may keep `limit` once a step
+    /// and be better than `upper`.
+    pub fn best_chain(&self, spans: &Spans, limit: i64, upper: f64) -> Option<Vec<Passage>> {
+        let (layers, stages, layouts) = (self.sorts.len(), self.ticked.stages.len(), self.ticked.layout_count);
+        let mut labels = vec![Label { sum: 0, peak: 0, layer: 0, layout: layouts, parent: 0, cell: 0 }];
+        let place = |layer: usize, layout: usize| layer * (layouts + 1) + layout;
+        let mut here: Vec<Vec<usize>> = vec![Vec::new(); (layers + 1) * (layouts + 1)];
+        here[place(0, layouts)].push(0);
+        for stage in 0..stages {
+            let mut reached: Vec<Vec<usize>> = vec![Vec::new(); (layers + 1) * (layouts + 1)];
+            for start in 0..layers {
+                for arc in self.arcs[stage * layers + start].iter().filter(|arc| arc.step <= limit) {
+                    for first in 0..=layouts {
+                        if here[place(start, first)].is_empty() {
+                            continue;
+                        }
+                        for next in self.layouts_at(arc.end) {
+                            let (time, cell) = self.known(spans, (stage, arc), (first, next), limit);
+                            for &parent in &here[place(start, first)] {
+                                let sum = labels[parent].sum + time;
+                                let peak = labels[parent].peak.max(time);
+                                if self.least_from(stage + 1, arc.end, sum, peak) >= upper {
+                                    continue;
+                                }
+                                let label = Label { sum, peak, layer: arc.end, layout: next, parent, cell };
+                                insert(&mut labels, &mut reached[place(arc.end, next)], label);
+                            }
+                        }
+                    }
+                }
+            }
+            here = reached;
+        }
+        let flow = |&label: &usize| labels[label].sum as f64 + self.ticked.repeats * labels[label].peak as f64;
+        let last = here[place(layers, layouts)].iter().copied().min_by(|a, b| flow(a).total_cmp(&flow(b)))?;
+        Some(self.passages(&labels, last))
+    }
+
+    /// Layouts that the layer after a span can have.
+    fn layouts_at(&self, end: usize) -> impl Iterator<Item = usize> + '_ {
+        let closing = (end == self.sorts.len()).then_some(self.ticked.layout_count);
+        self.layouts.get(end).into_iter().flatten().copied().chain(closing)
+    }
+
+    /// The least ticks known for a span between two layouts, and its cell.
+    fn known(
+        &self,
+        spans: &Spans,
+        (stage, arc): (usize, &Arc),
+        (first, next): (usize, usize),
+        limit: i64,
+    ) -> (i64, usize) {
+        let layouts = self.ticked.layout_count;
+        let cell = arc.first_cell + first * (layouts + 1) + next;
+        let time = match spans.nearest(cell, limit) {
+            Some(Some(point)) => point.time,
+            Some(None) => NEVER,
+            None => {
+                let entering = if first < layouts { self.ticked.class(stage).boundary[first] } else { 0 };
+                let leaving = &self.leaving[self.ticked.stages[stage]];
+                let leaving = if next < layouts { leaving[arc.end * layouts + next] } else { 0 };
+                arc.time + entering + leaving
+            }
+        };
+        (time, cell)
+    }
+
+    /// Ticks that no chain can beat which begins with these stages.
+    fn least_from(&self, stage: usize, layer: usize, sum: i64, peak: i64) -> f64 {
+        let (sum_after, peak_after) = self.bounds.after(stage, layer);
+        if sum >= NEVER || sum_after >= NEVER {
+            return f64::INFINITY;
+        }
+        (sum + sum_after) as f64 + self.ticked.repeats * peak.max(peak_after) as f64 + self.bounds.step_floor as f64
+    }
+
+    fn passages(&self, labels: &[Label], last: usize) -> Vec<Passage> {
+        let layouts = self.ticked.layout_count;
+        let some = |layout: usize| (layout < layouts).then_some(layout);
+        let mut passages = Vec::new();
+        let mut at = last;
+        for stage in (0..self.ticked.stages.len()).rev() {
+            let (label, before) = (labels[at], labels[labels[at].parent]);
+            let ends = Ends { first: some(before.layout), next: some(label.layout) };
+            passages.push(Passage { stage, start: before.layer, end: label.layer, ends, cell: label.cell });
+            at = label.parent;
+        }
+        passages.reverse();
+        passages
+    }
+}
+
+/// Adds a label unless another one at its place is as good in sum and peak; drops those that it betters.
+fn insert(labels: &mut Vec<Label>, place: &mut Vec<usize>, label: Label) {
+    if place.iter().any(|&other| labels[other].sum <= label.sum && labels[other].peak <= label.peak) {
+        return;
+    }
+    place.retain(|&other| labels[other].sum < label.sum || labels[other].peak < label.peak);
+    place.push(labels.len());
+    labels.push(label);
+}
+
+/// Maximal runs of equal sorts, as their sort, start and end.
+fn runs(sorts: &[Sort]) -> Vec<(Sort, usize, usize)> {
+    let mut start = 0;
+    sorts
+        .chunk_by(|one, other| one == other)
+        .map(|run| {
+            start += run.len();
+            (run[0], start - run.len(), start)
+        })
+        .collect()
+}
+
+/// The layers `start..end` as runs.
+fn runs_within(runs: &[(Sort, usize, usize)], start: usize, end: usize) -> Vec<(Sort, usize)> {
+    let overlap = |&(sort, from, to): &(Sort, usize, usize)| {
+        let count = to.min(end).saturating_sub(from.max(start));
+        (count > 0).then_some((sort, count))
+    };
+    runs.iter().filter_map(overlap).collect()
+}

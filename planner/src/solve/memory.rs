@@ -1,0 +1,156 @@
+//! The least memory that layers need together: for ruling spans out, and for saying by how much nothing fits.
+
+use crate::problem::{Problem, StageScore};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Why nothing fits: the way of cutting the layers into stages that comes closest, and the stage where it fails.
+///
+/// "Closest" means that the largest excess of any stage is as small as can be. Ties between layers are ignored
+/// here, so where ties alone are the reason, the excess is zero.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shortage {
+    /// The stage with the largest excess.
+    pub stage: usize,
+    /// Its first layer.
+    pub start: usize,
+    /// One past its last layer.
+    pub end: usize,
+    /// What the stage would need; the largest of the three parts is the one to reduce. The times are left at zero.
+    pub need: StageScore,
+    /// What the stage has.
+    pub capacity_bytes: u64,
+}
+
+impl Shortage {
+    /// Bytes missing.
+    pub fn excess_bytes(&self) -> u64 {
+        self.need.bytes().saturating_sub(self.capacity_bytes)
+    }
+
+    /// The shortage of the closest cuts, by a dynamic program over stages and layers.
+    pub(super) fn of(problem: &Problem) -> Self {
+        let (layers, stages) = (problem.layers.len(), problem.stages.len());
+        let mut tables: Vec<LeastMemory> = Vec::new();
+        for (index, stage) in problem.stages.iter().enumerate() {
+            match problem.stages[..index].iter().position(|other| other.in_flight == stage.in_flight) {
+                Some(same) => tables.push(tables[same].clone()),
+                None => tables.push(LeastMemory::new(&demands(problem, stage.in_flight))),
+            }
+        }
+        // Signed: where every stage fits, the closest cuts leave most room.
+        let excess = |stage: usize, span: Range<usize>| -> i128 {
+            tables[stage].bytes(span) as i128 - i128::from(problem.stages[stage].capacity_bytes)
+        };
+        let mut reached: Vec<Option<i128>> = vec![None; layers + 1];
+        reached[0] = Some(i128::MIN);
+        let mut starts = vec![vec![0; layers + 1]; stages];
+        for stage in 0..stages {
+            let mut next: Vec<Option<i128>> = vec![None; layers + 1];
+            for (start, before) in reached.iter().enumerate().filter_map(|(start, r)| r.map(|before| (start, before))) {
+                for end in start + 1..=layers - (stages - 1 - stage) {
+                    let worst = excess(stage, start..end).max(before);
+                    if next[end].is_none_or(|least| worst < least) {
+                        next[end] = Some(worst);
+                        starts[stage][end] = start;
+                    }
+                }
+            }
+            reached = next;
+        }
+        let mut spans = vec![0..0; stages];
+        let mut end = layers;
+        for stage in (0..stages).rev() {
+            spans[stage] = starts[stage][end]..end;
+            end = spans[stage].start;
+        }
+        let worst = (0..stages).max_by_key(|&stage| (excess(stage, spans[stage].clone()), stages - stage));
+        let stage = worst.expect("a checked problem has a stage");
+        let Range { start, end } = spans[stage].clone();
+        let need = need(problem, stage, start..end);
+        Self { stage, start, end, need, capacity_bytes: problem.stages[stage].capacity_bytes }
+    }
+}
+
+/// What each strategy of each layer demands.
+fn demands(problem: &Problem, in_flight: u32) -> Vec<Vec<Demand>> {
+    let in_flight = u64::from(in_flight);
+    let demand = |costs: &crate::problem::Costs| Demand {
+        bytes: costs.bytes_state.saturating_add(costs.bytes_saved.saturating_mul(in_flight)),
+        transient: costs.bytes_transient,
+    };
+    (0..problem.layers.len()).map(|layer| problem.strategies(layer).iter().map(demand).collect()).collect()
+}
+
+/// The parts of the least need of `span` in `stage`.
+fn need(problem: &Problem, stage: usize, span: Range<usize>) -> StageScore {
+    let in_flight = problem.stages[stage].in_flight;
+    let demands = demands(problem, in_flight);
+    let limit = LeastMemory::new(&demands).best(span.clone()).1;
+    let mut need = StageScore::default();
+    for layer in span {
+        let allowed = demands[layer].iter().enumerate().filter(|(_, demand)| demand.transient <= limit);
+        let least = allowed.min_by_key(|(_, demand)| demand.bytes).expect("the limit leaves each layer a strategy").0;
+        let costs = &problem.strategies(layer)[least];
+        need.bytes_state = need.bytes_state.saturating_add(costs.bytes_state);
+        need.bytes_saved = need.bytes_saved.saturating_add(costs.bytes_saved.saturating_mul(u64::from(in_flight)));
+        need.bytes_transient = need.bytes_transient.max(costs.bytes_transient);
+    }
+    need
+}
+
+/// What a strategy demands of a stage's memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand {
+    /// Adds up over layers.
+    pub bytes: u64,
+    /// Counts once, for the layer where it is largest.
+    pub transient: u64,
+}
+
+/// The least memory of any span of layers.
+///
+/// Whichever layer has the largest transient, the others may go up to it for free. So for every value that the
+/// largest may have, the least sum of the rest is a difference of running sums.
+#[derive(Clone, Debug)]
+pub(super) struct LeastMemory {
+    /// Every value that the largest transient may have, ascending.
+    limits: Vec<u64>,
+    /// For each limit and layer, the sum of the least bytes of the layers before; `WITHOUT` for a layer that has
+    /// no strategy under the limit.
+    before: Vec<Vec<u128>>,
+}
+
+/// More than any sum of real demands.
+const WITHOUT: u128 = 1 << 96;
+
+impl LeastMemory {
+    pub fn new(layers: &[Vec<Demand>]) -> Self {
+        let mut limits: Vec<u64> = layers.iter().flatten().map(|demand| demand.transient).collect();
+        limits.sort_unstable();
+        limits.dedup();
+        let running = |&limit: &u64| {
+            let mut sums = vec![0_u128];
+            for demands in layers {
+                let allowed = demands.iter().filter(|demand| demand.transient <= limit);
+                let least = allowed.map(|demand| u128::from(demand.bytes)).min().unwrap_or(WITHOUT);
+                sums.push(sums.last().copied().unwrap_or(0) + least);
+            }
+            sums
+        };
+        let before = limits.iter().map(running).collect();
+        Self { limits, before }
+    }
+
+    /// The least bytes of `span`.
+    pub fn bytes(&self, span: Range<usize>) -> u128 {
+        self.best(span).0
+    }
+
+    /// The least bytes of `span`, and the limit on transients under which they are reached.
+    fn best(&self, span: Range<usize>) -> (u128, u64) {
+        let under = |(sums, &limit): (&Vec<u128>, &u64)| (sums[span.end] - sums[span.start] + u128::from(limit), limit);
+        let best = self.before.iter().zip(&self.limits).map(under).min();
+        best.expect("every layer has a strategy")
+    }
+}

@@ -1,0 +1,108 @@
+//! Three independent methods for one [`Problem`]: an exact dynamic program, an integer program and plain
+//! enumeration. They share the problem and its score, nothing else, so that each can vouch for the others.
+//!
+//! The dynamic program is the one to use; it is exact and takes milliseconds. The integer program is for checking
+//! it on problems too large to enumerate, and as the place where a new kind of rule is stated first.
+
+mod bound;
+mod chain;
+mod dp;
+mod exhaustive;
+mod ilp;
+mod memory;
+mod span;
+mod ticks;
+
+pub use memory::Shortage;
+
+use crate::problem::{Assignment, Problem};
+
+/// How to solve a [`Problem`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Method {
+    /// Exact: a dynamic program over stages, whose spans of layers are solved when the search asks for them.
+    DynamicProgram {
+        /// The value of an answer in hand, in seconds, or infinity: give up once nothing better can exist.
+        upper: f64,
+    },
+    /// An integer program, solved by HiGHS to within a gap.
+    IntegerProgram {
+        /// Seconds after which to return the best answer so far. With a finite limit, equal inputs may give
+        /// different answers.
+        time_limit: f64,
+    },
+    /// Every assignment, one after another; for small problems only.
+    Exhaustive,
+}
+
+/// The outcome of [`solve`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Solved {
+    /// An assignment that keeps every rule.
+    Found(Answer),
+    /// No assignment fits.
+    Infeasible(Shortage),
+    /// The search stopped without an answer: none better than the given upper value exists, or time was up.
+    Stopped {
+        /// No assignment is better than this many seconds.
+        bound: f64,
+    },
+}
+
+impl Solved {
+    /// The answer, if there is one.
+    pub fn found(self) -> Option<Answer> {
+        match self {
+            Self::Found(answer) => Some(answer),
+            Self::Infeasible(_) | Self::Stopped { .. } => None,
+        }
+    }
+}
+
+/// An assignment and how good it is known to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The assignment.
+    pub assignment: Assignment,
+    /// Its value by [`Problem::score`], in seconds.
+    pub objective: f64,
+    /// No assignment is better than this many seconds; equals the objective if the method is exact.
+    pub bound: f64,
+}
+
+impl Answer {
+    /// How far from the best the answer may be, relative to its value: `(objective − bound) / objective`.
+    pub fn gap(&self) -> f64 {
+        if self.objective > 0.0 { (self.objective - self.bound).max(0.0) / self.objective } else { 0.0 }
+    }
+
+    /// Scores `assignment` and believes `bound` as far as it goes.
+    fn scored(problem: &Problem, assignment: Assignment, bound: f64) -> Self {
+        let score = problem.score(&assignment).expect("a solver's assignment keeps every rule");
+        Self { assignment, objective: score.objective, bound: bound.min(score.objective) }
+    }
+}
+
+/// The best assignment of `problem` by `method`.
+///
+/// # Panics
+///
+/// If [`Problem::check`] finds a mistake.
+pub fn solve(problem: &Problem, method: &Method) -> Solved {
+    if let Err(mistakes) = problem.check() {
+        panic!("a problem must be checked before it is solved: {mistakes:?}");
+    }
+    match method {
+        Method::DynamicProgram { upper } => dp::solve(problem, *upper),
+        Method::IntegerProgram { time_limit } => ilp::solve(problem, *time_limit),
+        Method::Exhaustive => exhaustive::solve(problem),
+    }
+}
+
+/// Seconds that no assignment of `problem` can beat; infinite if it is seen that none fits.
+///
+/// Cheap beside [`solve`] and valid always: per span of layers, the linear relaxation of the choice of strategies
+/// under the stage's memory, without costs between layouts; over spans, the least sum and the least maximum apart.
+pub fn lower_bound(problem: &Problem) -> f64 {
+    dp::lower_bound(problem)
+}

@@ -1,0 +1,158 @@
+//! A [`Problem`] made ready for exact sums: times as integers, dominated strategies gone, equal stages merged.
+//!
+//! Sums of floats depend on their order, so two orders of the same strategies would look like two different
+//! partial answers, neither better than the other. Times are therefore counted in ticks, 2⁻⁶⁰ of the longest
+//! possible step; equal sums are then equal.
+
+use crate::problem::{Problem, Stage};
+
+/// A cost too large to be part of an answer; small enough that adding a few does not overflow.
+pub(super) const NEVER: i64 = i64::MAX / 4;
+
+/// A strategy as one class of stages sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// Ticks for one microbatch.
+    pub time: i64,
+    /// Ticks once a step.
+    pub step: i64,
+    /// State, and saved tensors of all microbatches in flight.
+    pub bytes: u64,
+    /// Extra bytes while the layer runs.
+    pub transient: u64,
+    pub layout: usize,
+    /// Index among the kind's strategies.
+    pub strategy: usize,
+}
+
+impl Choice {
+    /// Whether nothing is lost by taking `self` wherever `other` is taken.
+    fn dominates(&self, other: &Self) -> bool {
+        self.layout == other.layout
+            && self.time <= other.time
+            && self.step <= other.step
+            && self.bytes <= other.bytes
+            && self.transient <= other.transient
+    }
+}
+
+/// Drops choices that another one dominates; of equal ones the first stays.
+pub(super) fn undominated(choices: &[Choice]) -> Vec<Choice> {
+    let mut kept: Vec<Choice> = Vec::new();
+    for choice in choices {
+        if !kept.iter().any(|other| other.dominates(choice)) {
+            kept.retain(|other| !choice.dominates(other));
+            kept.push(*choice);
+        }
+    }
+    kept
+}
+
+/// A kind of layer, or one strategy of it where a tie has been decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sort {
+    pub kind: usize,
+    pub fixed: Option<usize>,
+}
+
+/// Stages with equal numbers, and all costs as they see them.
+#[derive(Clone, Debug)]
+pub(super) struct StageClass {
+    pub capacity: u64,
+    /// Choices of each kind, undominated.
+    kinds: Vec<Vec<Choice>>,
+    /// Every strategy of each kind, also the dominated ones.
+    strategies: Vec<Vec<Choice>>,
+    /// Ticks from one layout class to another.
+    pub transitions: Vec<Vec<i64>>,
+    /// Ticks for crossing a cut to a layer of each layout class.
+    pub boundary: Vec<i64>,
+}
+
+impl StageClass {
+    fn new(problem: &Problem, stage: &Stage, tick: f64) -> Self {
+        let ticks = |seconds: f64| (seconds * stage.speed / tick).round() as i64;
+        let in_flight = u64::from(stage.in_flight);
+        let choices = |kind: &crate::problem::Kind| -> Vec<Choice> {
+            let numbered = kind.strategies.iter().enumerate();
+            numbered
+                .map(|(strategy, costs)| Choice {
+                    time: ticks(costs.time_microbatch),
+                    step: ticks(costs.time_step),
+                    bytes: costs.bytes_state.saturating_add(costs.bytes_saved.saturating_mul(in_flight)),
+                    transient: costs.bytes_transient,
+                    layout: costs.layout,
+                    strategy,
+                })
+                .collect()
+        };
+        let strategies: Vec<Vec<Choice>> = problem.kinds.iter().map(choices).collect();
+        Self {
+            capacity: stage.capacity_bytes,
+            kinds: strategies.iter().map(|all| undominated(all)).collect(),
+            strategies,
+            transitions: problem.transitions.iter().map(|row| row.iter().map(|&s| ticks(s)).collect()).collect(),
+            boundary: problem.boundary.iter().map(|&s| ticks(s)).collect(),
+        }
+    }
+
+    /// What a layer of this sort can do.
+    pub fn choices(&self, sort: Sort) -> &[Choice] {
+        match sort.fixed {
+            None => &self.kinds[sort.kind],
+            Some(strategy) => &self.strategies[sort.kind][strategy..=strategy],
+        }
+    }
+}
+
+/// A problem in ticks.
+#[derive(Clone, Debug)]
+pub(super) struct Ticked {
+    /// Seconds of one tick.
+    pub tick: f64,
+    pub classes: Vec<StageClass>,
+    /// The class of each stage.
+    pub stages: Vec<usize>,
+    pub layout_count: usize,
+    /// `m − 1`: how often the slowest stage counts beyond its place in the sum.
+    pub repeats: f64,
+}
+
+impl Ticked {
+    pub fn new(problem: &Problem) -> Self {
+        let tick = tick(problem);
+        let mut distinct: Vec<&Stage> = Vec::new();
+        let mut stages = Vec::new();
+        for stage in &problem.stages {
+            let class = distinct.iter().position(|&other| other == stage).unwrap_or_else(|| {
+                distinct.push(stage);
+                distinct.len() - 1
+            });
+            stages.push(class);
+        }
+        let classes = distinct.into_iter().map(|stage| StageClass::new(problem, stage, tick)).collect();
+        let repeats = f64::from(problem.microbatches - 1);
+        Self { tick, classes, stages, layout_count: problem.transitions.len(), repeats }
+    }
+
+    /// The class that stage `stage` belongs to.
+    pub fn class(&self, stage: usize) -> &StageClass {
+        &self.classes[self.stages[stage]]
+    }
+}
+
+/// 2⁻⁶⁰ of the longest step that any assignment could take, so that no sum of ticks overflows.
+fn tick(problem: &Problem) -> f64 {
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
+    let speed = largest(&mut problem.stages.iter().map(|stage| stage.speed));
+    let per_layer = |layer: usize| {
+        let strategies = problem.strategies(layer);
+        largest(&mut strategies.iter().map(|s| s.time_microbatch))
+            + largest(&mut strategies.iter().map(|s| s.time_step))
+    };
+    let layers: f64 = (0..problem.layers.len()).map(per_layer).sum();
+    let crossing = largest(&mut problem.transitions.iter().flatten().copied())
+        + 2.0 * largest(&mut problem.boundary.iter().copied());
+    let longest = speed * (layers + problem.layers.len() as f64 * crossing);
+    if longest > 0.0 { longest / (1_u64 << 60) as f64 } else { 1.0 }
+}
