@@ -1,0 +1,3 @@
+//! Setting memory: zeros and copies.
+
+pub mod cpu;

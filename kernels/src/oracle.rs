@@ -1,0 +1,70 @@
+//! What tests compare with: seeded random numbers and finite differences.
+
+use crate::Real;
+
+/// A reproducible stream of numbers (the splitmix64 generator of Steele et al. 2014).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Values in [−1, 1).
+    pub(crate) fn values<T: Real>(&mut self, count: usize) -> Vec<T> {
+        (0..count).map(|_| T::from_f64((self.next() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0)).collect()
+    }
+
+    /// Whole numbers in [0, end).
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    pub(crate) fn tokens(&mut self, count: usize, vocabulary: usize) -> Vec<i32> {
+        (0..count).map(|_| self.below(vocabulary) as i32).collect()
+    }
+}
+
+/// Σ a · b, the scalar whose gradient with respect to b is a.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+pub(crate) fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+pub(crate) fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&value| value as f32).collect()
+}
+
+#[track_caller]
+pub(crate) fn assert_near(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance * (1.0 + want.abs()), "{what}[{i}]: got {got}, want {want}");
+    }
+}
+
+/// Checks `gradient` against central differences of `scalar` around `at`.
+#[track_caller]
+pub(crate) fn assert_gradient(what: &str, at: &[f64], gradient: &[f64], mut scalar: impl FnMut(&[f64]) -> f64) {
+    // The error of a central difference is step² · f‴ / 6 + rounding / step; this step balances both.
+    const STEP: f64 = 1e-5;
+    let mut moved = at.to_vec();
+    let mut want = Vec::new();
+    for i in 0..at.len() {
+        moved[i] = at[i] + STEP;
+        let above = scalar(&moved);
+        moved[i] = at[i] - STEP;
+        let below = scalar(&moved);
+        moved[i] = at[i];
+        want.push((above - below) / (2.0 * STEP));
+    }
+    assert_near(what, gradient, &want, 1e-7);
+}
