@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::file::quantity;
 use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 /// Equal nodes of equal devices.
@@ -31,18 +32,25 @@ pub struct Device {
     /// Its name.
     pub name: String,
     /// How its streams run.
+    #[serde(with = "serde_yaml::with::singleton_map")]
     pub execution: Execution,
     /// Memory that a plan may use.
+    #[serde(with = "quantity")]
     pub memory: Bytes,
     /// Memory that context and libraries take beside the arena.
+    #[serde(with = "quantity")]
     pub reserved: Bytes,
     /// Best rate of products in 32 bits.
+    #[serde(with = "quantity")]
     pub f32_rate: FlopsPerSecond,
     /// Best rate of products in bf16.
+    #[serde(with = "quantity")]
     pub bf16_rate: FlopsPerSecond,
     /// Best rate of its memory.
+    #[serde(with = "quantity")]
     pub memory_rate: BytesPerSecond,
     /// Time to start one kernel.
+    #[serde(with = "quantity")]
     pub issue: Seconds,
     /// Share of the best product rate that large products reach.
     pub product_efficiency: f64,
@@ -72,8 +80,10 @@ pub struct Link {
     /// Its name.
     pub name: String,
     /// Data that one device can send (and at once receive).
+    #[serde(with = "quantity")]
     pub rate: BytesPerSecond,
     /// Time until the first byte arrives.
+    #[serde(with = "quantity")]
     pub latency: Seconds,
     /// Share of the rate that large messages reach.
     pub efficiency: f64,

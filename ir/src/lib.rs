@@ -3,6 +3,8 @@
 //! Modules stand in the order in which one should read them.
 
 pub mod cluster;
+pub mod error;
+pub mod file;
 pub mod graph;
 pub mod layout;
 pub mod mesh;

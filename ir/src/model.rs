@@ -104,13 +104,13 @@ fn rotary_base() -> f64 {
     10_000.0
 }
 fn is_rotary_base(base: &f64) -> bool {
-    (*base - rotary_base()).abs() < f64::EPSILON
+    base.to_bits() == rotary_base().to_bits()
 }
 fn norm_epsilon() -> f64 {
     1e-5
 }
 fn is_norm_epsilon(epsilon: &f64) -> bool {
-    (*epsilon - norm_epsilon()).abs() < f64::EPSILON
+    epsilon.to_bits() == norm_epsilon().to_bits()
 }
 fn learning_rate() -> f64 {
     3e-4

@@ -5,13 +5,16 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::file::{Digest, quantity};
 use crate::model::Precision;
+use crate::units::{Bytes, Seconds};
 
 /// How one layer is spread and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Strategy {
     /// Parts into which the batch is cut.
+    #[serde(default = "one")]
     pub data: u32,
     /// Ranks that share each product.
     #[serde(default = "one")]
@@ -97,16 +100,42 @@ pub struct Plan {
     pub prefetch: u32,
 }
 
-/// What a plan file says besides the plan: what it is for, and what was predicted.
+/// A plan as it stands in a file: with what it was made for, and what was predicted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanFile {
+    /// The plan.
+    pub plan: Plan,
+    /// The model that it was made for.
+    pub model: Reference,
+    /// The cluster that it was made for.
+    pub cluster: Reference,
+    /// What it is expected to cost, if it was simulated.
+    pub predicted: Option<Predicted>,
+}
+
+/// Another file, and what it contained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// Where it is, seen from the plan file; or the name of a preset.
+    pub path: String,
+    /// The digest of its content in canonical form; a plan that a person writes may leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// What a plan is expected to cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Predicted {
-    /// Time of a step, in seconds.
-    pub step_seconds: f64,
-    /// Largest arena of all ranks, in bytes.
-    pub peak_bytes: u64,
+    /// Time of a step.
+    #[serde(with = "quantity")]
+    pub step: Seconds,
+    /// Largest arena of all ranks.
+    #[serde(with = "quantity")]
+    pub peak: Bytes,
     /// Digest of the compiled programs.
-    pub programs: String,
+    pub programs: Digest,
 }
 
 fn one() -> u32 {

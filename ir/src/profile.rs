@@ -57,6 +57,7 @@ pub enum Route {
 #[serde(deny_unknown_fields)]
 pub struct Sample {
     /// What was measured.
+    #[serde(with = "serde_yaml::with::singleton_map")]
     pub work: Work,
     /// Median time.
     pub median: Seconds,

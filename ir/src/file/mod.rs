@@ -1,0 +1,24 @@
+//! The files that people write and tools exchange: text to value and back, with every mistake at its line.
+//!
+//! Nothing here opens a file: callers pass the text, and a name for messages. All forms are YAML whose first key is
+//! `format: 1`; `parse_*` of what `print_*` gives is the same value again, to the bit.
+
+mod digest;
+mod locate;
+mod parse;
+mod print;
+mod translate;
+
+mod cluster;
+mod model;
+mod plan;
+mod preset;
+mod profile;
+pub mod quantity;
+
+pub use cluster::{parse_cluster, print_cluster};
+pub use digest::{Digest, digest};
+pub use model::{parse_model, print_model};
+pub use parse::decode;
+pub use plan::{parse_plan, print_plan};
+pub use profile::{parse_profile, print_profile};

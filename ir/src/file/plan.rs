@@ -1,0 +1,373 @@
+//! plan.yaml: ranges of layers with one line each, read with its rules.
+
+use std::fmt::{self, Write};
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::digest::{Digest, digest};
+use super::locate::Step;
+use super::parse::{Checks, FORMAT, keys, named, parse};
+use super::print::{scalar, word};
+use super::quantity::Quantity;
+use super::{print_cluster, print_model};
+use crate::cluster::Cluster;
+use crate::error::{Mistake, Mistakes, shown};
+use crate::model::{Model, Precision};
+use crate::plan::{Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
+
+/// More layers than this are refused: those of the largest model, its embedding and its head.
+const LAYERS_MAX: u32 = (1 << 16) + 2;
+const RANKS_MAX: u64 = super::cluster::DEVICES_MAX;
+
+/// A plan file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "plan")]
+struct Form {
+    #[serde(rename = "format")]
+    _format: u32,
+    model: Reference,
+    cluster: Reference,
+    batch: u64,
+    microbatches: u32,
+    #[serde(default)]
+    schedule: Schedule,
+    #[serde(default)]
+    precision: Precision,
+    #[serde(default = "prefetch")]
+    prefetch: u32,
+    stages: Vec<String>,
+    layers: Runs,
+    predicted: Option<Predicted>,
+}
+
+fn prefetch() -> u32 {
+    1
+}
+
+/// The strategies of runs of layers, in the order of the file; keys are checked later, when lines can be told.
+struct Runs(Vec<(String, Strategy)>);
+
+impl<'de> Deserialize<'de> for Runs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Runs, D::Error> {
+        deserializer.deserialize_map(RunsVisitor)
+    }
+}
+
+struct RunsVisitor;
+
+impl<'de> Visitor<'de> for RunsVisitor {
+    type Value = Runs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping from ranges of layers, such as `0..24`, to strategies")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Runs, A::Error> {
+        let mut runs = Vec::new();
+        while let Some(run) = map.next_entry()? {
+            runs.push(run);
+        }
+        Ok(Runs(runs))
+    }
+}
+
+/// The plan file that `text` describes, or everything that is wrong with it; `file` names it in messages.
+///
+/// Whether the plan can be compiled for its model and cluster is for the compiler to say.
+pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
+    let form: Form = parse(text, file)?;
+    let mut checks = Checks::new(text, file);
+    let stages = covered(&form.stages, |index| vec!["stages".into(), index.into()], &mut checks);
+    let ranges: Vec<String> = form.layers.0.iter().map(|(range, _)| range.clone()).collect();
+    let runs = covered(&ranges, |index| keys(["layers", &ranges[index]]).to_vec(), &mut checks);
+    check_ends(&stages, &runs, &mut checks);
+    check_batch(&form, &mut checks);
+    check_ranks(&form, stages.len(), &mut checks);
+    checks.finish()?;
+    let strategies = form.layers.0.into_iter().zip(&runs);
+    let plan = Plan {
+        batch: form.batch,
+        microbatches: form.microbatches,
+        schedule: form.schedule,
+        precision: form.precision,
+        stages,
+        strategies: strategies.flat_map(|((_, strategy), run)| vec![strategy; run.len()]).collect(),
+        prefetch: form.prefetch,
+    };
+    Ok(PlanFile { plan, model: form.model, cluster: form.cluster, predicted: form.predicted })
+}
+
+/// The ranges that `texts` describe, with a mistake for each that is none or that does not follow the one before.
+fn covered(texts: &[String], path: impl Fn(usize) -> Vec<Step>, checks: &mut Checks) -> Vec<Range<u32>> {
+    let mut ranges = Vec::new();
+    let mut next = 0;
+    for (index, text) in texts.iter().enumerate() {
+        let Some(range) = range(text) else {
+            let what = format!("`{}` is not a range of layers", shown(text));
+            checks.wrong_but(&path(index), what, format!("write first..end, such as `0..24`, at most {LAYERS_MAX}"));
+            return Vec::new();
+        };
+        if range.start > next {
+            checks.wrong(&path(index), format!("nothing is said of layers {next}..{}", range.start));
+        } else if range.start < next {
+            checks.wrong(&path(index), format!("layer {} stands in two ranges, or out of order", range.start));
+        }
+        next = range.end;
+        ranges.push(range);
+    }
+    ranges
+}
+
+/// A range from text: `3..7`, or `3` for just one layer.
+fn range(text: &str) -> Option<Range<u32>> {
+    let number = |text: &str| text.trim().parse::<u32>().ok().filter(|&number| number <= LAYERS_MAX);
+    let (start, end) = match text.split_once("..") {
+        Some((start, end)) => (number(start)?, number(end)?),
+        None => (number(text)?, number(text)? + 1),
+    };
+    (start < end).then_some(start..end)
+}
+
+fn check_ends(stages: &[Range<u32>], runs: &[Range<u32>], checks: &mut Checks) {
+    match (stages.last(), runs.last()) {
+        (Some(stages), Some(runs)) if stages.end != runs.end => {
+            let what = format!("`stages` end at layer {}, but `layers` at {}", stages.end, runs.end);
+            checks.wrong(&keys(["stages"]), what);
+        }
+        (Some(_), Some(_)) => {}
+        // Empty because of a mistake that was noted, or because there is nothing.
+        (stages, runs) => {
+            for (key, last) in [("stages", stages), ("layers", runs)] {
+                if last.is_none() && checks.is_clean() {
+                    checks.wrong(&keys([key]), format!("`{key}` must not be empty"));
+                }
+            }
+        }
+    }
+}
+
+fn check_batch(form: &Form, checks: &mut Checks) {
+    checks.positive(&keys(["batch"]), form.batch);
+    checks.positive(&keys(["microbatches"]), u64::from(form.microbatches));
+    if form.microbatches == 0 {
+        return;
+    }
+    let (batch, microbatches) = (form.batch, u64::from(form.microbatches));
+    if batch % microbatches != 0 {
+        let what = format!("`microbatches` ({microbatches}) does not divide `batch` ({batch})");
+        checks.wrong(&keys(["microbatches"]), what);
+        return;
+    }
+    let sequences = batch / microbatches;
+    for (range, strategy) in &form.layers.0 {
+        let data = u64::from(strategy.data);
+        if data > 0 && sequences % data != 0 {
+            let what = format!("`data` ({data}) does not divide the {sequences} sequences of a microbatch");
+            checks.wrong(&keys(["layers", range, "data"]), what);
+        }
+    }
+}
+
+fn check_ranks(form: &Form, stages: usize, checks: &mut Checks) {
+    let mut first = None;
+    for (range, strategy) in &form.layers.0 {
+        checks.positive(&keys(["layers", range, "data"]), u64::from(strategy.data));
+        checks.positive(&keys(["layers", range, "tensor"]), u64::from(strategy.tensor));
+        let ranks = u64::from(strategy.data) * u64::from(strategy.tensor);
+        let expected = *first.get_or_insert(ranks);
+        let path = keys(["layers", range]);
+        if ranks != expected {
+            let what = format!("{} runs on {ranks} ranks, but the layers before on {expected}", named(&path));
+            checks.wrong_but(&path, what, "`data` times `tensor` must be the same for all layers");
+        } else if ranks.saturating_mul(stages as u64) > RANKS_MAX {
+            checks.wrong(&path, format!("a job has at most {RANKS_MAX} ranks"));
+        }
+    }
+}
+
+/// The plan as a file that [`parse_plan`] reads back.
+pub fn print_plan(file: &PlanFile) -> String {
+    let plan = &file.plan;
+    let stages: Vec<String> = plan.stages.iter().map(|stage| format!("{}..{}", stage.start, stage.end)).collect();
+    let mut text = format!("format: {FORMAT}\n");
+    let mut line = |key: &str, value: &str| writeln!(text, "{key}: {value}").expect("a string can grow");
+    line("model", &reference(&file.model));
+    line("cluster", &reference(&file.cluster));
+    line("batch", &plan.batch.to_string());
+    line("microbatches", &plan.microbatches.to_string());
+    line("schedule", &word(&plan.schedule));
+    line("precision", &word(&plan.precision));
+    line("prefetch", &plan.prefetch.to_string());
+    line("stages", &format!("[{}]", stages.join(", ")));
+    text.push_str("layers:\n");
+    for (layers, strategy) in plan.runs() {
+        let Strategy { data, tensor, sequence, shard, recompute } = strategy;
+        let words = [word(sequence), word(shard), word(recompute)];
+        writeln!(
+            text,
+            "  {}..{}: {{ data: {data}, tensor: {tensor}, sequence: {}, shard: {}, recompute: {} }}",
+            layers.start, layers.end, words[0], words[1], words[2]
+        )
+        .expect("a string can grow");
+    }
+    if let Some(Predicted { step, peak, programs }) = &file.predicted {
+        let (step, peak) = (step.print(), peak.print());
+        writeln!(text, "predicted: {{ step: {step}, peak: {peak}, programs: \"{programs}\" }}")
+            .expect("a string can grow");
+    }
+    text
+}
+
+fn reference(reference: &Reference) -> String {
+    match &reference.digest {
+        Some(digest) => format!("{{ path: {}, digest: \"{digest}\" }}", scalar(&reference.path)),
+        None => format!("{{ path: {} }}", scalar(&reference.path)),
+    }
+}
+
+impl PlanFile {
+    /// A plan for a model and a cluster, each with the path at which the plan's reader will find it.
+    pub fn new(plan: Plan, model: (&Model, &str), cluster: (&Cluster, &str)) -> PlanFile {
+        let refer = |path: &str, digest: Digest| Reference { path: path.to_owned(), digest: Some(digest) };
+        PlanFile {
+            plan,
+            model: refer(model.1, model.0.digest()),
+            cluster: refer(cluster.1, cluster.0.digest()),
+            predicted: None,
+        }
+    }
+
+    /// Whether this plan was made for `model` and `cluster`, and has a strategy for each layer and a device for each
+    /// rank; `file` is the plan's name in messages.
+    pub fn check(&self, model: &Model, cluster: &Cluster, file: &str) -> Result<(), Mistakes> {
+        let mut mistakes = Vec::new();
+        for (kind, reference, found) in
+            [("model", &self.model, model.digest()), ("cluster", &self.cluster, cluster.digest())]
+        {
+            if let Some(digest) = reference.digest.filter(|digest| *digest != found) {
+                let path = shown(&reference.path);
+                let what = format!("made for a {kind} with digest {digest}, but `{path}` now has {found}");
+                mistakes.push(Mistake::new(file, what).help(format!("plan again, or restore the {kind} file")));
+            }
+        }
+        let (planned, layers) = (self.plan.strategies.len(), model.layers as usize + 2);
+        if planned != layers {
+            let what = format!("has strategies for {planned} layers, but the model has {layers}");
+            let help = format!("0 is the embedding, 1..{} the blocks, {} the head", layers - 1, layers - 1);
+            mistakes.push(Mistake::new(file, what).help(help));
+        }
+        let (ranks, devices) = (self.plan.rank_count(), cluster.device_count());
+        if ranks > devices {
+            mistakes.push(Mistake::new(file, format!("needs {ranks} devices, but the cluster has {devices}")));
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
+impl Model {
+    /// The digest of the model's content, whatever the comments and layout of its file.
+    pub fn digest(&self) -> Digest {
+        digest(&print_model(self))
+    }
+}
+
+impl Cluster {
+    /// The digest of the cluster's content, whatever the comments and layout of its file.
+    pub fn digest(&self) -> Digest {
+        digest(&print_cluster(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: &str = "\
+format: 1
+model: { path: gpt.yaml }
+cluster: { path: 8xA100-80GB, digest: 9f1c33d02b7e51aa }
+batch: 16
+microbatches: 4
+stages: [0..4, 4..8]
+layers:
+  0: { data: 4 }
+  1..7: { data: 2, tensor: 2, sequence: split, shard: parameters, recompute: selective }
+  7..8: { tensor: 4 }
+predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
+";
+
+    fn said(from: &str, to: &str) -> String {
+        assert!(PLAN.contains(from));
+        let text = PLAN.replacen(from, to, 1);
+        parse_plan(&text, "p.yaml").map_or_else(|mistakes| mistakes.to_string(), |file| print_plan(&file))
+    }
+
+    #[test]
+    fn a_plan_prints_whole_and_reads_back() {
+        let file = parse_plan(PLAN, "p.yaml").unwrap();
+        let printed = print_plan(&file);
+        assert_eq!(
+            printed,
+            "\
+format: 1
+model: { path: gpt.yaml }
+cluster: { path: \"8xA100-80GB\", digest: \"9f1c33d02b7e51aa\" }
+batch: 16
+microbatches: 4
+schedule: 1f1b
+precision: bf16
+prefetch: 1
+stages: [0..4, 4..8]
+layers:
+  0..1: { data: 4, tensor: 1, sequence: whole, shard: nothing, recompute: nothing }
+  1..7: { data: 2, tensor: 2, sequence: split, shard: parameters, recompute: selective }
+  7..8: { data: 1, tensor: 4, sequence: whole, shard: nothing, recompute: nothing }
+predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
+"
+        );
+        assert_eq!(parse_plan(&printed, "p.yaml"), Ok(file));
+    }
+
+    #[test]
+    fn layers_are_covered_exactly_once() {
+        assert_eq!(said("1..7:", "2..7:"), "error: p.yaml:9: nothing is said of layers 1..2");
+        assert_eq!(said("1..7:", "0..7:"), "error: p.yaml:9: layer 0 stands in two ranges, or out of order");
+        assert_eq!(said("4..8]", "4..9]"), "error: p.yaml:6: `stages` end at layer 9, but `layers` at 8");
+        assert_eq!(said("[0..4, 4..8]", "[]"), "error: p.yaml:6: `stages` must not be empty");
+        assert_eq!(
+            said("[0..4, 4..8]", "[0..4, 8..4]"),
+            "error: p.yaml:6: `8..4` is not a range of layers\n  help: write first..end, such as `0..24`, at most 65538"
+        );
+    }
+
+    #[test]
+    fn degrees_fit_the_batch_and_each_other() {
+        assert_eq!(
+            said("microbatches: 4", "microbatches: 3"),
+            "error: p.yaml:5: `microbatches` (3) does not divide `batch` (16)"
+        );
+        assert_eq!(
+            said("  0: { data: 4 }", "  0: { data: 8 }"),
+            "error: p.yaml:8: `data` (8) does not divide the 4 sequences of a microbatch\n\
+             error: p.yaml:9: `layers.1..7` runs on 4 ranks, but the layers before on 8\n  \
+             help: `data` times `tensor` must be the same for all layers\n\
+             error: p.yaml:10: `layers.7..8` runs on 4 ranks, but the layers before on 8\n  \
+             help: `data` times `tensor` must be the same for all layers"
+        );
+        assert_eq!(
+            said("shard: parameters", "shard: paramters"),
+            "error: p.yaml:9: unknown value `paramters` of `layers.1..7.shard`\n  help: did you mean `parameters`?  \
+             (values here: nothing, optimizer, gradients, parameters)"
+        );
+    }
+
+    #[test]
+    fn a_digest_has_sixteen_digits() {
+        assert_eq!(
+            said("9f1c33d02b7e51aa", "9f1c"),
+            "error: p.yaml:3: `cluster.digest` must be a digest of 16 hexadecimal digits, not `9f1c`"
+        );
+    }
+}

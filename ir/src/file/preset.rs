@@ -1,0 +1,112 @@
+//! Clusters by name: `8xH100` is a node of eight, `64x8xH100` are 64 of them.
+//!
+//! The numbers are those of the files in `examples/clusters`, which are compiled in: one truth.
+
+use super::parse_cluster;
+use crate::cluster::Cluster;
+use crate::error::{Mistake, Mistakes, nearest, shown};
+
+/// The device's name and its file.
+const DEVICES: [(&str, &str); 7] = [
+    ("V100-16GB", include_str!("../../../examples/clusters/8xV100-16GB.yaml")),
+    ("V100-32GB", include_str!("../../../examples/clusters/8xV100-32GB.yaml")),
+    ("A100-40GB", include_str!("../../../examples/clusters/8xA100-40GB.yaml")),
+    ("A100-80GB", include_str!("../../../examples/clusters/8xA100-80GB.yaml")),
+    ("H100", include_str!("../../../examples/clusters/8xH100.yaml")),
+    ("H200", include_str!("../../../examples/clusters/8xH200.yaml")),
+    ("CPU", include_str!("../../../examples/clusters/4xCPU.yaml")),
+];
+
+/// Other names of the same devices; where there are two sizes of memory, the short name is the larger.
+const ALIASES: [(&str, &str); 4] =
+    [("V100", "V100-32GB"), ("A100", "A100-80GB"), ("H100-80GB", "H100"), ("H200-141GB", "H200")];
+
+impl Cluster {
+    /// The cluster with this name: `H200`, `8xA100-80GB`, or `64x8xH100` (nodes, devices of each, device).
+    pub fn preset(name: &str) -> Result<Cluster, Mistakes> {
+        let (counts, device) = name.rsplit_once('x').unwrap_or(("1", name));
+        let Some(text) = file_of(device) else { return Err(unknown(name, counts, device).into()) };
+        let mut cluster = parse_cluster(text, device).expect("shipped clusters are valid: a test reads each");
+        let (nodes, devices) = counts.split_once('x').unwrap_or(("1", counts));
+        let (Ok(nodes), Ok(devices_per_node)) = (nodes.parse(), devices.parse()) else {
+            let what = format!("`{}` are not counts of nodes and devices", shown(counts));
+            return Err(Mistake::new(&shown(name), what).help(FORM).into());
+        };
+        (cluster.nodes, cluster.devices_per_node) = (nodes, devices_per_node);
+        let device = &cluster.device.name;
+        cluster.name = if nodes == 1 {
+            format!("{devices_per_node}x{device}")
+        } else {
+            format!("{nodes}x{devices_per_node}x{device}")
+        };
+        // Read once more as a file, so that counts obey the same rules.
+        parse_cluster(&super::print_cluster(&cluster), &shown(name))
+    }
+
+    /// Names of devices that [`Cluster::preset`] knows.
+    pub fn preset_devices() -> impl Iterator<Item = &'static str> {
+        DEVICES.iter().map(|(name, _)| *name)
+    }
+}
+
+const FORM: &str = "write 8xH100, or 64x8xH100 for 64 nodes of 8";
+
+fn file_of(device: &str) -> Option<&'static str> {
+    let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(device));
+    let device = alias.map_or(device, |(_, name)| name);
+    DEVICES.iter().find(|(name, _)| name.eq_ignore_ascii_case(device)).map(|(_, text)| *text)
+}
+
+fn unknown(name: &str, counts: &str, device: &str) -> Mistake {
+    let listed: Vec<&str> = Cluster::preset_devices().collect();
+    let listed = listed.join(", ");
+    let help = match nearest(device, Cluster::preset_devices()) {
+        Some(near) => format!("did you mean `{}x{near}`?  (devices: {listed})", shown(counts)),
+        None => format!("{FORM}  (devices: {listed})"),
+    };
+    Mistake::new(&shown(name), "no such cluster file, and no preset with this device").help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Execution;
+    use crate::file::print_cluster;
+
+    #[test]
+    fn each_shipped_cluster_is_valid_and_is_its_own_preset() {
+        for (device, text) in DEVICES {
+            let cluster = parse_cluster(text, device).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            assert_eq!(cluster.device.name, device);
+            assert_eq!(Cluster::preset(&cluster.name), Ok(cluster.clone()));
+            assert_eq!(parse_cluster(&print_cluster(&cluster), device), Ok(cluster));
+        }
+    }
+
+    #[test]
+    fn presets_are_counts_and_a_device() {
+        let cluster = Cluster::preset("64x8xh100").unwrap();
+        assert_eq!((cluster.nodes, cluster.devices_per_node, cluster.name.as_str()), (64, 8, "64x8xH100"));
+        assert_eq!(cluster.device.execution, Execution::Concurrent);
+        assert_eq!(Cluster::preset("H200").unwrap().device_count(), 1);
+        assert_eq!(Cluster::preset("4xA100-40GB").unwrap().name, "4xA100-40GB");
+        assert_eq!(Cluster::preset("8xV100").unwrap().name, "8xV100-32GB");
+    }
+
+    #[test]
+    fn an_unknown_preset_names_the_nearest() {
+        let said = |name: &str| Cluster::preset(name).unwrap_err().to_string();
+        assert_eq!(
+            said("8xH10"),
+            "error: 8xH10: no such cluster file, and no preset with this device\n  help: did you mean `8xH100`?  \
+             (devices: V100-16GB, V100-32GB, A100-40GB, A100-80GB, H100, H200, CPU)"
+        );
+        assert_eq!(
+            said("axH100"),
+            "error: axH100: `a` are not counts of nodes and devices\n  help: write 8xH100, or 64x8xH100 for 64 nodes of 8"
+        );
+        for name in ["", "x", "0xH100", "9999999x9999999xH100", "-1xH100", "1x2x3xH100", "8x"] {
+            assert!(Cluster::preset(name).is_err(), "{name}");
+        }
+    }
+}
