@@ -1,0 +1,158 @@
+//! trace.json: the step in the Chrome trace-event format, for ui.perfetto.dev or chrome://tracing.
+//!
+//! Each rank is a process and each stream a thread of it; predicted ranks stand above measured ones. Times are in
+//! microseconds, as the format wants them. Live memory is a counter of the process.
+
+use ir::program::Programs;
+use ir::program::Stream;
+use ir::trace::{Confidence, Origin, Trace};
+use serde::Serialize;
+
+use crate::compare::action_name;
+use crate::quantity::phase_name;
+
+/// The file as text. Predicted processes have the ids 1 to ranks, measured ones those after.
+pub fn json(traces: &[&Trace], programs: &Programs) -> String {
+    let mut lines = Vec::new();
+    for trace in traces {
+        let group = Group::of(trace, programs);
+        group.name_processes(&mut lines, programs);
+        group.events(&mut lines, programs);
+        group.memory(&mut lines);
+    }
+    format!("{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n{}\n]}}\n", lines.join(",\n"))
+}
+
+/// One entry of the file.
+#[derive(Serialize)]
+struct Entry<'a, A: Serialize> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cat: Option<&'a str>,
+    ph: &'a str,
+    pid: u32,
+    tid: u32,
+    ts: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dur: Option<f64>,
+    args: A,
+}
+
+#[derive(Serialize)]
+struct Name {
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Order {
+    sort_index: u32,
+}
+
+#[derive(Serialize)]
+struct Live {
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Work<'a> {
+    phase: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    microbatch: Option<u16>,
+    confidence: Confidence,
+}
+
+/// The processes of one trace.
+struct Group<'a> {
+    trace: &'a Trace,
+    word: &'a str,
+    first: u32,
+}
+
+fn line<A: Serialize>(entry: &Entry<'_, A>) -> String {
+    serde_json::to_string(entry).expect("numbers and words have a JSON form")
+}
+
+impl Group<'_> {
+    fn of<'a>(trace: &'a Trace, programs: &Programs) -> Group<'a> {
+        let (word, first) = match trace.origin {
+            Origin::Predicted => ("predicted", 1),
+            Origin::Measured => ("measured", 1 + programs.mesh().rank_count()),
+        };
+        Group { trace, word, first }
+    }
+
+    fn process(&self, rank: u32) -> u32 {
+        self.first + rank
+    }
+
+    /// Threads have ids of their own in the whole file: some viewers do not tell equal ones of two processes apart.
+    fn thread(&self, rank: u32, stream: Stream) -> u32 {
+        self.process(rank) * Stream::ALL.len() as u32 + stream.index() as u32
+    }
+
+    fn name_processes(&self, lines: &mut Vec<String>, programs: &Programs) {
+        let mut used: Vec<(u32, Stream)> = self.trace.events.iter().map(|event| (event.rank, event.stream)).collect();
+        used.extend(self.trace.memory.iter().map(|sample| (sample.rank, Stream::Compute)));
+        used.sort_unstable();
+        used.dedup();
+        let mut last = None;
+        for (rank, stream) in used {
+            let (pid, tid) = (self.process(rank), self.thread(rank, stream));
+            if last != Some(rank) {
+                let stage = programs.mesh().coordinate(rank, 0) + 1;
+                let name = format!("{} rank {rank} (stage {stage})", self.word);
+                lines.push(metadata("process_name", pid, 0, Name { name }));
+                lines.push(metadata("process_sort_index", pid, 0, Order { sort_index: pid }));
+                last = Some(rank);
+            }
+            lines.push(metadata("thread_name", pid, tid, Name { name: stream.name().to_owned() }));
+            lines.push(metadata("thread_sort_index", pid, tid, Order { sort_index: stream.index() as u32 }));
+        }
+    }
+
+    fn events(&self, lines: &mut Vec<String>, programs: &Programs) {
+        for event in &self.trace.events {
+            lines.push(line(&Entry {
+                name: &action_name(event, programs),
+                cat: Some(self.word),
+                ph: "X",
+                pid: self.process(event.rank),
+                tid: self.thread(event.rank, event.stream),
+                ts: microseconds(event.start.0),
+                dur: Some(microseconds((event.end - event.start).0)),
+                args: Work {
+                    phase: phase_name(event.span.phase),
+                    layer: event.span.layer,
+                    microbatch: event.span.microbatch,
+                    confidence: event.confidence,
+                },
+            }));
+        }
+    }
+
+    fn memory(&self, lines: &mut Vec<String>) {
+        for sample in &self.trace.memory {
+            lines.push(line(&Entry {
+                name: "live memory",
+                cat: None,
+                ph: "C",
+                pid: self.process(sample.rank),
+                tid: 0,
+                ts: microseconds(sample.time.0),
+                dur: None,
+                args: Live { bytes: sample.live.0 },
+            }));
+        }
+    }
+}
+
+fn metadata<A: Serialize>(name: &str, pid: u32, tid: u32, args: A) -> String {
+    line(&Entry { name, cat: None, ph: "M", pid, tid, ts: 0.0, dur: None, args })
+}
+
+/// To the nanosecond, which is as fine as the viewers go.
+fn microseconds(seconds: f64) -> f64 {
+    (seconds * 1e9).round() / 1e3
+}

@@ -1,0 +1,155 @@
+//! What ran when: one lane for each stream of the first rank of each stage, predicted above measured.
+
+use std::collections::BTreeSet;
+
+use ir::mesh::Axis;
+use ir::program::{Phase, Stream};
+use ir::trace::Trace;
+use ir::units::Seconds;
+
+use crate::Report;
+use crate::activity::{Activity, Detail, Sort, activities};
+use crate::figure::{Bar, Colour, Entry, Figure, Lane, Scale, Vertical, Zoom};
+use crate::quantity::{Unit, counted, phase_name};
+
+/// More bars than these make the page slow and show nothing more.
+const BARS_MAX: usize = 2400;
+/// More lanes than these are not read.
+const LANES_MAX: usize = 80;
+
+/// Lanes of all streams on which something ran.
+pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
+    let traces: Vec<(&str, &Trace)> = report.traces().filter(|(_, trace)| !trace.events.is_empty()).collect();
+    let longest = traces.iter().map(|(_, trace)| trace.step).reduce(Seconds::max)?;
+    let unit = Unit::of_times(longest);
+    let count = report.programs.mesh().stages();
+    let stages = super::spread(count, stages_max(report, &traces));
+    let (detail, groups) = at_readable_detail(report, &traces, &stages);
+
+    let mut lanes = Vec::new();
+    let mut bars = Vec::new();
+    let mut sorts = BTreeSet::new();
+    for Group { name, activities } in &groups {
+        lanes.push(Lane::Heading(name.clone()));
+        let mut stream = None;
+        for activity in activities {
+            if stream != Some(activity.stream) {
+                lanes.push(Lane::Bars(activity.stream.name().to_owned()));
+                stream = Some(activity.stream);
+            }
+            sorts.insert(activity.sort());
+            bars.push(bar(report, activity, lanes.len() - 1, unit));
+        }
+    }
+    let mut notes = vec![format!("Each bar joins {}; trace.json has every instruction.", detail.words())];
+    let ranks = report.programs.mesh().ranks_per_stage();
+    if ranks > 1 {
+        notes.push(format!("The first of the {ranks} ranks of each stage is shown."));
+    }
+    if stages.len() < count as usize {
+        notes.push(format!("{} of {} are shown.", stages.len(), counted(count as usize, "stage")));
+    }
+    Some(Figure {
+        name: "timeline",
+        title: "What runs when in one step".to_owned(),
+        horizontal: Scale::exact(format!("time ({})", unit.name), 0.0, unit.time(longest), 6),
+        vertical: Vertical::Lanes(lanes),
+        bars,
+        legend: sorts.into_iter().map(|sort| Entry::area(colour(sort), label(sort))).collect(),
+        notes,
+        zoom: Zoom::Horizontal,
+        ..Figure::default()
+    })
+}
+
+/// The activities of one rank.
+struct Group {
+    name: String,
+    activities: Vec<Activity>,
+}
+
+/// How many stages can be shown with all their streams.
+fn stages_max(report: &Report<'_>, traces: &[(&str, &Trace)]) -> u32 {
+    let streams = |stage: u32| -> usize {
+        let rank = report.first_rank(stage);
+        let of = |trace: &Trace| -> BTreeSet<Stream> {
+            trace.events.iter().filter(|event| event.rank == rank).map(|event| event.stream).collect()
+        };
+        traces.iter().map(|(_, trace)| of(trace).len() + 1).sum()
+    };
+    let most = (0..report.programs.mesh().stages()).map(streams).max().unwrap_or(1);
+    (LANES_MAX / most.max(1)).max(2) as u32
+}
+
+/// The finest detail at which there are not too many bars, and the activities at that detail.
+fn at_readable_detail(report: &Report<'_>, traces: &[(&str, &Trace)], stages: &[u32]) -> (Detail, Vec<Group>) {
+    let at = |detail| -> Vec<Group> {
+        let mut groups = Vec::new();
+        for &stage in stages {
+            for (origin, trace) in traces {
+                let name = format!("{}, {origin}", report.stage_name(stage));
+                groups.push(Group { name, activities: activities(trace, report.first_rank(stage), detail) });
+            }
+        }
+        groups
+    };
+    let coarsest = Detail::ALL[Detail::ALL.len() - 1];
+    let size = |groups: &[Group]| groups.iter().map(|group| group.activities.len()).sum::<usize>();
+    let found = Detail::ALL.into_iter().map(|detail| (detail, at(detail))).find(|(_, groups)| size(groups) <= BARS_MAX);
+    found.unwrap_or_else(|| {
+        let mut groups = at(coarsest);
+        shorten(&mut groups, size);
+        (coarsest, groups)
+    })
+}
+
+/// Drops the shortest activities until the rest can be shown.
+fn shorten(groups: &mut [Group], size: impl Fn(&[Group]) -> usize) {
+    let mut busy: Vec<f64> = groups.iter().flat_map(|group| &group.activities).map(|one| one.busy.0).collect();
+    busy.sort_by(|a, b| b.total_cmp(a));
+    let least = busy[BARS_MAX];
+    for group in groups.iter_mut() {
+        group.activities.retain(|one| one.busy.0 > least);
+    }
+    assert!(size(groups) <= BARS_MAX, "only the longest {BARS_MAX} activities are left");
+}
+
+fn bar(report: &Report<'_>, activity: &Activity, lane: usize, unit: Unit) -> Bar {
+    let Activity { span, start, end, busy, events, .. } = *activity;
+    let mut words = Vec::new();
+    if let Some(layer) = span.layer {
+        words.push(report.layers.get(usize::from(layer)).cloned().unwrap_or_else(|| format!("layer {layer}")));
+    }
+    words.push(phase_name(span.phase).to_owned());
+    if let Some(microbatch) = span.microbatch {
+        words.push(format!("microbatch {}", microbatch + 1));
+    }
+    let [from, to] = [start, end].map(|time| unit.time(time));
+    words.push(format!("{} to {}", unit.show(from), unit.show(to)));
+    words.push(format!("{} in {}", unit.show_time(busy), counted(events, "instruction")));
+    Bar { lane, from, to, colour: colour(activity.sort()), title: words.join(", ") }
+}
+
+fn colour(sort: Sort) -> Colour {
+    match sort {
+        Sort::Compute(Phase::Forward) => Colour::Blue,
+        Sort::Compute(Phase::Backward) => Colour::Teal,
+        Sort::Compute(Phase::Update) => Colour::Purple,
+        Sort::Exchange(Axis::Data) => Colour::Orange,
+        Sort::Exchange(Axis::Tensor) => Colour::Gold,
+        Sort::Exchange(Axis::Pipeline) => Colour::Pink,
+        Sort::Transfer => Colour::Brown,
+    }
+}
+
+fn label(sort: Sort) -> &'static str {
+    match sort {
+        Sort::Compute(Phase::Forward) => "compute, forward",
+        Sort::Compute(Phase::Backward) => "compute, backward",
+        Sort::Compute(Phase::Update) => "compute, update",
+        Sort::Exchange(Axis::Data) => "exchange over data",
+        Sort::Exchange(Axis::Tensor) => "exchange over tensor",
+        Sort::Exchange(Axis::Pipeline) => "exchange over pipeline",
+        Sort::Transfer => "transfer between stages",
+    }
+}
