@@ -1,1 +1,104 @@
-//! Placeholder.
+//! Turns a plan into verified programs, in nine passes. The compiler obeys: it has no thresholds, every choice is a
+//! field of the plan.
+//!
+//! | # | pass | what it does | why here |
+//! |---|---|---|---|
+//! | 1 | differentiate | operations write their gradients | on the logical graph, before anything is cut |
+//! | 2 | retain | keeps or recomputes what the backward pass reads | recomputed operations are spread like any other |
+//! | 3 | spread | local kernels and the exchanges between them | from layouts alone |
+//! | 4 | fragment | runs of kernels with their temporaries placed | once for equal layers, all microbatches |
+//! | 5 | schedule | layers × microbatches in order, sends and receives, the update | needs bodies of layers |
+//! | 6 | overlap | gathers ahead by the plan's depth, reductions as soon as they are due | while the code is written |
+//! | 7 | arena | an address for every buffer | from lifetimes in the order of the code |
+//! | 8 | synchronize | signals and waits | also needs addresses: memory that is reused |
+//! | 9 | verify | `Programs::verified`, in `ir` | trusts no pass before it |
+
+mod arena;
+mod axes;
+mod block;
+mod check;
+mod differentiate;
+mod fragment;
+mod layer;
+mod legal;
+mod place;
+mod retain;
+mod schedule;
+mod spread;
+mod synchronize;
+mod visits;
+mod writer;
+
+use ir::cluster::Cluster;
+use ir::graph::{Element, Graph};
+use ir::model::Precision;
+use ir::plan::Plan;
+use ir::program::{Draft, Programs, Role, StepSize};
+use ir::units::Bytes;
+
+pub use axes::mesh;
+pub use check::{Violation, check};
+pub use legal::strategies;
+pub use visits::in_flight;
+
+use fragment::Library;
+use layer::{Purpose, Setting};
+use schedule::{Layers, schedule};
+
+/// The programs of a training step, or every reason why there are none: rules broken, or memory missing.
+pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs, Vec<Violation>> {
+    let violations = check(graph, cluster, plan);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    let draft = draft(graph, plan, Purpose::Training)?;
+    let capacity = cluster.capacity();
+    let too_large = draft.roles.iter().filter(|role| role.arena > capacity);
+    let memory = |role: &Role| Violation::Memory { stage: role.stage, needed: role.arena, capacity };
+    let missing: Vec<Violation> = too_large.map(memory).collect();
+    if missing.is_empty() { verified(draft) } else { Err(missing) }
+}
+
+/// The programs of a training step without regard to devices and memory: for tests and for asking what would be.
+pub fn compile_unlimited(graph: &Graph, plan: &Plan) -> Result<Programs, Vec<Violation>> {
+    verified(draft(graph, plan, Purpose::Training)?)
+}
+
+/// The programs that compute the loss of a batch and change nothing. Their blocks are those of [`compile`].
+pub fn compile_evaluation(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs, Vec<Violation>> {
+    let violations = check(graph, cluster, plan);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    verified(draft(graph, plan, Purpose::Evaluation)?)
+}
+
+fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {
+    let unlimited = Bytes(u64::MAX);
+    Programs::verified(draft, unlimited)
+        .map_err(|defects| defects.iter().map(|defect| Violation::Program(defect.to_string())).collect())
+}
+
+fn draft(graph: &Graph, plan: &Plan, purpose: Purpose) -> Result<Draft, Vec<Violation>> {
+    let mesh = mesh(plan).map_err(|violation| vec![violation])?;
+    let compute = match plan.precision {
+        Precision::Full => Element::F32,
+        Precision::Mixed => Element::Bf16,
+    };
+    let sequences = plan.microbatch_sequences();
+    let setting = Setting { graph, mesh: &mesh, sequences, compute, purpose };
+    let mut library = Library::default();
+    let layers = Layers::new(setting, plan, &mut library);
+    let (writers, blocks) = schedule(setting, plan, &layers, &mut library);
+    let role = |(stage, writer)| {
+        let mut role = arena::arena(stage as u32, writer);
+        synchronize::synchronize(&mut role, &library.fragments);
+        role
+    };
+    let roles = writers.into_iter().enumerate().map(role).collect();
+    let step = StepSize { microbatches: plan.microbatches, sequences, sequence: graph.sequence };
+    Ok(Draft { step, fragments: library.fragments, collectives: library.collectives, blocks, roles, mesh })
+}
+
+#[cfg(test)]
+mod tests;

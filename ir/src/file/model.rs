@@ -152,7 +152,7 @@ training:
     fn missing_and_repeated_keys_are_named() {
         assert_eq!(said("hidden: 64\n", ""), "error: m.yaml:1: missing key `hidden`");
         assert_eq!(said("  batch: 8\n", ""), "error: m.yaml:12: missing key `batch` in `training`");
-        assert_eq!(said("heads: 4", "heads: 4\nheads: 4"), "error: m.yaml:1: key `heads` stands twice, from here on");
+        assert_eq!(said("heads: 4", "heads: 4\nheads: 4"), "error: m.yaml:7: key `heads` stands twice");
     }
 
     #[test]

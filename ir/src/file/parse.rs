@@ -27,8 +27,8 @@ pub fn decode<'a>(bytes: &'a [u8], file: &str) -> Result<&'a str, Mistakes> {
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Mistakes> {
     check_form(text, file)?;
     // Once without any shape, since a wrong shape is often just what broken YAML looks like.
-    serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| translate(&error, file))?;
-    serde_yaml::from_str(text).map_err(|error| translate(&error, file).into())
+    serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| translate(&error, text, file))?;
+    serde_yaml::from_str(text).map_err(|error| translate(&error, text, file).into())
 }
 
 fn check_form(text: &str, file: &str) -> Result<(), Mistake> {

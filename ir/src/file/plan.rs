@@ -255,7 +255,7 @@ impl PlanFile {
         let (planned, layers) = (self.plan.strategies.len(), model.layers as usize + 2);
         if planned != layers {
             let what = format!("has strategies for {planned} layers, but the model has {layers}");
-            let help = format!("0 is the embedding, 1..{} the blocks, {} the head", layers - 1, layers - 1);
+            let help = format!("layer 0 is the embedding, 1 to {} the blocks, {} the head", model.layers, layers - 1);
             mistakes.push(Mistake::new(file, what).help(help));
         }
         let (ranks, devices) = (self.plan.rank_count(), cluster.device_count());

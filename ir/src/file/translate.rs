@@ -14,7 +14,7 @@ const STARTS: [&str; 7] = [
 ];
 
 /// A mistake that says what to write instead.
-pub(crate) fn translate(error: &serde_yaml::Error, file: &str) -> Mistake {
+pub(crate) fn translate(error: &serde_yaml::Error, text: &str, file: &str) -> Mistake {
     let mut message = error.to_string();
     let mut mistake = Mistake::new(file, "");
     if let Some(location) = error.location() {
@@ -25,6 +25,9 @@ pub(crate) fn translate(error: &serde_yaml::Error, file: &str) -> Mistake {
     let start = STARTS.iter().filter_map(|start| message.find(start)).min();
     let Some(start) = start else { return unshaped(mistake, &message) };
     let (path, fault) = message.split_at(start);
+    if let Some(key) = fault.strip_prefix(STARTS[3]) {
+        mistake = at_second(mistake, key.trim_end_matches('`'), text);
+    }
     let path = shown(path.trim_end_matches(": "));
     reworded(mistake, &path, fault)
 }
@@ -73,7 +76,7 @@ fn reworded(mistake: Mistake, path: &str, fault: &str) -> Mistake {
     let what = if let Some(rest) = fault.strip_prefix(STARTS[2]) {
         format!("missing key `{}`{inside}", rest.trim_end_matches('`'))
     } else if let Some(rest) = fault.strip_prefix(STARTS[3]) {
-        format!("key `{}` stands twice{inside}, from here on", rest.trim_end_matches('`'))
+        format!("key `{}` stands twice{inside}", rest.trim_end_matches('`'))
     } else {
         let rest = STARTS[4..].iter().find_map(|start| fault.strip_prefix(start)).unwrap_or(fault);
         let (found, expected) = rest.rsplit_once(", expected ").unwrap_or((rest, "something else"));
@@ -85,6 +88,21 @@ fn reworded(mistake: Mistake, path: &str, fault: &str) -> Mistake {
         format!("{subject} must be {}, not {found}", plain(expected))
     };
     Mistake { what, ..mistake }
+}
+
+/// The reader places a repeated key where its mapping begins; in block style its second line can be found.
+fn at_second(mistake: Mistake, key: &str, text: &str) -> Mistake {
+    let (Some(line), Some(column)) = (mistake.line, mistake.column) else { return mistake };
+    let indent = " ".repeat(column - 1);
+    let is_key = |line: &str| {
+        let after = line.strip_prefix(&indent).and_then(|line| line.strip_prefix(key));
+        after.is_some_and(|after| after.trim_start().starts_with(':'))
+    };
+    let second = text.lines().enumerate().skip(line - 1).filter(|(_, line)| is_key(line)).nth(1);
+    match second {
+        Some((index, _)) => mistake.at((index + 1, column)),
+        None => mistake,
+    }
 }
 
 /// Advice from the list in the message: ``expected one of `a`, `b` ``.

@@ -5,6 +5,14 @@ use crate::op::Op;
 use crate::tape::Tape;
 use crate::units::Flops;
 
+/// Queries whose scores are held at once.
+pub const QUERY_ROWS: u64 = 64;
+
+/// Two blocks of scores of `QUERY_ROWS` queries against all keys.
+pub(super) fn workspace(sizes: &Sizes) -> u64 {
+    2 * QUERY_ROWS.min(sizes[&'s']) * sizes[&'s']
+}
+
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pattern {

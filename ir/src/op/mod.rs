@@ -15,7 +15,7 @@ use crate::tape::Tape;
 use crate::units::Flops;
 
 pub use activation::Activation;
-pub use attention::{Direction, Pattern, Rotary};
+pub use attention::{Direction, Pattern, QUERY_ROWS, Rotary};
 pub use norm::{Norm, NormKind};
 
 /// What is computed. Operands are named in the order of a node's inputs -> outputs.
@@ -153,6 +153,33 @@ impl Op {
     /// Whether its result costs no product to compute again. Selective recomputation drops these.
     pub fn is_cheap(&self) -> bool {
         matches!(self, Op::Norm(_) | Op::Activation(_))
+    }
+
+    /// Numbers that the kernel may write beside its results while it runs.
+    pub fn workspace(&self, sizes: &Sizes) -> u64 {
+        match self {
+            Op::Attention(_) | Op::AttentionGradient(_) => attention::workspace(sizes),
+            Op::Embed
+            | Op::EmbedGradient
+            | Op::Position
+            | Op::PositionGradient
+            | Op::Norm(_)
+            | Op::NormGradient(_)
+            | Op::MatMul
+            | Op::Bias
+            | Op::BiasGradient
+            | Op::Rotary(_)
+            | Op::Activation(_)
+            | Op::ActivationGradient(_)
+            | Op::Add
+            | Op::RowMax
+            | Op::SumExp
+            | Op::CrossEntropy { .. }
+            | Op::CrossEntropyGradient
+            | Op::SquareSum { .. }
+            | Op::AdamW { .. }
+            | Op::Zero => 0,
+        }
     }
 
     /// Floating-point operations on a part with these sizes of all its letters.

@@ -1,0 +1,411 @@
+//! Blocks of parameters in a role: where their states rest, how their gradients are joined, how they are updated.
+
+use ir::graph::Element;
+use ir::layout::{Exchange, Layout, Reduce};
+use ir::mesh::{Axis, AxisSet, Mesh};
+use ir::op::{Op, Write};
+use ir::plan::Shard;
+use ir::program::{
+    Access, Action, Binding, Block, BlockId, BufferId, Collective, Content, Fragment, FragmentId, Kernel, Offset,
+    Operand, Part, Span, Stream,
+};
+use ir::units::Bytes;
+
+use crate::fragment::Library;
+use crate::layer::{BlockTemplate, Layer};
+use crate::place::aligned;
+use crate::writer::Writer;
+
+/// A block of a layer in a role.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance {
+    pub(crate) layer: u32,
+    shape: Shape,
+    resident: Resident,
+    fragments: BlockFragments,
+    /// The sum of gradients, while it lives.
+    sum: Option<BufferId>,
+    /// Whether this role's squares of it count in the norm: those of the second copy of a tied block do not.
+    counts: bool,
+    pub(crate) is_tied: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Shape {
+    padded: u64,
+    parts: u64,
+    data: Vec<usize>,
+    tensor: AxisSet,
+    partial: AxisSet,
+    shard: Shard,
+    compute: Element,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Resident {
+    parameters: BufferId,
+    master: Option<BufferId>,
+    moments: [BufferId; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct BlockFragments {
+    zero: FragmentId,
+    add: FragmentId,
+    square: FragmentId,
+    update: FragmentId,
+}
+
+/// What instances of one block template share.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockPlan {
+    shape: Shape,
+    fragments: BlockFragments,
+    is_tied: bool,
+}
+
+impl BlockPlan {
+    /// Makes the fragments of a block.
+    pub(crate) fn new(
+        mesh: &Mesh,
+        layer: &Layer,
+        template: &BlockTemplate,
+        setting: (Element, &mut Library),
+    ) -> BlockPlan {
+        let (compute, library) = setting;
+        let data: AxisSet = layer.axes.data.iter().copied().collect();
+        let shard = if data.is_empty() { Shard::Nothing } else { layer.shard };
+        let parts = if shard == Shard::Nothing { 1 } else { u64::from(mesh.extent(data)) };
+        let shape = Shape {
+            padded: template.padded,
+            parts,
+            data: layer.axes.data.clone(),
+            tensor: layer.axes.tensor.iter().copied().collect(),
+            partial: template.partial,
+            shard,
+            compute,
+        };
+        let fragments = shape.fragments(template, library);
+        BlockPlan { shape, fragments, is_tied: template.is_tied }
+    }
+
+    /// Its block, for the list of the programs.
+    pub(crate) fn block(&self, layer: u32, template: &BlockTemplate) -> Block {
+        let shard = if self.shape.shard == Shard::Nothing { Vec::new() } else { self.shape.data.clone() };
+        Block {
+            layer,
+            parameters: template.parameters.iter().map(|(_, parameter)| parameter.clone()).collect(),
+            decayed: template.decayed,
+            length: template.length,
+            padded: template.padded,
+            shard,
+        }
+    }
+
+    /// Puts an instance into a role: its resident buffers.
+    pub(crate) fn instance(&self, writer: &mut Writer, block: BlockId, layer: u32, uses: Uses) -> Instance {
+        let shape = &self.shape;
+        let part = if shape.shard == Shard::Nothing { Part::Whole } else { Part::Share };
+        let kept = if shape.shard == Shard::Parameters { Part::Share } else { Part::Whole };
+        let of_parameters = if kept == Part::Share { shape.share() } else { shape.padded };
+        let parameters =
+            writer.buffer(Bytes(of_parameters * shape.compute.bytes()), Content::Parameters { block, part: kept });
+        let states = Bytes(shape.share() * Element::F32.bytes());
+        let trains = uses != Uses::Evaluation;
+        let master =
+            (trains && shape.compute != Element::F32).then(|| writer.buffer(states, Content::Master { block, part }));
+        let moments = if trains {
+            [
+                writer.buffer(states, Content::FirstMoment { block, part }),
+                writer.buffer(states, Content::SecondMoment { block, part }),
+            ]
+        } else {
+            [parameters; 2]
+        };
+        Instance {
+            layer,
+            shape: shape.clone(),
+            resident: Resident { parameters, master, moments },
+            fragments: self.fragments,
+            sum: None,
+            counts: uses != Uses::SecondCopy,
+            is_tied: self.is_tied,
+        }
+    }
+}
+
+/// What a role does with a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Uses {
+    /// Trains it.
+    Training,
+    /// Trains a copy of what another role owns.
+    SecondCopy,
+    /// Only reads it.
+    Evaluation,
+}
+
+impl Shape {
+    fn share(&self) -> u64 {
+        self.padded / self.parts
+    }
+
+    /// How many elements of gradients are kept between microbatches.
+    fn kept_gradients(&self) -> u64 {
+        if self.shard >= Shard::Gradients { self.share() } else { self.padded }
+    }
+
+    fn flat(&self, split: &[usize], partial: AxisSet) -> Layout {
+        Layout::new(vec![split.to_vec()], partial, Reduce::Sum)
+    }
+
+    fn fragments(&self, template: &BlockTemplate, library: &mut Library) -> BlockFragments {
+        let zero = one_kernel("zero gradients", Op::Zero, &[], &[(0, self.padded, Element::F32)]);
+        let kept = self.kept_gradients();
+        let sum = (0, kept, Element::F32);
+        let add = one_kernel("add gradients", Op::Add, &[sum, (1, kept, Element::F32)], &[sum]);
+        let share = self.share();
+        let mut square = one_kernel(
+            "square gradients",
+            Op::SquareSum { replicas: template.copies },
+            &[(0, share, Element::F32)],
+            &[(1, 1, Element::F32)],
+        );
+        let scalar = &mut square.kernels[0].outputs[0];
+        scalar.offset = Element::F32.bytes();
+        scalar.dimensions.clear();
+        square.kernels[0].write = Write::Accumulate;
+        square.bindings[1].access = Access::Update;
+        let update = self.update(template);
+        BlockFragments {
+            zero: library.fragment(zero),
+            add: library.fragment(add),
+            square: library.fragment(square),
+            update: library.fragment(update),
+        }
+    }
+
+    /// Bindings: parameters (or master), gradients, moments, scalars, and in mixed precision the parameters.
+    fn update(&self, template: &BlockTemplate) -> Fragment {
+        let share = self.share();
+        let full = |binding| (binding, share, Element::F32);
+        let mut outputs = vec![full(0), full(2), full(3)];
+        if self.compute != Element::F32 {
+            outputs.push((5, share, self.compute));
+        }
+        let op = Op::AdamW { decayed: template.decayed, length: template.length };
+        let inputs = [full(0), full(1), full(2), full(3), (4, 2, Element::F32)];
+        let mut fragment = one_kernel("update", op, &inputs, &outputs);
+        fragment.kernels[0].inputs[4].dimensions = vec![('k', 2)];
+        let axes = if self.shard == Shard::Nothing { Vec::new() } else { self.data.clone() };
+        fragment.kernels[0].offsets = vec![Offset { letter: 'n', axes, step: share }];
+        fragment
+    }
+}
+
+/// A fragment of one kernel on flat operands: (binding, elements, element).
+pub(crate) fn one_kernel(
+    name: &str,
+    op: Op,
+    inputs: &[(u16, u64, Element)],
+    outputs: &[(u16, u64, Element)],
+) -> Fragment {
+    let operand = |&(binding, size, element): &(u16, u64, Element)| Operand {
+        binding,
+        offset: 0,
+        element,
+        dimensions: vec![('n', size)],
+    };
+    let count = inputs.iter().chain(outputs).map(|&(binding, ..)| binding).max().map_or(0, |last| last + 1);
+    let bindings = (0..count).map(|binding| {
+        let uses = |list: &[(u16, u64, Element)]| list.iter().any(|&(other, ..)| other == binding);
+        let access = match (uses(inputs), uses(outputs)) {
+            (true, true) => Access::Update,
+            (false, _) => Access::Write,
+            (true, false) => Access::Read,
+        };
+        let all = inputs.iter().chain(outputs).filter(|&&(other, ..)| other == binding);
+        let bytes = all.map(|&(_, size, element)| size * element.bytes()).max().unwrap_or(0);
+        Binding { bytes: Bytes(aligned(bytes)), access }
+    });
+    let kernel = Kernel {
+        op,
+        inputs: inputs.iter().map(operand).collect(),
+        outputs: outputs.iter().map(operand).collect(),
+        write: Write::Replace,
+        offsets: Vec::new(),
+        workspace: None,
+    };
+    Fragment {
+        name: name.to_owned(),
+        bindings: bindings.collect(),
+        kernels: vec![kernel],
+        scratch: None,
+        scratch_bound: Bytes::ZERO,
+    }
+}
+
+impl Instance {
+    /// Parameters as kernels read them: a gathered copy where only shares are kept.
+    pub(crate) fn is_gathered(&self) -> bool {
+        self.shape.shard == Shard::Parameters
+    }
+
+    /// The resident parameters.
+    pub(crate) fn parameters(&self) -> BufferId {
+        self.resident.parameters
+    }
+
+    /// Gathers the parameters into a new buffer.
+    pub(crate) fn gather(&self, writer: &mut Writer, library: &mut Library, span: Span) -> BufferId {
+        let whole = writer.value(Bytes(self.shape.padded * self.shape.compute.bytes()));
+        self.gather_into(writer, library, span, [self.resident.parameters, whole]);
+        whole
+    }
+
+    fn gather_into(&self, writer: &mut Writer, library: &mut Library, span: Span, operands: [BufferId; 2]) {
+        let exchange = Exchange::AllGather { axes: self.shape.data.clone(), dimension: 0 };
+        self.exchange(writer, library, span, (exchange, self.shape.share(), self.shape.compute), &operands);
+    }
+
+    fn exchange(
+        &self,
+        writer: &mut Writer,
+        library: &mut Library,
+        span: Span,
+        what: (Exchange, u64, Element),
+        operands: &[BufferId],
+    ) {
+        let (exchange, elements, element) = what;
+        let tensor = exchange.axes().iter().any(|&axis| self.shape.tensor.contains(axis));
+        let axis = if tensor { Axis::Tensor } else { Axis::Data };
+        let collective = library.collective(Collective { exchange, axis, shape: vec![elements], element });
+        writer.push(Stream::Exchange(axis), span, Action::Exchange(collective), operands);
+    }
+
+    /// The buffer to which a backward pass adds its gradients.
+    pub(crate) fn gradients(&mut self, writer: &mut Writer, span: Span) -> BufferId {
+        if self.shape.shard < Shard::Gradients
+            && let Some(sum) = self.sum
+        {
+            return sum;
+        }
+        let gradients = writer.value(Bytes(self.shape.padded * Element::F32.bytes()));
+        writer.push(Stream::Compute, span, Action::Compute(self.fragments.zero), &[gradients]);
+        if self.shape.shard < Shard::Gradients {
+            self.sum = Some(gradients);
+        }
+        gradients
+    }
+
+    /// After a backward pass: gradients that are kept in shares are scattered and added to the sum.
+    pub(crate) fn collect(&mut self, writer: &mut Writer, library: &mut Library, span: Span, gradients: BufferId) {
+        if self.shape.shard < Shard::Gradients {
+            return;
+        }
+        let data: AxisSet = self.shape.data.iter().copied().collect();
+        let rest = self.shape.partial.minus(data);
+        let from = self.shape.flat(&[], self.shape.partial);
+        let to = self.shape.flat(&self.shape.data, rest);
+        let share = self.convert(writer, library, span, gradients, (&from, &to));
+        match self.sum {
+            None => self.sum = Some(share),
+            Some(sum) => {
+                writer.push(Stream::Compute, span, Action::Compute(self.fragments.add), &[sum, share]);
+                writer.free(span, share);
+            }
+        }
+    }
+
+    /// Exchanges a flat buffer from one layout to another; what it was is freed.
+    fn convert(
+        &self,
+        writer: &mut Writer,
+        library: &mut Library,
+        span: Span,
+        mut buffer: BufferId,
+        (from, to): (&Layout, &Layout),
+    ) -> BufferId {
+        let mut elements = self.shape.padded / if from.splits()[0].is_empty() { 1 } else { self.shape.parts };
+        for exchange in from.exchanges_to(to) {
+            let in_place = matches!(exchange, Exchange::AllReduce { .. });
+            let next = if in_place { buffer } else { writer.value(Bytes(self.shape.share() * Element::F32.bytes())) };
+            let operands = [buffer, next];
+            let operands = if in_place { &operands[..1] } else { &operands[..] };
+            self.exchange(writer, library, span, (exchange, elements, Element::F32), operands);
+            if !in_place {
+                writer.free(span, buffer);
+                elements = self.shape.share();
+            }
+            buffer = next;
+        }
+        buffer
+    }
+
+    /// After the last backward pass: the sum of gradients is joined over all ranks.
+    pub(crate) fn reduce(&mut self, writer: &mut Writer, library: &mut Library, span: Span) {
+        let sum = self.sum.expect("a layer is reduced after its backward passes");
+        let data: AxisSet = self.shape.data.iter().copied().collect();
+        let from = if self.shape.shard >= Shard::Gradients {
+            self.shape.flat(&self.shape.data, self.shape.partial.minus(data))
+        } else {
+            self.shape.flat(&[], self.shape.partial)
+        };
+        let split: &[usize] = if self.shape.shard == Shard::Nothing { &[] } else { &self.shape.data };
+        let to = self.shape.flat(split, AxisSet::EMPTY);
+        self.sum = Some(self.convert(writer, library, span, sum, (&from, &to)));
+    }
+
+    /// Sends the sum of gradients to the stage that owns the block, and takes back the sum of both.
+    pub(crate) fn send_to_owner(&self, writer: &mut Writer, span: Span, owner: u16) {
+        let sum = self.sum.expect("a tied block is joined after the backward passes");
+        writer.push(Stream::Send(ir::program::Phase::Backward), span, Action::Send { to: owner }, &[sum]);
+        writer.push(Stream::Receive(ir::program::Phase::Forward), span, Action::Receive { from: owner }, &[sum]);
+    }
+
+    /// Adds the gradients that the other copy of the block has, and sends back the sum.
+    pub(crate) fn join_copy(&self, writer: &mut Writer, span: Span, copy: u16) {
+        let sum = self.sum.expect("a tied block is joined after the backward passes");
+        let other = writer.value(Bytes(self.shape.kept_gradients() * Element::F32.bytes()));
+        writer.push(Stream::Receive(ir::program::Phase::Backward), span, Action::Receive { from: copy }, &[other]);
+        writer.push(Stream::Compute, span, Action::Compute(self.fragments.add), &[sum, other]);
+        writer.free(span, other);
+        writer.push(Stream::Send(ir::program::Phase::Forward), span, Action::Send { to: copy }, &[sum]);
+    }
+
+    /// Adds its squares to the norm of the whole gradient.
+    pub(crate) fn square(&self, writer: &mut Writer, span: Span, scalars: BufferId) {
+        if self.counts {
+            let sum = self.sum.expect("gradients are reduced before their norm is taken");
+            writer.push(Stream::Compute, span, Action::Compute(self.fragments.square), &[sum, scalars]);
+        }
+    }
+
+    /// Updates parameters and moments, and gathers what others compute with.
+    pub(crate) fn update(&mut self, writer: &mut Writer, library: &mut Library, span: Span, scalars: BufferId) {
+        let sum = self.sum.take().expect("gradients are reduced before the update");
+        let Resident { parameters, master, moments } = self.resident;
+        let gathers = matches!(self.shape.shard, Shard::Optimizer | Shard::Gradients);
+        let share = if gathers {
+            let share = writer.value(Bytes(self.shape.share() * self.shape.compute.bytes()));
+            if master.is_none() {
+                let exchange = Exchange::Slice { axes: self.shape.data.clone(), dimension: 0 };
+                let what = (exchange, self.shape.padded, self.shape.compute);
+                self.exchange(writer, library, span, what, &[parameters, share]);
+            }
+            share
+        } else {
+            parameters
+        };
+        let mut operands = vec![master.unwrap_or(share), sum, moments[0], moments[1], scalars];
+        if master.is_some() {
+            operands.push(share);
+        }
+        writer.push(Stream::Compute, span, Action::Compute(self.fragments.update), &operands);
+        writer.free(span, sum);
+        if gathers {
+            self.gather_into(writer, library, span, [share, parameters]);
+            writer.free(span, share);
+        }
+    }
+}

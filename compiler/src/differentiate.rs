@@ -1,0 +1,47 @@
+//! Pass 1: the backward pass of a layer kind, written by its operations.
+
+use std::collections::BTreeMap;
+
+use ir::graph::{LayerKind, Node, Tensor, TensorId};
+use ir::tape::Tape;
+
+/// A layer kind with its backward pass.
+#[derive(Clone, Debug)]
+pub(crate) struct Differentiated {
+    /// Tensors of both passes; those of the kind come first.
+    pub(crate) tensors: Vec<Tensor>,
+    /// The backward pass, in order.
+    pub(crate) backward: Vec<Node>,
+    /// The gradient of the layer's output, which the layer behind brings.
+    pub(crate) output_gradient: Option<TensorId>,
+    /// The gradient of the layer's input, for the layer before.
+    pub(crate) input_gradient: Option<TensorId>,
+    /// The gradient of each parameter.
+    pub(crate) parameter_gradients: BTreeMap<TensorId, TensorId>,
+}
+
+/// Asks every operation, last first, for its gradient.
+pub(crate) fn differentiate(kind: &LayerKind) -> Differentiated {
+    let mut tape = Tape::new(kind);
+    let output_gradient = kind.output.map(|output| tape.gradient_for(output));
+    for node in kind.nodes.iter().rev() {
+        node.op.gradient(node, &mut tape);
+    }
+    let input_gradient = kind.input.and_then(|input| tape.gradient_of(input));
+    let (tensors, backward, parameter_gradients) = tape.finish();
+    Differentiated { tensors, backward, output_gradient, input_gradient, parameter_gradients }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::tiny;
+
+    #[test]
+    fn every_parameter_has_a_gradient() {
+        for kind in tiny().graph().kinds {
+            let gradients = differentiate(&kind).parameter_gradients;
+            assert_eq!(gradients.len(), kind.parameters().count(), "{}", kind.name);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One layer under one strategy: its passes as instructions, its blocks of parameters, what it keeps.
+
+use std::collections::BTreeMap;
+
+use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
+use ir::layout::Layout;
+use ir::mesh::{AxisSet, Mesh};
+use ir::plan::{Shard, Strategy};
+use ir::program::BlockParameter;
+use ir::units::Bytes;
+
+use crate::axes::StrategyAxes;
+use crate::differentiate::{Differentiated, differentiate};
+use crate::fragment::{Body, Homes, Library, Pass, Slot, fragments};
+use crate::place::aligned;
+use crate::retain::{Retained, retain};
+use crate::spread::{Rule, Spread, Value, ValueId, spread};
+
+/// Parameters in a block begin at multiples of this, in elements.
+const PARAMETER_ALIGNMENT: u64 = 64;
+
+/// A block of a layer, not yet of a particular one.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockTemplate {
+    pub(crate) parameters: Vec<(TensorId, BlockParameter)>,
+    pub(crate) decayed: u64,
+    pub(crate) length: u64,
+    pub(crate) padded: u64,
+    /// Axes over which gradients are partial.
+    pub(crate) partial: AxisSet,
+    /// Ranks of the stage that hold equal parameters.
+    pub(crate) copies: u32,
+    /// Whether its one parameter is also another layer's.
+    pub(crate) is_tied: bool,
+}
+
+/// One layer kind under one strategy.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub(crate) axes: StrategyAxes,
+    pub(crate) shard: Shard,
+    /// How the residual stream lies before, between and behind layers: `b s h`.
+    pub(crate) boundary: Layout,
+    /// Local shape of it.
+    pub(crate) boundary_shape: Vec<u64>,
+    pub(crate) forward: Body,
+    pub(crate) backward: Body,
+    /// What is kept for the backward pass besides the input.
+    pub(crate) saved: Vec<Bytes>,
+    pub(crate) keeps_input: bool,
+    pub(crate) blocks: Vec<BlockTemplate>,
+}
+
+/// What a layer is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Forward and backward passes.
+    Training,
+    /// Only the loss: nothing is kept.
+    Evaluation,
+}
+
+/// What all layers of a plan have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) mesh: &'a Mesh,
+    /// Sequences of a microbatch.
+    pub(crate) sequences: u64,
+    /// What is computed in.
+    pub(crate) compute: Element,
+    pub(crate) purpose: Purpose,
+}
+
+/// Passes 1 to 4 for one layer kind and strategy.
+pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, library: &mut Library) -> Layer {
+    let kind = &setting.graph.kinds[kind_id.index()];
+    let mut sizes = kind.sizes.clone();
+    sizes.insert('b', setting.sequences);
+    let differentiated = differentiate(kind);
+    let retained = retain(kind, &differentiated, strategy.recompute);
+    let axes = StrategyAxes::new(setting.mesh, strategy);
+    let rule = Rule { mesh: setting.mesh, axes: &axes, tensors: &differentiated.tensors };
+    let kept: Vec<TensorId> = match setting.purpose {
+        Purpose::Training => retained.kept.iter().copied().collect(),
+        Purpose::Evaluation => Vec::new(),
+    };
+    let forward = forward_spread(kind, rule);
+    let backward = backward_spread(kind, rule, &differentiated, &retained, &forward);
+    let blocks =
+        Blocks { setting, kind_id, sizes: &sizes, rule, shard: strategy.shard }.group(&differentiated, &backward);
+    let compute = setting.compute;
+    let homes = HomeTable {
+        kind,
+        rule,
+        forward: &forward,
+        kept: &kept,
+        blocks: &blocks,
+        differentiated: &differentiated,
+        compute,
+    };
+    let homes = (ForwardHomes(&homes), BackwardHomes(&homes, &backward));
+    let name = |pass: &str| format!("{} {pass}", kind.name);
+    let pass = Pass { name: name("forward"), rule, sizes: &sizes, spread: &forward, homes: &homes.0, compute };
+    let forward_body = fragments(&pass, library);
+    let pass = Pass { name: name("backward"), rule, sizes: &sizes, spread: &backward, homes: &homes.1, compute };
+    let backward_body = match setting.purpose {
+        Purpose::Training => fragments(&pass, library),
+        Purpose::Evaluation => Body::default(),
+    };
+    let saved = kept.iter().map(|&tensor| {
+        let value = &forward.values[forward.current[&tensor].0];
+        let elements: u64 = rule.shape(value, &sizes).iter().map(|&(_, size)| size).product();
+        let element = if kind.tensor(tensor).class == Class::Statistic { Element::F32 } else { compute };
+        Bytes(aligned(elements * element.bytes()))
+    });
+    let saved = saved.collect();
+    let reads_input = |input: TensorId| retained.backward.iter().any(|node| node.inputs.contains(&input));
+    let keeps_input = setting.purpose == Purpose::Training && kind.input.is_some_and(reads_input);
+    let stream = kind.input.or(kind.output).expect("a layer has an input or an output");
+    let boundary = rule.boundary(stream);
+    let value = Value { tensor: stream, layout: boundary.clone() };
+    let boundary_shape = rule.shape(&value, &sizes).iter().map(|&(_, size)| size).collect();
+    Layer {
+        axes: axes.clone(),
+        shard: strategy.shard,
+        boundary,
+        boundary_shape,
+        forward: forward_body,
+        backward: backward_body,
+        saved,
+        keeps_input,
+        blocks,
+    }
+}
+
+fn given(rule: Rule<'_>, tensors: impl Iterator<Item = TensorId>) -> Vec<Value> {
+    tensors.map(|tensor| Value { tensor, layout: rule.boundary(tensor) }).collect()
+}
+
+/// Tensors that are there before any pass: parameters, tokens, targets, the layer's input.
+fn before(kind: &LayerKind) -> impl Iterator<Item = TensorId> {
+    let is_given = |class: Class| matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Targets);
+    let ids = (0..kind.tensors.len() as u32).map(TensorId);
+    ids.filter(move |&id| is_given(kind.tensor(id).class) || Some(id) == kind.input)
+}
+
+fn forward_spread(kind: &LayerKind, rule: Rule<'_>) -> Spread {
+    spread(rule, &kind.nodes, given(rule, before(kind)), kind.output)
+}
+
+fn backward_spread(
+    kind: &LayerKind,
+    rule: Rule<'_>,
+    differentiated: &Differentiated,
+    retained: &Retained,
+    forward: &Spread,
+) -> Spread {
+    let mut values = given(rule, before(kind).chain(differentiated.output_gradient));
+    values.extend(retained.kept.iter().map(|tensor| forward.values[forward.current[tensor].0].clone()));
+    spread(rule, &retained.backward, values, differentiated.input_gradient)
+}
+
+/// What parameters of one block have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct BlockKey {
+    /// Whether it is also another layer's.
+    is_tied: bool,
+    /// Axes over which its gradient is partial.
+    partial: AxisSet,
+    /// Axes that split it.
+    split: AxisSet,
+}
+
+/// What the blocks of a layer follow from.
+struct Blocks<'a> {
+    setting: Setting<'a>,
+    kind_id: KindId,
+    sizes: &'a Sizes,
+    rule: Rule<'a>,
+    shard: Shard,
+}
+
+impl Blocks<'_> {
+    /// Groups parameters whose gradients are treated alike.
+    fn group(&self, differentiated: &Differentiated, backward: &Spread) -> Vec<BlockTemplate> {
+        let graph = self.setting.graph;
+        let kind = &graph.kinds[self.kind_id.index()];
+        let tied = tied_parameter(graph, self.kind_id);
+        let mut groups: BTreeMap<BlockKey, Vec<TensorId>> = BTreeMap::new();
+        for (id, _) in kind.parameters() {
+            let gradient = backward.current[&differentiated.parameter_gradients[&id]];
+            let partial = backward.values[gradient.0].layout.partial();
+            let split: AxisSet = self.rule.boundary(id).splits().iter().flatten().copied().collect();
+            let key = BlockKey { is_tied: Some(id) == tied, partial, split };
+            groups.entry(key).or_default().push(id);
+        }
+        groups.into_iter().map(|(key, ids)| self.template(key, ids)).collect()
+    }
+
+    fn template(&self, BlockKey { is_tied, partial, split }: BlockKey, mut ids: Vec<TensorId>) -> BlockTemplate {
+        let mesh = self.setting.mesh;
+        let kind = &self.setting.graph.kinds[self.kind_id.index()];
+        ids.sort_by_key(|&id| (decay_of(kind, id), id));
+        let mut length = 0;
+        let mut decayed = 0;
+        let parameters = ids.into_iter().map(|id| {
+            let (parameter, elements) = block_parameter(kind, id, length, self.rule, self.sizes);
+            length += elements.next_multiple_of(PARAMETER_ALIGNMENT);
+            if decay_of(kind, id) == Decay::Decayed {
+                decayed = length;
+            }
+            (id, parameter)
+        });
+        let parameters = parameters.collect();
+        let data: AxisSet = self.rule.axes.data.iter().copied().collect();
+        let sharded = if self.shard == Shard::Nothing { AxisSet::EMPTY } else { data };
+        let copies = mesh.ranks_per_stage() / mesh.extent(split.union(sharded));
+        let padded = length.next_multiple_of(PARAMETER_ALIGNMENT * u64::from(mesh.extent(data)));
+        BlockTemplate { parameters, decayed, length, padded, partial, copies, is_tied }
+    }
+}
+
+fn decay_of(kind: &LayerKind, id: TensorId) -> Decay {
+    match kind.tensor(id).class {
+        Class::Parameter { decay, .. } => decay,
+        class => panic!("{class:?} is no parameter"),
+    }
+}
+
+fn block_parameter(kind: &LayerKind, id: TensorId, first: u64, rule: Rule<'_>, sizes: &Sizes) -> (BlockParameter, u64) {
+    let tensor = kind.tensor(id);
+    let Class::Parameter { init, .. } = tensor.class else { panic!("{} is no parameter", tensor.name) };
+    let layout = rule.boundary(id);
+    let whole = tensor.dimensions.iter().zip(layout.splits());
+    let dimensions = whole.map(|(letter, axes)| (sizes[letter], axes.clone())).collect();
+    let local: u64 = rule.shape(&Value { tensor: id, layout }, sizes).iter().map(|&(_, size)| size).product();
+    (BlockParameter { name: tensor.name.clone(), first, init, dimensions }, local)
+}
+
+/// The parameter of this kind that is also another layer's, if there is one.
+fn tied_parameter(graph: &Graph, kind: KindId) -> Option<TensorId> {
+    let tie = graph.tie?;
+    let sides = [tie.owner, tie.user];
+    sides.iter().find(|(layer, _)| graph.layers[layer.index()] == kind).map(|&(_, tensor)| tensor)
+}
+
+/// Where values live; what both passes share.
+struct HomeTable<'a> {
+    kind: &'a LayerKind,
+    rule: Rule<'a>,
+    forward: &'a Spread,
+    kept: &'a [TensorId],
+    blocks: &'a [BlockTemplate],
+    differentiated: &'a Differentiated,
+    compute: Element,
+}
+
+impl HomeTable<'_> {
+    fn common(&self, tensor: TensorId) -> Option<(Slot, u64)> {
+        match self.rule.tensors[tensor.index()].class {
+            Class::Parameter { .. } => Some(self.in_block(tensor, Slot::Parameters, self.compute)),
+            Class::ParameterGradient { of } => Some(self.in_block(of, Slot::Gradients, Element::F32)),
+            Class::Tokens => Some((Slot::Tokens, 0)),
+            Class::Targets => Some((Slot::Targets, 0)),
+            Class::Loss => Some((Slot::Scalars, 0)),
+            Class::Activation | Class::Statistic => None,
+        }
+    }
+
+    fn in_block(&self, parameter: TensorId, slot: fn(u16) -> Slot, element: Element) -> (Slot, u64) {
+        let find =
+            |block: &BlockTemplate| block.parameters.iter().find(|(id, _)| *id == parameter).map(|(_, p)| p.first);
+        let (index, first) = self
+            .blocks
+            .iter()
+            .enumerate()
+            .find_map(|(index, block)| find(block).map(|first| (index, first)))
+            .expect("every parameter is in a block");
+        (slot(index as u16), first * element.bytes())
+    }
+
+    fn saved(&self, tensor: TensorId) -> Option<(Slot, u64)> {
+        self.kept.iter().position(|&kept| kept == tensor).map(|index| (Slot::Saved(index as u16), 0))
+    }
+}
+
+struct ForwardHomes<'a>(&'a HomeTable<'a>);
+
+impl Homes for ForwardHomes<'_> {
+    fn home(&self, value: ValueId) -> Option<(Slot, u64)> {
+        let table = self.0;
+        let tensor = table.forward.values[value.0].tensor;
+        if let Some(home) = table.common(tensor) {
+            return Some(home);
+        }
+        let is_current = table.forward.current[&tensor] == value;
+        if Some(tensor) == table.kind.input && is_current {
+            return Some((Slot::Input, 0));
+        }
+        if table.forward.wanted == Some(value) {
+            return Some((Slot::Output, 0));
+        }
+        table.saved(tensor).filter(|_| is_current)
+    }
+}
+
+struct BackwardHomes<'a>(&'a HomeTable<'a>, &'a Spread);
+
+impl Homes for BackwardHomes<'_> {
+    fn home(&self, value: ValueId) -> Option<(Slot, u64)> {
+        let BackwardHomes(table, spread) = self;
+        let tensor = spread.values[value.0].tensor;
+        if let Some(home) = table.common(tensor) {
+            return Some(home);
+        }
+        // The first value of a tensor that was there before the pass is the one that was given.
+        let is_first = spread.values.iter().position(|other| other.tensor == tensor) == Some(value.0);
+        if is_first && Some(tensor) == table.kind.input {
+            return Some((Slot::Input, 0));
+        }
+        if is_first && Some(tensor) == table.differentiated.output_gradient {
+            return Some((Slot::OutputGradient, 0));
+        }
+        if spread.wanted == Some(value) {
+            return Some((Slot::InputGradient, 0));
+        }
+        table.saved(tensor).filter(|_| is_first)
+    }
+}

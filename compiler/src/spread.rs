@@ -1,0 +1,242 @@
+//! Pass 3: logical operations become local kernels and the exchanges between them.
+//!
+//! One rule gives every layout: `b` is split over Data; a letter that Tensor may split is split over Tensor; in
+//! operations without such a letter, Tensor splits the sequence if the strategy says so. What an operation sums over
+//! while it is split leaves its result partial. All else is [`ir::layout::Layout::exchanges_to`].
+
+use std::collections::BTreeMap;
+
+use ir::graph::{Class, Node, Sizes, TENSOR_LETTERS, Tensor, TensorId};
+use ir::layout::{Exchange, Layout, Reduce};
+use ir::mesh::{Axis, AxisSet, Mesh};
+use ir::op::Op;
+use ir::plan::Sequence;
+
+use crate::axes::StrategyAxes;
+
+/// A tensor in one layout: what one buffer, or a part of one, holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Value {
+    pub(crate) tensor: TensorId,
+    pub(crate) layout: Layout,
+}
+
+/// A value of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ValueId(pub(crate) usize);
+
+/// A kernel or an exchange of a pass.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Kernel {
+        op: Op,
+        inputs: Vec<ValueId>,
+        outputs: Vec<ValueId>,
+    },
+    /// An all-reduce works in place: source and destination share their memory.
+    Exchange {
+        exchange: Exchange,
+        axis: Axis,
+        source: ValueId,
+        destination: ValueId,
+    },
+}
+
+/// One pass over a layer, spread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spread {
+    pub(crate) values: Vec<Value>,
+    pub(crate) steps: Vec<Step>,
+    /// The value of each tensor that others should use.
+    pub(crate) current: BTreeMap<TensorId, ValueId>,
+    /// What was asked for at the end of the pass.
+    pub(crate) wanted: Option<ValueId>,
+}
+
+/// What the rule needs to know.
+#[derive(Clone, Copy)]
+pub(crate) struct Rule<'a> {
+    pub(crate) mesh: &'a Mesh,
+    pub(crate) axes: &'a StrategyAxes,
+    pub(crate) tensors: &'a [Tensor],
+}
+
+impl Rule<'_> {
+    /// The layout that `tensor` must have as an operand of `node`.
+    pub(crate) fn operand(&self, node: &Node, tensor: TensorId) -> Layout {
+        let operands = node.inputs.iter().chain(&node.outputs);
+        let shared = operands.flat_map(|id| &self.tensors[id.index()].dimensions).any(|l| TENSOR_LETTERS.contains(l));
+        self.layout(tensor, if shared { Sequence::Whole } else { self.axes.sequence })
+    }
+
+    /// The layout of a tensor between layers, or of a parameter. Tokens and targets are never split along the
+    /// sequence: those who read them share the vocabulary.
+    pub(crate) fn boundary(&self, tensor: TensorId) -> Layout {
+        let whole = matches!(self.tensors[tensor.index()].class, Class::Tokens | Class::Targets);
+        self.layout(tensor, if whole { Sequence::Whole } else { self.axes.sequence })
+    }
+
+    fn layout(&self, tensor: TensorId, sequence: Sequence) -> Layout {
+        let split = |letter: &char| match letter {
+            'b' => self.axes.data.clone(),
+            's' if sequence == Sequence::Split => self.axes.tensor.clone(),
+            letter if TENSOR_LETTERS.contains(letter) => self.axes.tensor.clone(),
+            _ => Vec::new(),
+        };
+        let splits = self.tensors[tensor.index()].dimensions.iter().map(split).collect();
+        Layout::new(splits, AxisSet::EMPTY, Reduce::Sum)
+    }
+
+    /// The layout in which `node` leaves `tensor`: partial over what it sums over while that is split.
+    fn result(&self, node: &Node, tensor: TensorId) -> Layout {
+        let whole = self.operand(node, tensor);
+        let kept = &self.tensors[tensor.index()].dimensions;
+        let mut partial = AxisSet::EMPTY;
+        for &input in &node.inputs[..reads(node)] {
+            let layout = self.operand(node, input);
+            for (letter, axes) in self.tensors[input.index()].dimensions.iter().zip(layout.splits()) {
+                if !kept.contains(letter) {
+                    partial = axes.iter().fold(partial, |set, &axis| set.union(AxisSet::only(axis)));
+                }
+            }
+        }
+        Layout::new(whole.splits().to_vec(), partial, node.op.reduce())
+    }
+
+    /// Local sizes of a value.
+    pub(crate) fn shape(&self, value: &Value, sizes: &Sizes) -> Vec<(char, u64)> {
+        let dimensions = &self.tensors[value.tensor.index()].dimensions;
+        let local = |(letter, axes): (&char, &Vec<usize>)| {
+            let parts: u64 = axes.iter().map(|&axis| u64::from(self.mesh.sizes()[axis])).product();
+            (*letter, sizes[letter] / parts)
+        };
+        dimensions.iter().zip(value.layout.splits()).map(local).collect()
+    }
+
+    /// What an exchange over these axes is for: Tensor if it uses one of its axes.
+    fn axis(&self, exchange: &Exchange) -> Axis {
+        let tensor = exchange.axes().iter().any(|axis| self.axes.tensor.contains(axis));
+        if tensor { Axis::Tensor } else { Axis::Data }
+    }
+}
+
+/// How many of a node's inputs its kernel reads: the loss names its logits and targets only for its gradient.
+pub(crate) fn reads(node: &Node) -> usize {
+    if matches!(node.op, Op::CrossEntropy { .. }) { 2 } else { node.inputs.len() }
+}
+
+/// Spreads one pass. `given` are the values that are there before it; `wanted` is brought into its boundary layout.
+pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: Option<TensorId>) -> Spread {
+    let mut pass = Spread::default();
+    for value in given {
+        let id = pass.add(value.tensor, value.layout);
+        pass.current.insert(value.tensor, id);
+    }
+    for node in nodes {
+        let inputs =
+            node.inputs[..reads(node)].iter().map(|&input| pass.convert(rule, input, rule.operand(node, input)));
+        let inputs = inputs.collect();
+        let outputs: Vec<ValueId> =
+            node.outputs.iter().map(|&output| pass.add(output, rule.result(node, output))).collect();
+        let op = with_replicas(rule, node, &pass.values[outputs[0].0]);
+        pass.steps.push(Step::Kernel { op, inputs, outputs: outputs.clone() });
+        for (&output, &value) in node.outputs.iter().zip(&outputs) {
+            pass.current.insert(output, value);
+        }
+    }
+    pass.wanted = wanted.map(|tensor| pass.convert(rule, tensor, rule.boundary(tensor)));
+    pass.steps = hoist(pass.steps);
+    pass
+}
+
+/// The loss is a sum over all ranks of the stage: those that have the same rows share it.
+fn with_replicas(rule: Rule<'_>, node: &Node, result: &Value) -> Op {
+    match node.op {
+        Op::CrossEntropy { .. } => {
+            let parts = rule.mesh.extent(result.layout.partial());
+            Op::CrossEntropy { replicas: rule.mesh.ranks_per_stage() / parts }
+        }
+        op => op,
+    }
+}
+
+impl Spread {
+    /// The value of `tensor` in `layout`; exchanges are added where it is in another.
+    pub(crate) fn convert(&mut self, rule: Rule<'_>, tensor: TensorId, layout: Layout) -> ValueId {
+        let wanted = Value { tensor, layout };
+        if let Some(found) = self.values.iter().rposition(|value| *value == wanted) {
+            // A value that was recomputed or reduced replaces earlier ones; only the newest may be used.
+            if found >= self.current[&tensor].0 {
+                return ValueId(found);
+            }
+        }
+        let mut source = self.current[&tensor];
+        for exchange in self.values[source.0].layout.exchanges_to(&wanted.layout) {
+            let layout = applied(&self.values[source.0].layout, &exchange);
+            let was_partial = !self.values[source.0].layout.partial().is_empty();
+            let destination = self.add(tensor, layout);
+            let axis = rule.axis(&exchange);
+            self.steps.push(Step::Exchange { exchange, axis, source, destination });
+            // Partial values are of no use to anybody else: what was made whole takes their place.
+            if was_partial && self.values[destination.0].layout.partial().is_empty() {
+                self.current.insert(tensor, destination);
+            }
+            source = destination;
+        }
+        source
+    }
+
+    fn add(&mut self, tensor: TensorId, layout: Layout) -> ValueId {
+        self.values.push(Value { tensor, layout });
+        ValueId(self.values.len() - 1)
+    }
+}
+
+/// The layout after one exchange.
+fn applied(layout: &Layout, exchange: &Exchange) -> Layout {
+    let mut splits = layout.splits().to_vec();
+    let mut partial = layout.partial();
+    let set: AxisSet = exchange.axes().iter().copied().collect();
+    let mut gather = |dimension: usize| splits[dimension].retain(|axis| !set.contains(*axis));
+    match exchange {
+        Exchange::AllReduce { .. } => partial = partial.minus(set),
+        Exchange::ReduceScatter { axes, dimension } => {
+            partial = partial.minus(set);
+            splits[*dimension].extend(axes);
+        }
+        Exchange::AllGather { dimension, .. } => gather(*dimension),
+        Exchange::AllToAll { axes, gathered, split } => {
+            gather(*gathered);
+            splits[*split].extend(axes);
+        }
+        Exchange::Slice { axes, dimension } => splits[*dimension].extend(axes),
+    }
+    let reduce = if partial.is_empty() { Reduce::Sum } else { layout.reduce() };
+    Layout::new(splits, partial, reduce)
+}
+
+/// Moves each exchange directly behind the kernel that makes its source, so that it may run beside what follows.
+/// Exchanges keep their order, and those of values from before the pass stay where they are needed.
+fn hoist(steps: Vec<Step>) -> Vec<Step> {
+    let mut ordered: Vec<Step> = Vec::with_capacity(steps.len());
+    let mut behind = 0;
+    for step in steps {
+        let at = match &step {
+            Step::Kernel { .. } => ordered.len(),
+            Step::Exchange { source, .. } => {
+                let maker = ordered.iter().rposition(|earlier| makes(earlier, *source));
+                behind = maker.map_or(ordered.len(), |maker| maker + 1).max(behind) + 1;
+                behind - 1
+            }
+        };
+        ordered.insert(at, step);
+    }
+    ordered
+}
+
+fn makes(step: &Step, value: ValueId) -> bool {
+    match step {
+        Step::Kernel { outputs, .. } => outputs.contains(&value),
+        Step::Exchange { destination, .. } => *destination == value,
+    }
+}

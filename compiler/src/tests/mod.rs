@@ -1,0 +1,96 @@
+//! Models and plans that the tests of the passes use.
+
+use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
+
+use crate::{compile_unlimited, draft, layer::Purpose};
+
+/// A Llama of two blocks that compiles at once.
+pub(crate) fn tiny() -> Model {
+    Model {
+        format: 1,
+        name: "tiny".to_owned(),
+        family: Family::Llama,
+        layers: 2,
+        hidden: 16,
+        heads: 4,
+        key_value_heads: Some(2),
+        feed_forward: 24,
+        vocabulary: 32,
+        sequence: 8,
+        embeddings: Embeddings::Untied,
+        rotary_base: 10_000.0,
+        norm_epsilon: 1e-5,
+        training: Training {
+            batch: 8,
+            precision: Precision::Full,
+            learning_rate: 1e-3,
+            warmup_steps: 0,
+            weight_decay: 0.1,
+            gradient_norm_max: 1.0,
+            betas: [0.9, 0.95],
+        },
+    }
+}
+
+pub(crate) fn plan(stages: &[u32], strategies: Vec<Strategy>) -> Plan {
+    let mut start = 0;
+    let ranges = stages.iter().map(|&count| {
+        start += count;
+        start - count..start
+    });
+    Plan {
+        batch: 8,
+        microbatches: 2,
+        schedule: Schedule::OneForwardOneBackward,
+        precision: Precision::Full,
+        stages: ranges.collect(),
+        strategies,
+        prefetch: 1,
+    }
+}
+
+fn strategy(data: u32, tensor: u32) -> Strategy {
+    Strategy { data, tensor, sequence: Sequence::Whole, shard: Shard::Nothing, recompute: Recompute::Nothing }
+}
+
+#[test]
+fn every_strategy_compiles_to_valid_programs() {
+    for family in [Family::Llama, Family::Gpt] {
+        for embeddings in [Embeddings::Untied, Embeddings::Tied] {
+            let model = Model { family, embeddings, ..tiny() };
+            let graph = model.graph();
+            for stages in [vec![4], vec![2, 2], vec![1, 2, 1]] {
+                for strategy in crate::strategies(&graph.kinds[1], 4, 4) {
+                    if strategy.tensor > 2 {
+                        continue;
+                    }
+                    let plan = plan(&stages, vec![strategy.clone(); 4]);
+                    if let Err(defects) = compile_unlimited(&graph, &plan) {
+                        panic!(
+                            "{family:?} {embeddings:?} {stages:?} {strategy:?}: {:#?}",
+                            &defects[..defects.len().min(5)]
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn placement_is_within_two_percent_of_the_bound() {
+    let graph = Model { layers: 6, sequence: 64, hidden: 64, ..tiny() }.graph();
+    for stages in [vec![8], vec![4, 4]] {
+        for tensor in [1, 2] {
+            for shard in [Shard::Nothing, Shard::Parameters] {
+                let strategies = vec![Strategy { shard, ..strategy(4 / tensor, tensor) }; 8];
+                let draft = draft(&graph, &plan(&stages, strategies), Purpose::Training).expect("the plan is legal");
+                for role in &draft.roles {
+                    let over = role.arena.as_f64() / role.live_bound.as_f64();
+                    assert!(over <= 1.02, "{stages:?} tensor {tensor} {shard:?} stage {}: {over}", role.stage);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The order of passes in each stage.
+
+use ir::plan::Schedule;
+use ir::program::Phase;
+
+/// One pass of a stage over one microbatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) phase: Phase,
+    pub(crate) microbatch: u16,
+}
+
+/// The turns of `stage` of `stages`.
+///
+/// 1F1B: as many forward turns ahead as there are stages behind, then one of each, then what is left (Narayanan et
+/// al. 2021, §2.2). Backward turns are in the order of the microbatches in both schedules, so both sum gradients in
+/// the same order.
+pub(crate) fn turns(schedule: Schedule, stages: u32, stage: u32, microbatches: u32) -> Vec<Turn> {
+    let ahead = match schedule {
+        Schedule::AllForward => microbatches,
+        Schedule::OneForwardOneBackward => (stages - 1 - stage).min(microbatches),
+    };
+    let turn = |phase, microbatch: u32| Turn { phase, microbatch: microbatch as u16 };
+    let mut turns: Vec<Turn> = (0..ahead).map(|microbatch| turn(Phase::Forward, microbatch)).collect();
+    for microbatch in 0..microbatches {
+        if ahead + microbatch < microbatches {
+            turns.push(turn(Phase::Forward, ahead + microbatch));
+        }
+        turns.push(turn(Phase::Backward, microbatch));
+    }
+    turns
+}
+
+/// Microbatches whose saved tensors `stage` holds at once, at most.
+pub fn in_flight(schedule: Schedule, stages: u32, stage: u32, microbatches: u32) -> u32 {
+    let mut held: u32 = 0;
+    let mut most = 0;
+    for turn in turns(schedule, stages, stage, microbatches) {
+        match turn.phase {
+            Phase::Forward => held += 1,
+            Phase::Backward | Phase::Update => held -= 1,
+        }
+        most = most.max(held);
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_forward_one_backward_holds_as_many_as_stages_behind() {
+        for (stages, microbatches) in [(1, 4), (4, 8), (4, 2), (8, 8)] {
+            for stage in 0..stages {
+                let held = in_flight(Schedule::OneForwardOneBackward, stages, stage, microbatches);
+                assert_eq!(held, (stages - stage).min(microbatches));
+            }
+            assert_eq!(in_flight(Schedule::AllForward, stages, 0, microbatches), microbatches);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Writes the code of one role: buffers come to life, instructions use them, frees end them.
+
+use ir::program::{Action, Buffer, BufferId, Content, Instr, Span, Stream};
+use ir::units::Bytes;
+
+use crate::fragment::{Body, BodyAction, Slot};
+use crate::place::aligned;
+
+/// The code of a role while it is written: without addresses, signals and waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writer {
+    pub(crate) buffers: Vec<Buffer>,
+    pub(crate) code: Vec<Instr>,
+    pub(crate) operands: Vec<BufferId>,
+    /// The stream of the last instruction that used each buffer: its free goes there.
+    last_stream: Vec<Stream>,
+}
+
+impl Writer {
+    /// A new buffer; it lives from the first instruction that writes it.
+    pub(crate) fn buffer(&mut self, bytes: Bytes, content: Content) -> BufferId {
+        self.buffers.push(Buffer { bytes: Bytes(aligned(bytes.0).max(ir::program::ALIGNMENT)), address: 0, content });
+        self.last_stream.push(Stream::Compute);
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// A new buffer of a step.
+    pub(crate) fn value(&mut self, bytes: Bytes) -> BufferId {
+        self.buffer(bytes, Content::Value)
+    }
+
+    /// Adds an instruction.
+    pub(crate) fn push(&mut self, stream: Stream, span: Span, action: Action, operands: &[BufferId]) {
+        let start = self.operands.len() as u32;
+        self.operands.extend_from_slice(operands);
+        for operand in operands {
+            self.last_stream[operand.index()] = stream;
+        }
+        self.code.push(Instr { stream, span, action, operands: (start, operands.len() as u16) });
+    }
+
+    /// Ends the life of a buffer, on the stream that used it last.
+    pub(crate) fn free(&mut self, span: Span, buffer: BufferId) {
+        let stream = self.last_stream[buffer.index()];
+        self.push(stream, span, Action::Free, &[buffer]);
+    }
+
+    /// Writes all steps of a body. `bind` says which buffer a slot is; slots for which `ends` holds are freed after
+    /// their last use.
+    pub(crate) fn body(
+        &mut self,
+        body: &Body,
+        span: Span,
+        bind: &mut dyn FnMut(&mut Writer, Slot) -> BufferId,
+        ends: &dyn Fn(Slot) -> bool,
+    ) {
+        let mut bound: Vec<Option<BufferId>> = vec![None; body.slots.len()];
+        let mut operands: Vec<BufferId> = Vec::new();
+        for step in &body.steps {
+            operands.clear();
+            for &slot in &step.operands {
+                let (kind, bytes) = body.slots[slot as usize];
+                let buffer = match bound[slot as usize] {
+                    Some(buffer) => buffer,
+                    None if matches!(kind, Slot::Temporary(_)) => self.value(bytes),
+                    None => bind(self, kind),
+                };
+                bound[slot as usize] = Some(buffer);
+                operands.push(buffer);
+            }
+            match step.action {
+                BodyAction::Compute(fragment) => {
+                    self.push(Stream::Compute, span, Action::Compute(fragment), &operands);
+                }
+                BodyAction::Exchange(collective, axis) => {
+                    self.push(Stream::Exchange(axis), span, Action::Exchange(collective), &operands);
+                }
+            }
+            for &slot in &step.last_uses {
+                if ends(body.slots[slot as usize].0) {
+                    self.free(span, bound[slot as usize].expect("a slot is bound at its last use"));
+                }
+            }
+        }
+    }
+}
