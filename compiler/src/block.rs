@@ -102,6 +102,22 @@ impl BlockPlan {
         }
     }
 
+    /// What one rank keeps of it through a step: parameters, master, moments and the sum of gradients.
+    pub(crate) fn state(&self) -> Bytes {
+        let shape = &self.shape;
+        let full = Element::F32.bytes();
+        let parameters = if shape.shard == Shard::Parameters { shape.share() } else { shape.padded };
+        let states = if shape.compute == Element::F32 { 2 } else { 3 };
+        let all = [
+            parameters * shape.compute.bytes(),
+            shape.share() * full,
+            shape.share() * full,
+            if states == 3 { shape.share() * full } else { 0 },
+            shape.kept_gradients() * full,
+        ];
+        Bytes(all.iter().map(|&bytes| aligned(bytes)).sum())
+    }
+
     /// Puts an instance into a role: its resident buffers.
     pub(crate) fn instance(&self, writer: &mut Writer, block: BlockId, layer: u32, uses: Uses) -> Instance {
         let shape = &self.shape;

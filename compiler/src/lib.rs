@@ -30,9 +30,9 @@ mod visits;
 mod writer;
 
 use ir::cluster::Cluster;
-use ir::graph::{Element, Graph};
+use ir::graph::{Element, Graph, KindId};
 use ir::model::Precision;
-use ir::plan::Plan;
+use ir::plan::{Plan, Strategy};
 use ir::program::{Draft, Programs, Role, StepSize};
 use ir::units::Bytes;
 
@@ -41,6 +41,7 @@ pub use check::{Violation, check};
 pub use legal::strategies;
 pub use visits::in_flight;
 
+use block::BlockPlan;
 use fragment::Library;
 use layer::{Purpose, Setting};
 use schedule::{Layers, schedule};
@@ -73,6 +74,50 @@ pub fn compile_evaluation(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Resu
     verified(draft(graph, plan, Purpose::Evaluation)?)
 }
 
+/// What one layer holds on each of its ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerBytes {
+    /// Parameters, master, moments and the sum of gradients: through the whole step.
+    pub state: Bytes,
+    /// What one microbatch keeps from its forward to its backward pass.
+    pub saved: Bytes,
+}
+
+/// What a layer kind holds under a strategy, with `sequences` sequences in a microbatch.
+pub fn layer_bytes(
+    graph: &Graph,
+    kind: KindId,
+    strategy: &Strategy,
+    batch: LayerBatch,
+) -> Result<LayerBytes, Violation> {
+    let mesh = axes::mesh_of(1, std::slice::from_ref(strategy))?;
+    let compute = compute_element(batch.precision);
+    let setting = Setting { graph, mesh: &mesh, sequences: batch.sequences, compute, purpose: Purpose::Training };
+    let mut library = Library::default();
+    let layer = layer::layer(setting, kind, strategy, &mut library);
+    let plans = layer.blocks.iter().map(|template| BlockPlan::new(&mesh, &layer, template, (compute, &mut library)));
+    let state = plans.map(|plan| plan.state()).sum();
+    let input = layer.boundary_shape.iter().product::<u64>() * compute.bytes();
+    let input = if layer.keeps_input { Bytes(place::aligned(input)) } else { Bytes::ZERO };
+    Ok(LayerBytes { state, saved: layer.saved.iter().copied().sum::<Bytes>() + input })
+}
+
+/// What a layer computes on at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerBatch {
+    /// Sequences of a microbatch, over all ranks of the stage.
+    pub sequences: u64,
+    /// How numbers are stored.
+    pub precision: Precision,
+}
+
+fn compute_element(precision: Precision) -> Element {
+    match precision {
+        Precision::Full => Element::F32,
+        Precision::Mixed => Element::Bf16,
+    }
+}
+
 fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {
     let unlimited = Bytes(u64::MAX);
     Programs::verified(draft, unlimited)
@@ -81,10 +126,7 @@ fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {
 
 fn draft(graph: &Graph, plan: &Plan, purpose: Purpose) -> Result<Draft, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
-    let compute = match plan.precision {
-        Precision::Full => Element::F32,
-        Precision::Mixed => Element::Bf16,
-    };
+    let compute = compute_element(plan.precision);
     let sequences = plan.microbatch_sequences();
     let setting = Setting { graph, mesh: &mesh, sequences, compute, purpose };
     let mut library = Library::default();

@@ -91,6 +91,8 @@ struct RoleWriter<'a> {
     /// For each layer of the stage, its instances in the order of its blocks.
     blocks_of: BTreeMap<u32, Vec<usize>>,
     scalars: BufferId,
+    /// What layers outside the graph would bring.
+    outside: Option<BufferId>,
     tokens: Vec<BufferId>,
     targets: Vec<BufferId>,
     /// Inputs and saved tensors of layers, from their forward to their backward visit.
@@ -121,6 +123,7 @@ impl<'a> RoleWriter<'a> {
             instances: Vec::new(),
             blocks_of: BTreeMap::new(),
             scalars,
+            outside: None,
             tokens: Vec::new(),
             targets: Vec::new(),
             inputs: BTreeMap::new(),
@@ -180,12 +183,12 @@ impl<'a> RoleWriter<'a> {
     fn add_rows(&mut self) {
         let layers = self.stage_layers();
         for microbatch in 0..self.plan.microbatches as u16 {
-            if self.is_first() {
+            if self.is_first() && self.setting.graph.kind(LayerId(layers.start)).input.is_none() {
                 let (rows, bytes) = self.rows(microbatch, layers.start);
                 let buffer = self.writer.buffer(bytes, Content::Tokens(rows));
                 self.tokens.push(buffer);
             }
-            if self.is_last() {
+            if self.is_last() && self.setting.graph.kind(LayerId(layers.end - 1)).output.is_none() {
                 let (rows, bytes) = self.rows(microbatch, layers.end - 1);
                 let buffer = self.writer.buffer(bytes, Content::Targets(rows));
                 self.targets.push(buffer);
@@ -311,7 +314,8 @@ impl<'a> RoleWriter<'a> {
         let layer = layers.layer(id);
         let span = span(visit);
         let stage_layers = self.stage_layers();
-        if let Some(input) = self.received.remove(&index) {
+        let alone = (id == 0 && self.setting.graph.kind(LayerId(id)).input.is_some()).then(|| self.outside());
+        if let Some(input) = self.received.remove(&index).or(alone) {
             self.inputs.insert((microbatch, id), input);
         }
         let saved: Vec<BufferId> = layer.saved.iter().map(|&bytes| self.writer.value(bytes)).collect();
@@ -331,8 +335,12 @@ impl<'a> RoleWriter<'a> {
             self.inputs.remove(&(microbatch, id));
         }
         self.saved.insert((microbatch, id), saved);
-        let next = layers.layer((id + 1).min(self.setting.graph.layers.len() as u32 - 1));
-        let output = self.move_boundary(library, span, output?, (layer, next));
+        let output = output?;
+        if id as usize + 1 == self.setting.graph.layers.len() {
+            self.writer.free(span, output);
+            return None;
+        }
+        let output = self.move_boundary(library, span, output, (layer, layers.layer(id + 1)));
         if id + 1 == stage_layers.end {
             return Some((output, self.stage as u16 + 1));
         }
@@ -370,6 +378,10 @@ impl<'a> RoleWriter<'a> {
         }
         self.reduce_if_last(visit, &own, library);
         let outgoing = outgoing?;
+        if id == 0 {
+            self.writer.free(span, outgoing);
+            return None;
+        }
         if id == stage_layers.start {
             return Some((outgoing, self.stage as u16 - 1));
         }
@@ -388,7 +400,21 @@ impl<'a> RoleWriter<'a> {
             let ends = (layers.layer(behind), layers.layer(visit.layer));
             return Some(self.move_boundary(library, span(visit), buffer, ends));
         }
+        let is_alone = behind as usize == self.setting.graph.layers.len()
+            && self.setting.graph.kind(LayerId(visit.layer)).output.is_some();
+        if is_alone {
+            return Some(self.outside());
+        }
         self.inputs.remove(&(visit.turn.microbatch, behind))
+    }
+
+    /// What would come from a layer that is not part of this graph: a graph may be a few layers of a model.
+    fn outside(&mut self) -> BufferId {
+        *self.outside.get_or_insert_with(|| {
+            let layers = [0, self.setting.graph.layers.len() as u32 - 1].map(|id| self.layers.layer(id));
+            let bytes = layers.map(|layer| boundary_bytes(layer, self.setting.compute));
+            self.writer.buffer(bytes[0].max(bytes[1]), Content::Boundary)
+        })
     }
 
     /// Joins the gradients of a layer after its last backward pass. Blocks of tied layers wait for the end.

@@ -39,8 +39,11 @@ impl Writer {
         self.code.push(Instr { stream, span, action, operands: (start, operands.len() as u16) });
     }
 
-    /// Ends the life of a buffer, on the stream that used it last.
+    /// Ends the life of a buffer, on the stream that used it last. Residents stay.
     pub(crate) fn free(&mut self, span: Span, buffer: BufferId) {
+        if self.buffers[buffer.index()].is_resident() {
+            return;
+        }
         let stream = self.last_stream[buffer.index()];
         self.push(stream, span, Action::Free, &[buffer]);
     }

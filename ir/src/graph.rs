@@ -232,6 +232,11 @@ impl Graph {
         &self.kinds[self.layers[layer.index()].index()]
     }
 
+    /// A few layers of the model alone, to ask what they cost: without what comes before and behind them.
+    pub fn part(&self, layers: &[KindId]) -> Graph {
+        Graph { layers: layers.to_vec(), tie: None, ..self.clone() }
+    }
+
     /// How many numbers are trained; tied ones count once.
     pub fn parameter_count(&self) -> u64 {
         let all: u64 = self.layers.iter().map(|kind| self.kinds[kind.index()].parameter_count()).sum();

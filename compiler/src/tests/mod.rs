@@ -1,5 +1,6 @@
 //! Models and plans that the tests of the passes use.
 
+use ir::graph::KindId;
 use ir::model::{Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 
@@ -91,6 +92,19 @@ fn placement_is_within_two_percent_of_the_bound() {
                     assert!(over <= 1.02, "{stages:?} tensor {tensor} {shard:?} stage {}: {over}", role.stage);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_few_layers_compile_alone() {
+    let graph = tiny().graph();
+    for kinds in [vec![1, 1], vec![0, 1, 1], vec![1, 1, 2]] {
+        let kinds: Vec<KindId> = kinds.into_iter().map(KindId).collect();
+        let part = graph.part(&kinds);
+        for strategy in crate::strategies(&graph.kinds[1], 2, 4) {
+            let plan = plan(&[kinds.len() as u32], vec![strategy; kinds.len()]);
+            compile_unlimited(&part, &plan).expect("layers alone are valid");
         }
     }
 }
