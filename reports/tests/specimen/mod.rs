@@ -1,0 +1,337 @@
+//! A made-up job: two stages of four ranks each, with the shape of a real step. Shared by tests and the example.
+
+use std::collections::BTreeMap;
+
+use hetu_reports::{CandidatePoint, Report, Standing, StepRecord};
+use ir::graph::Element;
+use ir::layout::{Exchange, Reduce};
+use ir::mesh::{Axis, Mesh};
+use ir::model::Precision;
+use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
+use ir::program::{
+    Action, Collective, CollectiveId, Draft, Fragment, FragmentId, Phase, Programs, Role, Span, StepSize, Stream,
+};
+use ir::seed::Seed;
+use ir::trace::{Confidence, MemorySample, Origin, Totals, Trace, TraceEvent};
+use ir::units::{Bytes, Seconds};
+
+const STAGES: u32 = 2;
+const LAYERS: u16 = 12;
+const MICROBATCHES: u16 = 8;
+const RANKS: u32 = 4;
+const FRAGMENTS: [&str; 5] = ["attention", "feed-forward", "attention gradient", "feed-forward gradient", "adamw"];
+const GATHER: Action = Action::Exchange(CollectiveId(0));
+const SCATTER: Action = Action::Exchange(CollectiveId(1));
+const REDUCE: Action = Action::Exchange(CollectiveId(2));
+const JOIN: Action = Action::Exchange(CollectiveId(3));
+
+/// All that a report needs, owned.
+pub(crate) struct Job {
+    /// The plan.
+    pub plan: Plan,
+    /// Programs without code, with the names that traces refer to.
+    pub programs: Programs,
+    /// One rank a stage.
+    pub predicted: Trace,
+    /// All ranks, with noise.
+    pub measured: Trace,
+    /// Steps with falling loss.
+    pub steps: Vec<StepRecord>,
+    /// Plans of all kinds.
+    pub candidates: Vec<CandidatePoint>,
+    layers: Vec<String>,
+    model: Vec<(String, String)>,
+    cluster: Vec<(String, String)>,
+}
+
+impl Job {
+    /// The same job each time.
+    pub(crate) fn new() -> Job {
+        let programs = Programs::verified(draft(), Bytes(u64::MAX)).expect("programs without code have no violations");
+        let layers: Vec<String> = (0..LAYERS).map(|layer| format!("block {layer}")).collect();
+        let rows = |rows: &[(&str, &str)]| rows.iter().map(|&(key, value)| (key.into(), value.into())).collect();
+        Job {
+            plan: plan(),
+            predicted: Clock::trace(&programs, Origin::Predicted),
+            measured: Clock::trace(&programs, Origin::Measured),
+            programs,
+            steps: steps(),
+            candidates: candidates(),
+            layers,
+            model: rows(&[("name", "gpt <small> & \"quoted\""), ("layers", "12"), ("parameters", "124.4 M")]),
+            cluster: rows(&[("devices", "8 in 1 node"), ("memory", "24 GiB each"), ("links", "300 GB/s inside")]),
+        }
+    }
+
+    /// A report with everything in it.
+    pub(crate) fn report(&self) -> Report<'_> {
+        Report {
+            title: "A made-up job of 12 layers on 8 devices",
+            model: &self.model,
+            cluster: &self.cluster,
+            plan: &self.plan,
+            layers: &self.layers,
+            programs: &self.programs,
+            predicted: Some(&self.predicted),
+            measured: Some(&self.measured),
+            steps: &self.steps,
+            candidates: &self.candidates,
+            capacity: Bytes(24 << 30),
+        }
+    }
+}
+
+fn plan() -> Plan {
+    let strategy = |layer: u16| Strategy {
+        data: if layer < 3 { 4 } else { 2 },
+        tensor: if layer < 3 { 1 } else { 2 },
+        sequence: if layer < 3 { Sequence::Whole } else { Sequence::Split },
+        shard: if layer < 6 { Shard::Parameters } else { Shard::Optimizer },
+        recompute: match layer {
+            0..2 => Recompute::Full,
+            2..5 => Recompute::Selective,
+            _ => Recompute::Nothing,
+        },
+    };
+    Plan {
+        batch: 64,
+        microbatches: u32::from(MICROBATCHES),
+        schedule: Schedule::OneForwardOneBackward,
+        precision: Precision::Mixed,
+        stages: vec![0..6, 6..12],
+        strategies: (0..LAYERS).map(strategy).collect(),
+        prefetch: 1,
+    }
+}
+
+fn draft() -> Draft {
+    let fragment = |name: &&str| Fragment {
+        name: (*name).to_owned(),
+        bindings: Vec::new(),
+        kernels: Vec::new(),
+        scratch: None,
+        scratch_bound: Bytes::ZERO,
+    };
+    let collective = |exchange, axis| Collective { exchange, axis, shape: vec![1024], element: Element::F32 };
+    let role = |stage| Role {
+        stage,
+        buffers: Vec::new(),
+        code: Vec::new(),
+        operand_list: Vec::new(),
+        arena: Bytes::ZERO,
+        live_bound: Bytes::ZERO,
+    };
+    Draft {
+        mesh: Mesh::new(STAGES, &[2, 2]),
+        step: StepSize { microbatches: u32::from(MICROBATCHES), sequences: 8, sequence: 1024 },
+        fragments: FRAGMENTS.iter().map(fragment).collect(),
+        collectives: vec![
+            collective(Exchange::AllGather { axes: vec![1], dimension: 0 }, Axis::Data),
+            collective(Exchange::ReduceScatter { axes: vec![1], dimension: 0 }, Axis::Data),
+            collective(Exchange::AllReduce { axes: vec![2], reduce: Reduce::Sum }, Axis::Tensor),
+            collective(Exchange::AllReduce { axes: vec![0, 1, 2], reduce: Reduce::Sum }, Axis::Pipeline),
+        ],
+        blocks: Vec::new(),
+        roles: (0..STAGES).map(role).collect(),
+    }
+}
+
+/// Plays one rank of each stage: when each stream is free, and when each microbatch came.
+struct Clock {
+    seed: Option<Seed>,
+    column: u32,
+    count: u64,
+    free: BTreeMap<(u32, Stream), f64>,
+    events: Vec<TraceEvent>,
+    memory: Vec<MemorySample>,
+}
+
+impl Clock {
+    fn trace(programs: &Programs, origin: Origin) -> Trace {
+        let columns = if origin == Origin::Measured { RANKS } else { 1 };
+        let (mut events, mut memory) = (Vec::new(), Vec::new());
+        for column in 0..columns {
+            let seed = (origin == Origin::Measured).then(|| Seed(7).derive(u64::from(column)));
+            let (free, count) = (BTreeMap::new(), 0);
+            let mut clock = Clock { seed, column, count, free, events: Vec::new(), memory: Vec::new() };
+            clock.play();
+            events.append(&mut clock.events);
+            memory.append(&mut clock.memory);
+        }
+        events.sort_by(|a, b| a.start.0.total_cmp(&b.start.0));
+        memory.sort_by(|a, b| a.rank.cmp(&b.rank).then(a.time.0.total_cmp(&b.time.0)));
+        let step = events.iter().map(|event| event.end).fold(Seconds::ZERO, Seconds::max);
+        let ranks = (0..STAGES).flat_map(|stage| (0..columns).map(move |column| stage * RANKS + column));
+        let totals = ranks.map(|rank| totals(&events, &memory, rank, step)).collect();
+        let shares = [Seconds(0.081), Seconds(0.012), Seconds(0.003)];
+        Trace { origin, digest: programs.digest(), step, events, memory, totals, shares }
+    }
+
+    fn play(&mut self) {
+        let order: Vec<Vec<(Phase, u16)>> = (0..STAGES).map(one_forward_one_backward).collect();
+        let mut next = vec![0; STAGES as usize];
+        let mut came: BTreeMap<(u32, Phase, u16), f64> = BTreeMap::new();
+        for microbatch in 0..MICROBATCHES {
+            came.insert((0, Phase::Forward, microbatch), 0.0);
+        }
+        self.sample(0, 0.0, 0);
+        self.sample(1, 0.0, 0);
+        let mut alive = vec![0u64; STAGES as usize];
+        while (0..STAGES as usize).any(|stage| next[stage] < order[stage].len()) {
+            for stage in 0..STAGES {
+                let index = stage as usize;
+                let Some(&(phase, microbatch)) = order[index].get(next[index]) else { continue };
+                let Some(&ready) = came.get(&(stage, phase, microbatch)) else { continue };
+                let end = self.visit(stage, phase, microbatch, ready);
+                next[index] += 1;
+                alive[index] = if phase == Phase::Forward { alive[index] + 1 } else { alive[index] - 1 };
+                self.sample(stage, end, alive[index]);
+                match (phase, stage) {
+                    (Phase::Forward, 0) => {
+                        came.insert((1, phase, microbatch), self.send(stage, 1, phase, microbatch, end));
+                    }
+                    (Phase::Forward, _) => {
+                        came.insert((stage, Phase::Backward, microbatch), end);
+                    }
+                    (_, 1) => {
+                        came.insert((0, phase, microbatch), self.send(stage, 0, phase, microbatch, end));
+                    }
+                    (_, _) => {}
+                }
+            }
+        }
+        self.update();
+    }
+
+    fn visit(&mut self, stage: u32, phase: Phase, microbatch: u16, ready: f64) -> f64 {
+        let [first, second, time] = if phase == Phase::Forward { [0, 1, 8] } else { [3, 2, 17] };
+        let mut now = ready;
+        let layers: Vec<u16> = (stage as u16 * 6..stage as u16 * 6 + 6).collect();
+        let ordered: Vec<u16> = if phase == Phase::Forward { layers } else { layers.into_iter().rev().collect() };
+        for layer in ordered {
+            let span = Span { microbatch: Some(microbatch), layer: Some(layer), phase };
+            let gathers = layer < 6;
+            let gathered =
+                if gathers { self.run(stage, Stream::Exchange(Axis::Data), span, GATHER, [0.0, 6e-4]) } else { 0.0 };
+            for fragment in [first, second] {
+                let time = f64::from(time) * 1e-4;
+                let action = Action::Compute(FragmentId(fragment));
+                now = self.run(stage, Stream::Compute, span, action, [now.max(gathered), time]);
+                if layer >= 3 {
+                    now = self.run(stage, Stream::Exchange(Axis::Tensor), span, REDUCE, [now, 1.5e-4]);
+                }
+            }
+            if phase == Phase::Backward && microbatch + 1 == MICROBATCHES {
+                self.run(stage, Stream::Exchange(Axis::Data), span, SCATTER, [now, 9e-4]);
+            }
+        }
+        now
+    }
+
+    fn send(&mut self, from: u32, to: u32, phase: Phase, microbatch: u16, ready: f64) -> f64 {
+        let span = Span { microbatch: Some(microbatch), layer: None, phase };
+        let end = self.run(from, Stream::Send(phase), span, Action::Send { to: to as u16 }, [ready, 5e-4]);
+        let receive = Action::Receive { from: from as u16 };
+        self.run(to, Stream::Receive(phase), span, receive, [ready, end - ready])
+    }
+
+    fn update(&mut self) {
+        let span = |layer| Span { microbatch: None, layer, phase: Phase::Update };
+        let ready = self.free.values().copied().fold(0.0, f64::max);
+        for stage in 0..STAGES {
+            let joined = self.run(stage, Stream::Exchange(Axis::Pipeline), span(None), JOIN, [ready, 3e-4]);
+            for layer in stage as u16 * 6..stage as u16 * 6 + 6 {
+                let action = Action::Compute(FragmentId(4));
+                let end = self.run(stage, Stream::Compute, span(Some(layer)), action, [joined, 4e-4]);
+                if layer >= 6 {
+                    self.run(stage, Stream::Exchange(Axis::Data), span(Some(layer)), GATHER, [end, 6e-4]);
+                }
+            }
+        }
+    }
+
+    /// Runs something once its stream is free and it is ready; `[ready, time]` in seconds. Gives back its end.
+    fn run(&mut self, stage: u32, stream: Stream, span: Span, action: Action, [ready, time]: [f64; 2]) -> f64 {
+        let free = self.free.entry((stage, stream)).or_default();
+        self.count += 1;
+        let noise = self.seed.map_or(1.0, |seed| {
+            let unit = seed.uniform(self.count);
+            if stream == Stream::Compute { 1.0 + 0.08 * unit } else { 1.0 + 0.5 * unit * unit }
+        });
+        let start = free.max(ready);
+        let end = start + time * noise;
+        *free = end;
+        let rank = stage * RANKS + self.column;
+        let confidence = if stream == Stream::Compute { Confidence::Measured } else { Confidence::Interpolated };
+        self.events.push(TraceEvent {
+            rank,
+            stream,
+            span,
+            action,
+            start: Seconds(start),
+            end: Seconds(end),
+            confidence,
+        });
+        end
+    }
+
+    fn sample(&mut self, stage: u32, time: f64, alive: u64) {
+        let live = Bytes((9 << 30) + (alive << 30) * 5 - u64::from(stage) * (3 << 28));
+        self.memory.push(MemorySample { rank: stage * RANKS + self.column, time: Seconds(time), live });
+    }
+}
+
+fn one_forward_one_backward(stage: u32) -> Vec<(Phase, u16)> {
+    let ahead = (STAGES - stage) as u16;
+    let mut order: Vec<(Phase, u16)> = (0..ahead.min(MICROBATCHES)).map(|one| (Phase::Forward, one)).collect();
+    for microbatch in 0..MICROBATCHES {
+        order.push((Phase::Backward, microbatch));
+        if microbatch + ahead < MICROBATCHES {
+            order.push((Phase::Forward, microbatch + ahead));
+        }
+    }
+    order
+}
+
+fn totals(events: &[TraceEvent], memory: &[MemorySample], rank: u32, step: Seconds) -> Totals {
+    let sum = |wanted: &dyn Fn(Stream) -> bool| -> Seconds {
+        events.iter().filter(|one| one.rank == rank && wanted(one.stream)).map(|one| one.end - one.start).sum()
+    };
+    let compute = sum(&|stream| stream == Stream::Compute);
+    let exchange = sum(&|stream| matches!(stream, Stream::Exchange(_)));
+    let transfer = sum(&|stream| matches!(stream, Stream::Send(_) | Stream::Receive(_)));
+    let hidden = exchange * 0.45;
+    let idle = (step - compute - exchange - transfer + hidden).max(Seconds::ZERO);
+    let arena = memory.iter().filter(|one| one.rank == rank).map(|one| one.live).max().unwrap_or(Bytes::ZERO);
+    Totals { rank, compute, exchange, transfer, hidden, idle, arena }
+}
+
+fn steps() -> Vec<StepRecord> {
+    let noise = |step: u64| Seed(3).uniform(step) - 0.5;
+    (1..=200)
+        .map(|step| {
+            let loss = 3.1 + 7.7 * (-(step as f64) / 40.0).exp() + 0.12 * noise(step);
+            let time = Seconds(0.3 * (1.0 + 0.02 * noise(step + 1000)));
+            let evaluation = step.is_multiple_of(25).then_some(loss + 0.08);
+            StepRecord { step, loss, evaluation, time, tokens_per_second: 65_536.0 / time.0 }
+        })
+        .collect()
+}
+
+fn candidates() -> Vec<CandidatePoint> {
+    let unit = |index: u64| Seed(11).uniform(index);
+    (0..260)
+        .map(|index| {
+            let memory = 7.0 + 30.0 * unit(2 * index);
+            let time = 0.24 + 1.2 / memory + 0.25 * unit(2 * index + 1).powi(2);
+            let standing = match index {
+                0 => Standing::Chosen,
+                _ if memory > 24.0 => Standing::TooLarge,
+                _ => Standing::Fits,
+            };
+            let (memory, time) = if index == 0 { (19.0, 0.295) } else { (memory, time) };
+            let peak = Bytes((memory * (1u64 << 30) as f64) as u64);
+            CandidatePoint { label: format!("plan {index}"), time: Seconds(time), peak, standing }
+        })
+        .collect()
+}
