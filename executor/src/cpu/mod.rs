@@ -1,0 +1,4 @@
+//! Ranks on this machine's processor.
+
+pub(crate) mod shuffle;
+pub(crate) mod threads;

@@ -1,0 +1,206 @@
+//! What exchanges do to memory: every collective is made of runs of numbers from one member to another.
+//!
+//! Values are added in the order of the group, one member after the other, and every part by one member only. So all
+//! members get the same bits, whatever the order in which they came.
+#![allow(unsafe_code, reason = "reads the arenas of peers in place")]
+
+use ir::layout::{Exchange, Reduce};
+use ir::program::Collective;
+
+use crate::arena::{Arenas, Place};
+use crate::rendezvous::Group;
+
+/// Numbers that are added before they are written: small enough for the stack and the first cache.
+const CHUNK: u64 = 1024;
+const WORD: u64 = size_of::<f32>() as u64;
+
+/// A member's view of a collective: who it is, and where its operands lie in its arena.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) arenas: &'a Arenas,
+    pub(crate) collective: &'a Collective,
+    pub(crate) group: &'a Group,
+    pub(crate) rank: u32,
+    pub(crate) position: usize,
+    pub(crate) source: u64,
+    pub(crate) destination: u64,
+}
+
+/// Numbers that lie together at both ends; places count from the start of the operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    source: u64,
+    destination: u64,
+    length: u64,
+}
+
+/// Who of how many gets from whom.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    members: u64,
+    from: u64,
+    to: u64,
+}
+
+impl Part<'_> {
+    /// Joins this member's part of an all-reduce, in place; all members have come.
+    pub(crate) fn reduce_own(&self, reduce: Reduce) {
+        let (start, length) = self.shared(self.position);
+        self.join(reduce, Run { source: start, destination: start, length });
+    }
+
+    /// Fetches the other parts of an all-reduce; all members have joined theirs.
+    pub(crate) fn gather_rest(&self) {
+        for from in (0..self.group.size() as usize).filter(|&from| from != self.position) {
+            let (start, length) = self.shared(from);
+            self.copy(self.group.source(from), Run { source: start, destination: start, length });
+        }
+    }
+
+    /// Makes all of this member's destination of any other exchange; all members have come.
+    pub(crate) fn make(&self) {
+        let members = self.group.size();
+        let to = self.position as u64;
+        let shape = &self.collective.shape;
+        match self.collective.exchange {
+            Exchange::AllReduce { reduce, .. } => {
+                self.reduce_own(reduce);
+                self.gather_rest();
+            }
+            Exchange::ReduceScatter { dimension, .. } => {
+                cut(shape, dimension, Flow { members, from: to, to }, |run| self.join(Reduce::Sum, run));
+            }
+            Exchange::Slice { dimension, .. } => {
+                cut(shape, dimension, Flow { members, from: to, to }, |run| self.copy((self.rank, self.source), run));
+            }
+            Exchange::AllGather { dimension, .. } => {
+                for from in 0..members {
+                    gather(shape, dimension, Flow { members, from, to }, |run| {
+                        self.copy(self.group.source(from as usize), run)
+                    });
+                }
+            }
+            Exchange::AllToAll { gathered, split, .. } => {
+                for from in 0..members {
+                    let flow = Flow { members, from, to };
+                    transpose(shape, [gathered, split], flow, |run| self.copy(self.group.source(from as usize), run));
+                }
+            }
+        }
+    }
+
+    /// The part of an all-reduce that a member joins: start and length.
+    fn shared(&self, position: usize) -> (u64, u64) {
+        let elements: u64 = self.collective.shape.iter().product();
+        let start = |position| elements * position / self.group.size();
+        let (start, end) = (start(position as u64), start(position as u64 + 1));
+        (start, end - start)
+    }
+
+    fn copy(&self, (rank, source): (u32, u64), run: Run) {
+        let source = Place { address: source + run.source * WORD, elements: run.length };
+        let destination = Place { address: self.destination + run.destination * WORD, elements: run.length };
+        // SAFETY: all members have come and none goes on before all are done, so sources stay as they are; the
+        // destination is this member's alone. In an all-reduce, where both are one buffer, a member writes the parts
+        // of others and others read its own part.
+        let (source, destination) =
+            unsafe { (self.arenas.of(rank).read::<f32>(source), self.arenas.of(self.rank).write(destination)) };
+        destination.copy_from_slice(source);
+    }
+
+    fn join(&self, reduce: Reduce, run: Run) {
+        let mut first = 0;
+        while first < run.length {
+            let length = CHUNK.min(run.length - first);
+            self.join_chunk(reduce, Run { source: run.source + first, destination: run.destination + first, length });
+            first += length;
+        }
+    }
+
+    fn join_chunk(&self, reduce: Reduce, run: Run) {
+        let mut space = [0.0f32; CHUNK as usize];
+        let joined = &mut space[..run.length as usize];
+        for from in 0..self.group.size() as usize {
+            let (rank, source) = self.group.source(from);
+            let place = Place { address: source + run.source * WORD, elements: run.length };
+            // SAFETY: all members have come; this part of their sources is written by this member only, and only
+            // after the last of these reads.
+            let values = unsafe { self.arenas.of(rank).read::<f32>(place) };
+            let pairs = joined.iter_mut().zip(values);
+            match reduce {
+                _ if from == 0 => joined.copy_from_slice(values),
+                Reduce::Sum => pairs.for_each(|(joined, value)| *joined += value),
+                Reduce::Max => pairs.for_each(|(joined, value)| *joined = larger(*joined, *value)),
+            }
+        }
+        let place = Place { address: self.destination + run.destination * WORD, elements: run.length };
+        // SAFETY: the destination is this member's alone; in place, no other member reads or writes this part before
+        // this one passes the phase.
+        unsafe { self.arenas.of(self.rank).write(place) }.copy_from_slice(joined);
+    }
+}
+
+/// The larger of two numbers, and not a number if one is not: a fault must not vanish in a maximum.
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+/// Copies between the arenas of two ranks.
+pub(crate) fn transfer(arenas: &Arenas, from: (u32, u64), to: (u32, u64), bytes: u64) {
+    let place = |address| Place { address, elements: bytes / WORD };
+    // SAFETY: the sender's buffer stays as it is until it learns that it was taken, which is after this copy; the
+    // receiver's is this rank's alone.
+    let (source, destination) =
+        unsafe { (arenas.of(from.0).read::<f32>(place(from.1)), arenas.of(to.0).write(place(to.1))) };
+    destination.copy_from_slice(source);
+}
+
+/// Elements before, along and behind a dimension.
+fn around(shape: &[u64], dimension: usize) -> [u64; 3] {
+    [shape[..dimension].iter().product(), shape[dimension], shape[dimension + 1..].iter().product()]
+}
+
+/// The receiver's part of a dimension.
+fn cut(shape: &[u64], dimension: usize, flow: Flow, mut visit: impl FnMut(Run)) {
+    let [outer, size, inner] = around(shape, dimension);
+    let length = size / flow.members * inner;
+    for row in 0..outer {
+        visit(Run { source: row * size * inner + flow.to * length, destination: row * length, length });
+    }
+}
+
+/// The sender's part of a dimension that becomes whole.
+fn gather(shape: &[u64], dimension: usize, flow: Flow, mut visit: impl FnMut(Run)) {
+    let [outer, size, inner] = around(shape, dimension);
+    let length = size * inner;
+    for row in 0..outer {
+        visit(Run { source: row * length, destination: (row * flow.members + flow.from) * length, length });
+    }
+}
+
+/// The receiver's part of one dimension, put at the sender's place in another.
+fn transpose(shape: &[u64], [gathered, split]: [usize; 2], flow: Flow, mut visit: impl FnMut(Run)) {
+    let [outer, first, rest] = around(shape, gathered.min(split));
+    let [middle, second, inner] =
+        around(&shape[gathered.min(split) + 1..], gathered.max(split) - gathered.min(split) - 1);
+    debug_assert_eq!(rest, middle * second * inner);
+    if gathered < split {
+        let part = second / flow.members;
+        for (row, step, column) in places(outer, first, middle) {
+            let source = ((row * first + step) * middle + column) * second + flow.to * part;
+            let destination = ((row * first * flow.members + flow.from * first + step) * middle + column) * part;
+            visit(Run { source: source * inner, destination: destination * inner, length: part * inner });
+        }
+    } else {
+        let part = first / flow.members;
+        for (row, step, column) in places(outer, part, middle) {
+            let source = ((row * first + flow.to * part + step) * middle + column) * second;
+            let destination = ((row * part + step) * middle + column) * second * flow.members + flow.from * second;
+            visit(Run { source: source * inner, destination: destination * inner, length: second * inner });
+        }
+    }
+}
+
+fn places(outer: u64, first: u64, middle: u64) -> impl Iterator<Item = (u64, u64, u64)> {
+    (0..outer).flat_map(move |row| (0..first).flat_map(move |step| (0..middle).map(move |column| (row, step, column))))
+}

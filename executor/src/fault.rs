@@ -1,0 +1,98 @@
+//! What can go wrong: before a step (the programs ask for what this backend has not), and in one (the world's faults).
+
+use std::fmt;
+
+use ir::program::{Action, Span, Stream};
+use ir::units::{Bytes, Seconds};
+use thiserror::Error;
+
+/// Why programs cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoadError {
+    /// They compute in bf16.
+    #[error("the CPU backend computes in f32; compile with `precision: f32`")]
+    Precision,
+    /// The system gave no memory for an arena.
+    #[error("no memory for an arena of {bytes} (rank {rank})")]
+    Memory {
+        /// The rank.
+        rank: u32,
+        /// What it asked for.
+        bytes: Bytes,
+    },
+    /// A thread could not be started.
+    #[error("no thread for rank {rank}")]
+    Thread {
+        /// The rank.
+        rank: u32,
+    },
+}
+
+/// Why a step ended early. The session is over after any of these.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum Fault {
+    /// No rank could go on.
+    #[error("no rank made progress{}{}", After(*.patience), Heads(.heads))]
+    Stalled {
+        /// How long nothing happened; zero if it is known that nothing can.
+        patience: Seconds,
+        /// What every stream that was not at its end waited in, by rank.
+        heads: Vec<Head>,
+    },
+    /// A kernel or an exchange broke one of our own invariants; the message is on standard error.
+    #[error("rank {rank} broke off in a failed assertion")]
+    Broken {
+        /// The rank.
+        rank: u32,
+    },
+    /// An earlier step ended in a fault.
+    #[error("the session ended in an earlier step")]
+    Ended,
+}
+
+/// The instruction at which a stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The rank.
+    pub rank: u32,
+    /// Its place in the code of the rank's role.
+    pub instruction: usize,
+    /// The stream.
+    pub stream: Stream,
+    /// What it is part of.
+    pub span: Span,
+    /// What it would do.
+    pub action: Action,
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Head { rank, instruction, stream, span, .. } = self;
+        write!(f, "rank {rank} on {}: instruction {instruction} ({span}) ", stream.name())?;
+        match self.action {
+            Action::Compute(id) => write!(f, "runs fragment {}", id.0),
+            Action::Exchange(id) => write!(f, "waits for the members of collective {}", id.0),
+            Action::Send { to } => write!(f, "waits for stage {to} to receive"),
+            Action::Receive { from } => write!(f, "waits for stage {from} to send"),
+            Action::Free => f.write_str("frees a buffer"),
+            Action::Signal(event) => write!(f, "signals event {}", event.0),
+            Action::Wait(event) => write!(f, "waits for event {}", event.0),
+        }
+    }
+}
+
+struct After(Seconds);
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == Seconds::ZERO { Ok(()) } else { write!(f, " for {:.0}", self.0) }
+    }
+}
+
+struct Heads<'a>(&'a [Head]);
+
+impl fmt::Display for Heads<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|head| write!(f, "\n  {head}"))
+    }
+}
