@@ -40,15 +40,8 @@ impl fmt::Display for Deadlock {
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Span { microbatch, layer, phase } = self.span;
-        write!(f, "stage {}, instruction {} on {} (", self.stage, self.instruction, self.stream.name())?;
-        if let Some(microbatch) = microbatch {
-            write!(f, "m{microbatch} ")?;
-        }
-        if let Some(layer) = layer {
-            write!(f, "L{layer} ")?;
-        }
-        write!(f, "{}) {}", phase.letter(), self.reason)
+        let Stuck { stage, instruction, stream, span, reason } = self;
+        write!(f, "stage {stage}, instruction {instruction} on {} ({span}) {reason}", stream.name())
     }
 }
 

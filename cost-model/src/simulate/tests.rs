@@ -1,1 +1,66 @@
-//! Oracles.
+//! What verified programs can not do.
+
+use ir::cluster::{Cluster, Device, Execution, Link};
+use ir::mesh::Mesh;
+use ir::program::{Action, Draft, EventId, Instr, Phase, Role, Span, StepSize, Stream};
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
+
+use super::{Detail, Regime, play};
+use crate::model::CostModel;
+
+fn model() -> CostModel {
+    let link = Link { name: "link".to_owned(), rate: BytesPerSecond(1e9), latency: Seconds(0.0), efficiency: 1.0 };
+    let device = Device {
+        name: "device".to_owned(),
+        execution: Execution::Concurrent,
+        memory: Bytes(1 << 30),
+        reserved: Bytes::ZERO,
+        f32_rate: FlopsPerSecond(1e12),
+        bf16_rate: FlopsPerSecond(1e12),
+        memory_rate: BytesPerSecond(1e12),
+        issue: Seconds(0.0),
+        product_efficiency: 1.0,
+        memory_efficiency: 1.0,
+        source: "made up".to_owned(),
+    };
+    let name = "one node".to_owned();
+    let cluster =
+        Cluster { format: 1, name, nodes: 1, devices_per_node: 8, device, inside: link.clone(), between: link };
+    CostModel::new(&cluster, None)
+}
+
+fn role(stage: u32, code: &[(Stream, Action)]) -> Role {
+    let span = Span { microbatch: Some(3), layer: Some(7), phase: Phase::Backward };
+    let code = code.iter().map(|&(stream, action)| Instr { stream, span, action, operands: (0, 0) }).collect();
+    Role { stage, buffers: Vec::new(), code, operand_list: Vec::new(), arena: Bytes::ZERO, live_bound: Bytes::ZERO }
+}
+
+#[test]
+fn a_deadlock_names_what_stands_and_what_it_waits_for() {
+    let send = Stream::Send(Phase::Backward);
+    let draft = Draft {
+        mesh: Mesh::new(2, &[1]),
+        step: StepSize { microbatches: 1, sequences: 1, sequence: 1 },
+        fragments: Vec::new(),
+        collectives: Vec::new(),
+        blocks: Vec::new(),
+        roles: vec![
+            role(0, &[(Stream::Compute, Action::Wait(EventId(5)))]),
+            role(
+                1,
+                &[
+                    (Stream::Compute, Action::Wait(EventId(0))),
+                    (send, Action::Send { to: 0 }),
+                    (send, Action::Signal(EventId(0))),
+                ],
+            ),
+        ],
+    };
+    let deadlock = play(&draft, &model(), Detail::Totals, Regime::Concurrent).expect_err("both stand");
+    let expected = "\
+the programs wait for each other
+  stage 0, instruction 0 on compute (m3 L7 B) waits for event 5, which nothing signals
+  stage 1, instruction 0 on compute (m3 L7 B) waits for event 0, which instruction 2 on send(backward) would signal
+  stage 1, instruction 1 on send(backward) (m3 L7 B) waits for stage 0 to receive";
+    assert_eq!(deadlock.to_string(), expected);
+}
