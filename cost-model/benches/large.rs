@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use cost_model::{CostModel, Detail, simulate};
+use hetu_cost_model::{CostModel, Detail, simulate};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ir::cluster::Cluster;
 use ir::file::parse_model;
