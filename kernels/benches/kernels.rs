@@ -4,9 +4,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hetu_kernels::attention::{Heads, Mask, Saved};
+use hetu_kernels::attention::{Heads, Saved, Scratch};
 use hetu_kernels::matmul::{Matrix, MatrixMut, Size};
 use hetu_kernels::{Packed, Write, activation, adamw, add, attention, loss, matmul, norm, rotary};
+use ir::op::Pattern;
 
 /// Values that neither repeat soon nor overflow.
 fn values(count: usize) -> Vec<f32> {
@@ -40,25 +41,41 @@ fn products(criterion: &mut Criterion) {
 
 fn attentions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("attention");
-    for (mask, sequence) in [(Mask::Causal, 128), (Mask::Causal, 512), (Mask::Full, 512)] {
+    for (pattern, sequence) in [(Pattern::Causal, 128), (Pattern::Causal, 512), (Pattern::Full, 512)] {
         let packed = Packed { sequence, groups: 4, queries: 1, head: 64 };
-        let heads = Heads { packed, mask };
+        let heads = Heads { packed, pattern };
         let (qkv, dy) = (values(sequence * packed.row()), values(sequence * packed.query_row()));
         let (mut y, mut lse, mut dqkv) = (dy.clone(), values(sequence * 4), qkv.clone());
-        let mut scratch = values(attention::cpu::scratch_len(heads));
-        // Two products of all pairs; a causal mask needs half of them.
-        let pairs = match mask {
-            Mask::Causal => sequence * (sequence + 1) / 2,
-            Mask::Full => sequence * sequence,
+        let (mut scores, mut scratch) = (values(attention::cpu::scores(packed)), values(matmul::cpu::SCRATCH));
+        // Two products of all pairs; a causal pattern needs half of them.
+        let pairs = match pattern {
+            Pattern::Causal => sequence * (sequence + 1) / 2,
+            Pattern::Full => sequence * sequence,
         };
         group.throughput(Throughput::Elements((4 * pairs * packed.query_row()) as u64));
-        group.bench_function(format!("forward {mask:?} {sequence}"), |bencher| {
-            bencher.iter(|| attention::cpu::forward(heads, black_box(&qkv), &mut y, &mut lse, &mut scratch));
+        group.bench_function(format!("forward {pattern:?} {sequence}"), |bencher| {
+            bencher.iter(|| {
+                attention::cpu::forward(
+                    heads,
+                    black_box(&qkv),
+                    &mut y,
+                    &mut lse,
+                    Scratch { scores: &mut scores, product: &mut scratch },
+                )
+            });
         });
         group.throughput(Throughput::Elements((10 * pairs * packed.query_row()) as u64));
-        group.bench_function(format!("gradient {mask:?} {sequence}"), |bencher| {
+        group.bench_function(format!("gradient {pattern:?} {sequence}"), |bencher| {
             let saved = Saved { qkv: &qkv, y: &y, lse: &lse };
-            bencher.iter(|| attention::cpu::gradient(heads, saved, black_box(&dy), &mut dqkv, &mut scratch));
+            bencher.iter(|| {
+                attention::cpu::gradient(
+                    heads,
+                    saved,
+                    black_box(&dy),
+                    &mut dqkv,
+                    Scratch { scores: &mut scores, product: &mut scratch },
+                )
+            });
         });
     }
     group.finish();

@@ -1,15 +1,33 @@
 //! Loops over slices that become vector code, and sums whose order does not depend on the machine.
 
+use ir::op::Write;
+
 use crate::Real;
 
 /// How many partial sums a reduction keeps. Fixed, so that every instruction set adds in the same order; enough to
 /// hide the latency of an addition in the widest registers.
 const LANES: usize = 32;
 
-/// Runs `body` compiled for the best instruction set that this processor has.
-#[inline(always)]
-pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(body)
+/// Runs a block compiled for the best instruction set that this processor has.
+///
+/// The block and all that it calls must be inlined, which is why this is a macro: what stays a function of its own is
+/// compiled for the baseline, where a fused multiply-add is a library call and loops run a hundred times slower.
+macro_rules! vectorised {
+    ($body:block) => {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(crate) use vectorised;
+
+/// Makes `out` ready to be added to: content that does not count becomes zeros.
+pub(crate) fn prepare<T: Real>(write: Write, out: &mut [T]) {
+    match write {
+        Write::Replace => out.fill(T::ZERO),
+        Write::Accumulate => {}
+    }
 }
 
 /// Σ term(a, b) over the pairs of two slices of equal length.

@@ -32,5 +32,6 @@ mod packed;
 #[cfg(test)]
 mod oracle;
 
+pub use ir::op::Write;
 pub use packed::Packed;
-pub use real::{Real, Write};
+pub use real::Real;

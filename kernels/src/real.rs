@@ -1,26 +1,7 @@
-//! The number types that kernels compute in, and how they write a result.
+//! The number types that kernels compute in.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
-
-/// What happens to the old content of an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// The result takes its place; it may be uninitialised garbage, even NaN.
-    Replace,
-    /// The result is added to it.
-    Accumulate,
-}
-
-impl Write {
-    /// Makes `out` ready to be added to.
-    pub(crate) fn prepare<T: Real>(self, out: &mut [T]) {
-        match self {
-            Write::Replace => out.fill(T::ZERO),
-            Write::Accumulate => {}
-        }
-    }
-}
 
 /// A floating-point type that kernels compute in: `f32` for training, `f64` to check gradients.
 pub trait Real:

@@ -4,10 +4,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use hetu_kernels::attention::{self, Heads, Mask, Saved};
+use hetu_kernels::attention::{self, Heads, Saved, Scratch};
 use hetu_kernels::matmul::{self, Matrix, MatrixMut, Size};
 use hetu_kernels::rotary::{self, Angles};
 use hetu_kernels::{Packed, Write, loss, reduce};
+use ir::op::Pattern;
 
 thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
@@ -35,12 +36,12 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn kernels_do_not_allocate() {
     let packed = Packed { sequence: 100, groups: 2, queries: 2, head: 16 };
-    let heads = Heads { packed, mask: Mask::Causal };
+    let heads = Heads { packed, pattern: Pattern::Causal };
     let qkv = vec![0.5_f32; 100 * packed.row()];
     let (mut rotated, mut dqkv) = (qkv.clone(), qkv.clone());
     let (mut y, mut lse) = (vec![0.0; 100 * packed.query_row()], vec![0.0; 400]);
     let dy = y.clone();
-    let mut scratch = vec![0.0; attention::cpu::scratch_len(heads)];
+    let (mut scores, mut scratch) = (vec![0.0; attention::cpu::scores(packed)], vec![0.0; matmul::cpu::SCRATCH]);
     let size = Size { rows: 100, inner: 64, columns: 100 };
     let mut c = vec![0.0; 10_000];
     let (mut maxima, mut sums) = ([0.0; 100], [0.0; 200]);
@@ -48,8 +49,14 @@ fn kernels_do_not_allocate() {
 
     let before = COUNT.with(Cell::get);
     rotary::cpu::forward(packed, Angles { theta: 1e4, first_position: 0 }, &qkv, &mut rotated);
-    attention::cpu::forward(heads, &rotated, &mut y, &mut lse, &mut scratch);
-    attention::cpu::gradient(heads, Saved { qkv: &rotated, y: &y, lse: &lse }, &dy, &mut dqkv, &mut scratch);
+    attention::cpu::forward(heads, &rotated, &mut y, &mut lse, Scratch { scores: &mut scores, product: &mut scratch });
+    attention::cpu::gradient(
+        heads,
+        Saved { qkv: &rotated, y: &y, lse: &lse },
+        &dy,
+        &mut dqkv,
+        Scratch { scores: &mut scores, product: &mut scratch },
+    );
     let (a, b) = (Matrix::rows(&y, 64), Matrix::rows(&dy, 64).transposed());
     matmul::cpu::product(
         size,

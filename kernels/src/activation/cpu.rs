@@ -11,7 +11,7 @@ const GELU_CUBE: f64 = 0.044_715;
 pub fn gelu<T: Real>(x: &[T], y: &mut [T]) {
     assert_eq!(x.len(), y.len(), "x and y have one shape");
     let (scale, cube) = (T::from_f64(GELU_SCALE), T::from_f64(GELU_CUBE));
-    vectorised(|| {
+    vectorised!({
         for (y, &x) in y.iter_mut().zip(x) {
             let argument = scale * x * (cube * x).mul_add(x, T::ONE);
             *y = x * argument.sigmoid();
@@ -24,7 +24,7 @@ pub fn gelu_gradient<T: Real>(x: &[T], dy: &[T], dx: &mut [T]) {
     assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()), "x, dy and dx have one shape");
     let (scale, cube) = (T::from_f64(GELU_SCALE), T::from_f64(GELU_CUBE));
     let cube_slope = T::from_f64(3.0 * GELU_CUBE);
-    vectorised(|| {
+    vectorised!({
         for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
             let gate = (scale * x * (cube * x).mul_add(x, T::ONE)).sigmoid();
             let slope = scale * (cube_slope * x).mul_add(x, T::ONE);
@@ -36,7 +36,7 @@ pub fn gelu_gradient<T: Real>(x: &[T], dy: &[T], dx: &mut [T]) {
 /// Writes silu(gate) · up to `y` [n f], of x [n e f].
 pub fn swiglu<T: Real>(width: usize, x: &[T], y: &mut [T]) {
     check_halves(width, x, y);
-    vectorised(|| {
+    vectorised!({
         for (x, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
             let (gates, ups) = x.split_at(width);
             for ((y, &gate), &up) in y.iter_mut().zip(gates).zip(ups) {
@@ -50,7 +50,7 @@ pub fn swiglu<T: Real>(width: usize, x: &[T], y: &mut [T]) {
 pub fn swiglu_gradient<T: Real>(width: usize, x: &[T], dy: &[T], dx: &mut [T]) {
     check_halves(width, x, dy);
     assert_eq!(x.len(), dx.len(), "x and dx have one shape");
-    vectorised(|| {
+    vectorised!({
         let rows = x.chunks_exact(2 * width).zip(dy.chunks_exact(width));
         for ((x, dy), dx) in rows.zip(dx.chunks_exact_mut(2 * width)) {
             let (gates, ups) = x.split_at(width);

@@ -29,7 +29,7 @@ fn update_all<T: Real>(step: &Step, decay: f64, state: State<T>, gradient: &[T])
     let [beta1, beta2] = [step.beta1, step.beta2].map(T::from_f64);
     let [rest1, rest2] = [1.0 - step.beta1, 1.0 - step.beta2].map(T::from_f64);
     let [epsilon, coefficient] = [step.epsilon, step.coefficient].map(T::from_f64);
-    vectorised(|| {
+    vectorised!({
         let moments = state.mean.iter_mut().zip(state.square);
         for ((weight, (mean, square)), &gradient) in state.weight.iter_mut().zip(moments).zip(gradient) {
             let g = gradient * coefficient;

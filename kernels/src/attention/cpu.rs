@@ -1,27 +1,29 @@
 //! One head at a time, a stretch of queries at a time: their scores against all keys they see fit a cache, so the
 //! softmax is the plain one and products run at full speed. Causal stretches skip the keys after their last query.
 
-use super::{Heads, Mask, Saved};
+use ir::op::{Pattern, QUERY_ROWS};
+
+use super::{Heads, Saved, Scratch};
 use crate::lanes::{max, sum, sum_pairs, vectorised};
-use crate::matmul::cpu::{SCRATCH, product};
+use crate::matmul::cpu::product;
 use crate::matmul::{Matrix, MatrixMut, Size};
 use crate::{Packed, Real, Write};
 
-/// Queries per stretch: whole tiles of a product, and few enough that a causal mask wastes little.
-const STRETCH: usize = 60;
+/// Queries per stretch.
+const STRETCH: usize = QUERY_ROWS as usize;
 
-/// Elements of scratch that [`forward`] and [`gradient`] need.
-pub fn scratch_len(heads: Heads) -> usize {
-    2 * STRETCH * heads.packed.sequence + SCRATCH
+/// Elements of [`Scratch::scores`]: two stretches against all keys, as `ir` promises to planners.
+pub fn scores(packed: Packed) -> usize {
+    2 * STRETCH.min(packed.sequence) * packed.sequence
 }
 
 /// Writes the output to `y` [b s g r d], and what the gradient needs to `lse` [b s g r].
 ///
 /// # Panics
-/// If `scratch` is shorter than [`scratch_len`].
-pub fn forward<T: Real>(heads: Heads, qkv: &[T], y: &mut [T], lse: &mut [T], scratch: &mut [T]) {
+/// If `scratch` is shorter than its parts say.
+pub fn forward<T: Real>(heads: Heads, qkv: &[T], y: &mut [T], lse: &mut [T], scratch: Scratch<T>) {
     check(heads.packed, qkv, y, lse);
-    let (scores, _, scratch) = split(heads, scratch);
+    let Scratch { scores, product: panels } = scratch;
     let (row, query_row) = (heads.packed.row(), heads.packed.query_row());
     for stretch in stretches(heads, qkv.len()) {
         let Stretch { first, rows, keys, .. } = stretch;
@@ -29,30 +31,31 @@ pub fn forward<T: Real>(heads: Heads, qkv: &[T], y: &mut [T], lse: &mut [T], scr
         let query = Matrix::rows(&qkv[stretch.query..], row);
         let key = Matrix::rows(&qkv[stretch.key..], row);
         let value = Matrix::rows(&qkv[stretch.value..], row);
-        product(size, query, key.transposed(), dense(scores, keys), scratch);
-        vectorised(|| {
+        product(size, query, key.transposed(), dense(scores, keys), panels);
+        vectorised!({
             for (i, scores) in scores.chunks_exact_mut(keys).enumerate().take(rows) {
                 lse[stretch.statistic + i * query_row / heads.packed.head] =
-                    softmax(scores, heads.mask.seen(first + i, keys), heads.packed.scale());
+                    softmax(scores, heads.seen(first + i, keys), heads.packed.scale());
             }
         });
         let size = Size { rows, inner: keys, columns: heads.packed.head };
         let out = MatrixMut { values: &mut y[stretch.output..], row_stride: query_row, write: Write::Replace };
-        product(size, Matrix::rows(scores, keys), value, out, scratch);
+        product(size, Matrix::rows(scores, keys), value, out, panels);
     }
 }
 
 /// Writes the gradient of all slots to `dqkv` [b s g c d], given that of the output, `dy` [b s g r d].
 ///
 /// # Panics
-/// If `scratch` is shorter than [`scratch_len`].
-pub fn gradient<T: Real>(heads: Heads, saved: Saved<T>, dy: &[T], dqkv: &mut [T], scratch: &mut [T]) {
+/// If `scratch` is shorter than its parts say.
+pub fn gradient<T: Real>(heads: Heads, saved: Saved<T>, dy: &[T], dqkv: &mut [T], scratch: Scratch<T>) {
     let Saved { qkv, y, lse } = saved;
     check(heads.packed, qkv, y, lse);
     assert_eq!((dy.len(), dqkv.len()), (y.len(), qkv.len()), "gradients have the shape of what they are of");
     let head = heads.packed.head;
     let (row, query_row) = (heads.packed.row(), heads.packed.query_row());
-    let (scores, dscores, scratch) = split(heads, scratch);
+    let Scratch { scores, product: panels } = scratch;
+    let (scores, dscores) = scores.split_at_mut(self::scores(heads.packed) / 2);
     // Queries are written once, but keys and values gather from every stretch.
     dqkv.fill(T::ZERO);
     for stretch in stretches(heads, qkv.len()) {
@@ -62,15 +65,15 @@ pub fn gradient<T: Real>(heads: Heads, saved: Saved<T>, dy: &[T], dqkv: &mut [T]
         let value = Matrix::rows(&qkv[stretch.value..], row);
         let dout = Matrix::rows(&dy[stretch.output..], query_row);
         let size = Size { rows, inner: head, columns: keys };
-        product(size, query, key.transposed(), dense(scores, keys), scratch);
-        product(size, dout, value.transposed(), dense(dscores, keys), scratch);
-        vectorised(|| softmax_gradient(heads, stretch, (saved, dy), scores, dscores));
+        product(size, query, key.transposed(), dense(scores, keys), panels);
+        product(size, dout, value.transposed(), dense(dscores, keys), panels);
+        vectorised!({ softmax_gradient(heads, stretch, (saved, dy), scores, dscores) });
         let (probability, dscore) = (Matrix::rows(scores, keys), Matrix::rows(dscores, keys));
         let across = Size { rows: keys, inner: rows, columns: head };
-        product(across, probability.transposed(), dout, gather(dqkv, stretch.value, row), scratch);
-        product(across, dscore.transposed(), query, gather(dqkv, stretch.key, row), scratch);
+        product(across, probability.transposed(), dout, gather(dqkv, stretch.value, row), panels);
+        product(across, dscore.transposed(), query, gather(dqkv, stretch.key, row), panels);
         let along = Size { rows, inner: keys, columns: head };
-        product(along, dscore, key, gather(dqkv, stretch.query, row), scratch);
+        product(along, dscore, key, gather(dqkv, stretch.query, row), panels);
     }
 }
 
@@ -108,7 +111,7 @@ fn stretches(heads: Heads, elements: usize) -> impl Iterator<Item = Stretch> {
         Stretch {
             first,
             rows,
-            keys: heads.mask.seen(first + rows - 1, sequence),
+            keys: heads.seen(first + rows - 1, sequence),
             query: slots + first * packed.row() + slot * head,
             key: slots + queries * head,
             value: slots + (queries + 1) * head,
@@ -118,12 +121,12 @@ fn stretches(heads: Heads, elements: usize) -> impl Iterator<Item = Stretch> {
     })
 }
 
-impl Mask {
+impl Heads {
     /// How many of `keys` the query at this position sees.
-    fn seen(self, position: usize, keys: usize) -> usize {
-        match self {
-            Mask::Causal => position + 1,
-            Mask::Full => keys,
+    fn seen(&self, position: usize, keys: usize) -> usize {
+        match self.pattern {
+            Pattern::Causal => position + 1,
+            Pattern::Full => keys,
         }
     }
 }
@@ -167,7 +170,7 @@ fn softmax_gradient<T: Real>(
         let start = stretch.output + i * query_row;
         let lse = saved.lse[stretch.statistic + i * query_row / head];
         let offset = sum_pairs(&dy[start..][..head], &saved.y[start..][..head], |dy, y| dy * y);
-        let seen = heads.mask.seen(stretch.first + i, keys);
+        let seen = heads.seen(stretch.first + i, keys);
         let (scores, hidden) = scores[i * keys..][..keys].split_at_mut(seen);
         let (dscores, dhidden) = dscores[i * keys..][..keys].split_at_mut(seen);
         hidden.fill(T::ZERO);
@@ -186,14 +189,6 @@ fn dense<T>(values: &mut [T], columns: usize) -> MatrixMut<'_, T> {
 
 fn gather<T>(values: &mut [T], first: usize, row_stride: usize) -> MatrixMut<'_, T> {
     MatrixMut { values: &mut values[first..], row_stride, write: Write::Accumulate }
-}
-
-/// Room for two stretches of scores, and for products.
-fn split<T>(heads: Heads, scratch: &mut [T]) -> (&mut [T], &mut [T], &mut [T]) {
-    assert!(scratch.len() >= scratch_len(heads), "{} of {} elements of scratch", scratch.len(), scratch_len(heads));
-    let (scores, rest) = scratch.split_at_mut(STRETCH * heads.packed.sequence);
-    let (dscores, rest) = rest.split_at_mut(STRETCH * heads.packed.sequence);
-    (scores, dscores, rest)
 }
 
 fn check<T>(packed: Packed, qkv: &[T], y: &[T], lse: &[T]) {

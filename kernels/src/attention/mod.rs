@@ -4,6 +4,8 @@
 //! D = Σ dy · y per row (Dao et al. 2022): dV = Pᵀ · dy, dS = P ∘ (dy · Vᵀ − D) / √d, dQ = dS · K, dK = dSᵀ · Q.
 //! Only a stretch of rows of P exists at any time.
 
+use ir::op::Pattern;
+
 use crate::Packed;
 
 pub mod cpu;
@@ -11,22 +13,13 @@ pub mod cpu;
 #[cfg(test)]
 mod tests;
 
-/// Which keys a query sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mask {
-    /// Its own position and those before.
-    Causal,
-    /// All of the sequence.
-    Full,
-}
-
-/// Shape and mask of attention.
+/// Shape and pattern of attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// The shape of queries, keys and values.
     pub packed: Packed,
     /// Which keys a query sees.
-    pub mask: Mask,
+    pub pattern: Pattern,
 }
 
 /// What the gradient needs from the forward pass.
@@ -38,4 +31,13 @@ pub struct Saved<'a, T> {
     pub y: &'a [T],
     /// Logarithm of each row's sum of exponentials [b s g r].
     pub lse: &'a [T],
+}
+
+/// Memory that attention writes while it runs; its content before and after does not matter.
+#[derive(Debug)]
+pub struct Scratch<'a, T> {
+    /// Scores of some queries: [`cpu::scores`] elements or more.
+    pub scores: &'a mut [T],
+    /// What a product needs: [`crate::matmul::cpu::SCRATCH`] elements or more.
+    pub product: &'a mut [T],
 }

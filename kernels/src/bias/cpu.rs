@@ -1,6 +1,6 @@
 //! Row by row.
 
-use crate::lanes::{add_each, vectorised};
+use crate::lanes::{add_each, prepare, vectorised};
 use crate::{Real, Write, add};
 
 /// Writes x plus `bias`, repeated over leading dimensions, to `y`.
@@ -15,8 +15,8 @@ pub fn forward<T: Real>(x: &[T], bias: &[T], y: &mut [T]) {
 /// Sums `dy` over leading dimensions into `dbias`.
 pub fn gradient<T: Real>(dy: &[T], dbias: &mut [T], write: Write) {
     assert!(dy.len().is_multiple_of(dbias.len()), "{} elements are no whole rows of {}", dy.len(), dbias.len());
-    write.prepare(dbias);
-    vectorised(|| {
+    prepare(write, dbias);
+    vectorised!({
         for dy in dy.chunks_exact(dbias.len()) {
             add_each(dbias, dy, |dy| dy);
         }

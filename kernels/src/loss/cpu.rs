@@ -7,7 +7,7 @@ use crate::lanes::{max, sum, vectorised};
 /// Writes the maximum of each row of `logits` [n v] to `maxima` [n].
 pub fn row_max<T: Real>(width: usize, logits: &[T], maxima: &mut [T]) {
     assert_eq!(logits.len(), maxima.len() * width, "logits are [n v], maxima are [n]");
-    vectorised(|| {
+    vectorised!({
         for (logits, maximum) in logits.chunks_exact(width).zip(maxima) {
             *maximum = max(logits);
         }
@@ -19,7 +19,7 @@ pub fn sum_exp<T: Real>(shard: Shard, logits: &[T], maxima: &[T], targets: &[i32
     let rows = targets.len();
     assert_eq!((maxima.len(), sums.len()), (rows, 2 * rows), "targets and maxima are [n], sums are [n 2]");
     assert_eq!(logits.len(), rows * shard.width, "logits are [n v]");
-    vectorised(|| {
+    vectorised!({
         let rows = logits.chunks_exact(shard.width).zip(maxima).zip(targets);
         for (((logits, &maximum), &target), out) in rows.zip(sums.chunks_exact_mut(2)) {
             out[0] = sum(logits, |x| (x - maximum).exp());
@@ -44,7 +44,7 @@ pub fn gradient<T: Real>(shard: Shard, saved: Saved<T>, scale: f64, dlogits: &mu
     let rows = targets.len();
     assert_eq!((maxima.len(), sums.len()), (rows, 2 * rows), "targets and maxima are [n], sums are [n 2]");
     assert_eq!((logits.len(), dlogits.len()), (rows * shard.width, rows * shard.width), "logits are [n v]");
-    vectorised(|| {
+    vectorised!({
         let inputs = logits.chunks_exact(shard.width).zip(dlogits.chunks_exact_mut(shard.width));
         let statistics = maxima.iter().zip(sums.chunks_exact(2)).zip(targets);
         for ((logits, dlogits), ((&maximum, sums), &target)) in inputs.zip(statistics) {

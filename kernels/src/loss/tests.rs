@@ -4,6 +4,9 @@ use super::{Saved, Shard, cpu};
 use crate::oracle::{Random, assert_gradient, assert_near, narrow, widen};
 use crate::{Real, reduce};
 
+/// What one shard computes of its logits.
+type Part<'a, T> = dyn Fn(&Shard, &[T], &mut [T]) + 'a;
+
 /// Loss and gradient of logits [n v], computed by shards that end at `ends`.
 fn run<T: Real>(logits: &[T], targets: &[i32], ends: &[usize], scale: f64) -> (T, Vec<T>) {
     let rows = targets.len();
@@ -21,7 +24,7 @@ fn run<T: Real>(logits: &[T], targets: &[i32], ends: &[usize], scale: f64) -> (T
         reduce(&mut out, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
         out
     };
-    let each = |length: usize, part: &dyn Fn(&Shard, &[T], &mut [T])| -> Vec<Vec<T>> {
+    let each = |length: usize, part: &Part<T>| -> Vec<Vec<T>> {
         let one = |(shard, logits): &(Shard, Vec<T>)| {
             let mut out = vec![nan; length];
             part(shard, logits, &mut out);

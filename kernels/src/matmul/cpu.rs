@@ -3,6 +3,7 @@
 //! inner index whatever the tile, so all instruction sets with fused multiply-add give the same bytes.
 
 use super::{Matrix, MatrixMut, Size};
+use crate::lanes::prepare;
 use crate::{Real, Write};
 
 /// Rows of A, inner extent and columns of B that are packed at once. One panel of B with its tile fills the first
@@ -26,7 +27,7 @@ pub fn product<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>, c: MatrixMut<T>,
     }
     if size.inner == 0 {
         for row in 0..size.rows {
-            c.write.prepare(&mut c.values[row * c.row_stride..][..size.columns]);
+            prepare(c.write, &mut c.values[row * c.row_stride..][..size.columns]);
         }
         return;
     }

@@ -2,7 +2,7 @@
 //! nearly equal sums.
 
 use super::{Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
-use crate::lanes::{sum, sum_pairs, vectorised};
+use crate::lanes::{prepare, sum, sum_pairs, vectorised};
 use crate::{Real, Write};
 
 /// Writes normalised rows to `y`, and their statistics to `mean` and `rstd` [n].
@@ -10,7 +10,7 @@ pub fn layer<T: Real>(input: Layer<T>, y: &mut [T], mean: &mut [T], rstd: &mut [
     let width = check_rows(input.x, input.weight, y, rstd);
     assert_eq!((input.bias.len(), mean.len()), (width, rstd.len()), "bias is [h], mean is [n]");
     let (scale, epsilon) = (T::from_f64(1.0 / width as f64), T::from_f64(input.epsilon));
-    vectorised(|| {
+    vectorised!({
         let rows = input.x.chunks_exact(width).zip(y.chunks_exact_mut(width));
         for ((x, y), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
             let centre = sum(x, |x| x) * scale;
@@ -36,10 +36,10 @@ pub fn layer_gradient<T: Real>(
     assert_eq!((dy.len(), saved.mean.len()), (dx.len(), saved.rstd.len()), "dy is [n h], mean is [n]");
     let LayerGradient { weight: dweight, bias: dbias } = parameters;
     assert_eq!((dweight.len(), dbias.len()), (width, width), "parameter gradients are [h]");
-    write.prepare(dweight);
-    write.prepare(dbias);
+    prepare(write, dweight);
+    prepare(write, dbias);
     let scale = T::from_f64(1.0 / width as f64);
-    vectorised(|| {
+    vectorised!({
         let statistics = saved.mean.iter().zip(saved.rstd);
         let rows = saved.x.chunks_exact(width).zip(dy.chunks_exact(width));
         for (((x, dy), dx), (&mean, &rstd)) in rows.zip(dx.chunks_exact_mut(width)).zip(statistics) {
@@ -64,7 +64,7 @@ pub fn layer_gradient<T: Real>(
 pub fn rms<T: Real>(input: Rms<T>, y: &mut [T], rstd: &mut [T]) {
     let width = check_rows(input.x, input.weight, y, rstd);
     let (scale, epsilon) = (T::from_f64(1.0 / width as f64), T::from_f64(input.epsilon));
-    vectorised(|| {
+    vectorised!({
         for ((x, y), rstd) in input.x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(rstd) {
             let reciprocal = T::ONE / (sum(x, |x| x * x) * scale + epsilon).sqrt();
             for ((y, &x), &weight) in y.iter_mut().zip(x).zip(input.weight) {
@@ -79,9 +79,9 @@ pub fn rms<T: Real>(input: Rms<T>, y: &mut [T], rstd: &mut [T]) {
 pub fn rms_gradient<T: Real>(saved: RmsSaved<T>, dy: &[T], dx: &mut [T], dweight: &mut [T], write: Write) {
     let width = check_rows(saved.x, saved.weight, dx, saved.rstd);
     assert_eq!((dy.len(), dweight.len()), (dx.len(), width), "dy is [n h], dweight is [h]");
-    write.prepare(dweight);
+    prepare(write, dweight);
     let scale = T::from_f64(1.0 / width as f64);
-    vectorised(|| {
+    vectorised!({
         let rows = saved.x.chunks_exact(width).zip(dy.chunks_exact(width));
         for (((x, dy), dx), &rstd) in rows.zip(dx.chunks_exact_mut(width)).zip(saved.rstd) {
             for ((dx, &dy), &weight) in dx.iter_mut().zip(dy).zip(saved.weight) {

@@ -1,7 +1,7 @@
 //! Addition of a window of the table to each sequence.
 
 use super::Window;
-use crate::lanes::vectorised;
+use crate::lanes::{prepare, vectorised};
 use crate::{Real, Write, add};
 
 impl Window {
@@ -23,10 +23,10 @@ pub fn forward<T: Real>(window: Window, x: &[T], table: &[T], y: &mut [T]) {
 
 /// Sums `dy` over sequences into the window of `dtable`.
 pub fn gradient<T: Real>(window: Window, dy: &[T], dtable: &mut [T], write: Write) {
-    write.prepare(dtable);
+    prepare(write, dtable);
     let rows = &mut dtable[window.range()];
     assert!(dy.len().is_multiple_of(rows.len()), "{} elements are no whole sequences of {window:?}", dy.len());
-    vectorised(|| {
+    vectorised!({
         for dy in dy.chunks_exact(rows.len()) {
             crate::lanes::add_each(rows, dy, |dy| dy);
         }

@@ -27,7 +27,7 @@ fn combine<T: Real>(out: &mut [T], inputs: &[&[T]], operation: impl Fn(T, T) -> 
     for input in inputs {
         assert_eq!(input.len(), out.len(), "inputs have the length of the output");
     }
-    vectorised(|| {
+    vectorised!({
         for (start, out) in (0..).step_by(BLOCK).zip(out.chunks_mut(BLOCK)) {
             out.copy_from_slice(&first[start..][..out.len()]);
             for other in others {

@@ -37,7 +37,7 @@ fn rotate<T: Real>(packed: Packed, angles: Angles, direction: T, x: &[T], y: &mu
             let (sine, cosine) = (frequencies[i] * (angles.first_position + position) as f64).sin_cos();
             (cosines[i], sines[i]) = (T::from_f64(cosine), T::from_f64(sine) * direction);
         }
-        vectorised(|| {
+        vectorised!({
             for b in 0..batch {
                 let start = (b * sequence + position) * row;
                 for group in 0..groups {
