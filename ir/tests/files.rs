@@ -1,5 +1,6 @@
 //! The file forms against shipped examples, random values and random damage.
 
+use hetu_ir as ir;
 use ir::cluster::Cluster;
 use ir::error::Mistakes;
 use ir::file::{
@@ -10,7 +11,8 @@ use ir::model::{Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, PlanFile, Predicted, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::seed::{Draws, Seed};
 use ir::units::{Bytes, Seconds};
-use proptest::prelude::*;
+use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
+use proptest::strategy::Strategy as Generator;
 use proptest::test_runner::RngSeed;
 
 const LLAMA: &str = include_str!("../../examples/models/tiny-llama.yaml");
@@ -60,13 +62,13 @@ fn each_shipped_model_has_the_size_in_its_name() {
     }
     model!("gpt2-124m", 124_475_904, 524_288);
     model!("gpt3-1.3b", 1_315_819_520, 1_048_576);
-    model!("gpt3-6.7b", 6_658_572_288, 2_097_152);
-    model!("gpt3-175b", 174_604_099_584, 3_145_728);
+    model!("gpt3-6.7b", 6_658_596_864, 2_097_152);
+    model!("gpt3-175b", 174_604_836_864, 3_145_728);
     model!("llama2-7b", 6_738_415_616, 4_194_304);
     model!("llama3-8b", 8_030_261_248, 4_194_304);
     model!("llama3-70b", 70_553_706_496, 8_388_608);
     model!("llama3-405b", 405_853_388_800, 16_777_216);
-    model!("tiny-llama", 4_853_760, 4096);
+    model!("tiny-llama", 4_852_992, 4096);
     model!("tiny-gpt", 4_870_144, 4096);
 }
 
@@ -82,7 +84,7 @@ fn random_models_read_back() {
 fn random_clusters_read_back() {
     for seed in 0..500 {
         let mut draws = Draws::new(Seed(seed));
-        let mut cluster = Cluster::preset(draws.pick(&["8xH100", "2xCPU", "64x8xV100-16GB"])).unwrap();
+        let mut cluster = Cluster::preset(["8xH100", "2xCPU", "64x8xV100-16GB"][draws.below(3) as usize]).unwrap();
         cluster.nodes = 1 + draws.below(1000) as u32;
         cluster.device.memory = Bytes((1 << 40) + draws.below(1 << 50));
         cluster.device.memory_rate.0 *= 1e-9 + draws.uniform();
@@ -126,11 +128,13 @@ fn a_plan_knows_what_it_was_made_for() {
 
 #[test]
 fn the_digest_is_of_the_content_and_not_of_its_layout() {
-    let model = parse_model(LLAMA, "m").unwrap();
-    let other = parse_model(&format!("{LLAMA}  weight_decay: 0.1   # the default\n"), "m").unwrap();
+    let text = "format: 1\nname: a\nfamily: gpt\nlayers: 2\nhidden: 8\nheads: 2\nfeed_forward: 16\nvocabulary: 32\n\
+        sequence: 4\ntraining:\n  batch: 8\n";
+    let model = parse_model(text, "m").unwrap();
+    let other = parse_model(&format!("# A comment.\n{text}\n  weight_decay: 0.1   # the default\n"), "m").unwrap();
     assert_eq!(model.digest(), other.digest());
     // Plans in the world name this: it may change only with `format`.
-    assert_eq!(model.digest().to_string(), "DIGEST");
+    assert_eq!(model.digest().to_string(), "0c869ee993847f15");
 }
 
 #[test]
@@ -148,13 +152,15 @@ fn survive(text: &str) {
         parse: fn(&str, &str) -> Result<T, Mistakes>,
         print: fn(&T) -> String,
     ) {
+        // All that YAML takes for the end of a line.
+        let breaks = text.matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
         match parse(text, "x.yaml") {
             Ok(value) => assert_eq!(parse(&print(&value), "x.yaml"), Ok(value)),
             Err(Mistakes(mistakes)) => {
                 assert!(!mistakes.is_empty());
                 for mistake in mistakes {
                     assert!(!mistake.what.is_empty() && !mistake.to_string().contains('\u{1}'), "{mistake:?}");
-                    assert!(mistake.line.is_none_or(|line| line <= text.lines().count() + 1), "{mistake:?}");
+                    assert!(mistake.line.is_none_or(|line| line <= breaks + 2), "{mistake:?}");
                 }
             }
         }
@@ -209,7 +215,7 @@ const PIECES: [&str; 40] = [
     "\\",
 ];
 
-fn damaged() -> impl proptest::strategy::Strategy<Value = String> {
+fn damaged() -> impl Generator<Value = String> {
     let wound = (any::<prop::sample::Index>(), 0..24usize, 0..4u8, prop::sample::select(PIECES.to_vec()));
     (prop::sample::select(vec![LLAMA, CPUS, PLAN, PROFILE]), prop::collection::vec(wound, 1..5)).prop_map(
         |(text, wounds)| {
@@ -257,7 +263,7 @@ proptest! {
 
 fn random_model(draws: &mut Draws) -> Model {
     let heads = 1 + draws.below(64);
-    let groups = (1..=heads).filter(|groups| heads % groups == 0).collect::<Vec<_>>();
+    let groups = (1..=heads).filter(|groups| heads.is_multiple_of(*groups)).collect::<Vec<_>>();
     let absent = draws.below(2) == 0;
     Model {
         format: 1,
@@ -272,7 +278,7 @@ fn random_model(draws: &mut Draws) -> Model {
         sequence: 1 + draws.below(1 << 15),
         embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
         rotary_base: *draws.pick(&[10_000.0, 10_000.000_000_000_002, 500_000.0, 1.0]),
-        norm_epsilon: *draws.pick(&[1e-5, 1.000_000_000_000_000_1e-5, 1e-6]),
+        norm_epsilon: *draws.pick(&[1e-5, 1.25e-5, 1e-6]),
         training: Training {
             batch: 1 + draws.below(4096),
             precision: *draws.pick(&[Precision::Full, Precision::Mixed]),
@@ -291,7 +297,7 @@ fn empty_plan() -> Plan {
         microbatches: 1,
         schedule: Schedule::AllForward,
         precision: Precision::Full,
-        stages: vec![0..8],
+        stages: std::iter::once(0..8).collect(),
         strategies: Vec::new(),
         prefetch: 1,
     }
@@ -321,7 +327,7 @@ fn random_plan(draws: &mut Draws) -> PlanFile {
         }
         stages.push(start..strategies.len() as u32);
     }
-    let (model, cluster) = (random_model(draws), Cluster::preset("8xH200").unwrap());
+    let (model, cluster) = (random_model(draws), Cluster::preset("8xH200").expect("a preset"));
     let plan = Plan {
         batch: microbatches * u64::from(ranks) * (1 + draws.below(9)),
         microbatches: microbatches as u32,

@@ -1,0 +1,15 @@
+//! Any text either parses or is named wrong; what parses prints, parses back, and can be checked.
+#![no_main]
+
+use hetu_ir::program::Programs;
+use hetu_ir::text::{parse, print};
+use hetu_ir::units::Bytes;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let Ok(draft) = parse(text) else { return };
+    let printed = print(&draft);
+    let again = parse(&printed).expect("what was printed parses");
+    assert_eq!(print(&again), printed);
+    let _ = Programs::verified(draft, Bytes(1 << 30));
+});
