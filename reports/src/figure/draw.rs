@@ -9,7 +9,7 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Polygon, Rectangle};
 use plotters::prelude::{BitMapBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, FontStyle, FontTransform, IntoFont, RGBColor, ShapeStyle, TextStyle, register_font};
+use plotters::style::{Color, FontStyle, FontTransform, IntoFont, RGBColor, ShapeStyle, register_font};
 
 use super::{Bar, Colour, Figure, Lane, Rule, Scale, Size, Stroke, Swatch, Vertical};
 
@@ -20,7 +20,9 @@ const RIGHT: i32 = 30;
 const BOTTOM: i32 = 56;
 const TITLE: i32 = 44;
 const LEGEND_LINE: i32 = 22;
+const LABEL: i32 = 14;
 const NOTE_LINE: i32 = 20;
+const PNG_SCALE: i32 = 2;
 const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);
 const FAINT: RGBColor = RGBColor(0x59, 0x63, 0x6e);
 const GRID: RGBColor = RGBColor(0xe1, 0xe5, 0xea);
@@ -31,16 +33,18 @@ pub(crate) fn svg(figure: &Figure) -> Result<String, String> {
     let mut text = String::new();
     let layout = Layout::of(figure);
     let area = SVGBackend::with_string(&mut text, (WIDTH, layout.height as u32)).into_drawing_area();
-    draw(figure, &layout, &area)?;
+    draw(figure, &Canvas { layout: &layout, area: &area, scale: 1 })?;
     drop(area);
     Ok(text)
 }
 
-/// Writes the figure as a PNG picture.
+/// Writes the figure as a PNG picture, large enough for sharp print.
 pub(crate) fn png(figure: &Figure, path: &Path) -> Result<(), String> {
     register();
     let layout = Layout::of(figure);
-    draw(figure, &layout, &BitMapBackend::new(path, (WIDTH, layout.height as u32)).into_drawing_area())
+    let size = (WIDTH * PNG_SCALE as u32, (layout.height * PNG_SCALE) as u32);
+    let area = BitMapBackend::new(path, size).into_drawing_area();
+    draw(figure, &Canvas { layout: &layout, area: &area, scale: PNG_SCALE })
 }
 
 /// Both backends measure text with this font; the PNG also shows it.
@@ -101,9 +105,10 @@ impl Layout {
     }
 }
 
-/// Width of a label, as the embedded font has it on average.
+/// Width of a label in the embedded font; other fonts of its kind are narrower.
 fn width_of(text: &str) -> i32 {
-    (text.chars().count() as f64 * 7.6).ceil() as i32
+    let size = ("sans-serif", LABEL).into_font().box_size(text);
+    size.map_or(0, |(width, _)| width as i32)
 }
 
 fn colour(colour: Colour) -> RGBColor {
@@ -111,16 +116,8 @@ fn colour(colour: Colour) -> RGBColor {
     RGBColor(red, green, blue)
 }
 
-fn line(colour: RGBColor, width: u32) -> ShapeStyle {
-    colour.stroke_width(width)
-}
-
-fn text(size: i32, colour: RGBColor, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&colour).pos(Pos::new(horizontal, vertical))
-}
-
-fn draw<DB: DrawingBackend>(figure: &Figure, layout: &Layout, area: &DrawingArea<DB, Shift>) -> Result<(), String> {
-    let canvas = Canvas { layout, area };
+fn draw<DB: DrawingBackend>(figure: &Figure, canvas: &Canvas<'_, DB>) -> Result<(), String> {
+    let layout = canvas.layout;
     canvas.area.fill(&RGBColor(255, 255, 255)).map_err(|fault| fault.to_string())?;
     canvas.text(&figure.title, (layout.left, 14), text(19, INK, HPos::Left, VPos::Top))?;
     canvas.legend(figure)?;
@@ -141,29 +138,56 @@ fn draw<DB: DrawingBackend>(figure: &Figure, layout: &Layout, area: &DrawingArea
 struct Canvas<'a, DB: DrawingBackend> {
     layout: &'a Layout,
     area: &'a DrawingArea<DB, Shift>,
+    /// Pixels of the picture for one pixel of the layout.
+    scale: i32,
+}
+
+/// How a text looks, and which point of it is placed.
+struct Style {
+    size: i32,
+    colour: RGBColor,
+    anchor: Pos,
+    turn: FontTransform,
+}
+
+fn text(size: i32, colour: RGBColor, horizontal: HPos, vertical: VPos) -> Style {
+    Style { size, colour, anchor: Pos::new(horizontal, vertical), turn: FontTransform::None }
 }
 
 impl<DB: DrawingBackend> Canvas<'_, DB> {
-    fn text(&self, words: &str, at: (i32, i32), style: TextStyle<'_>) -> Result<(), String> {
-        self.area.draw_text(words, &style, at).map_err(|fault| fault.to_string())
+    fn at(&self, (x, y): (i32, i32)) -> (i32, i32) {
+        (x * self.scale, y * self.scale)
     }
 
-    fn path(&self, points: Vec<(i32, i32)>, style: ShapeStyle) -> Result<(), String> {
+    fn text(&self, words: &str, at: (i32, i32), style: Style) -> Result<(), String> {
+        let font = ("sans-serif", style.size * self.scale).into_font().transform(style.turn);
+        let style = font.color(&style.colour).pos(style.anchor);
+        self.area.draw_text(words, &style, self.at(at)).map_err(|fault| fault.to_string())
+    }
+
+    fn line(&self, colour: RGBColor, width: i32) -> ShapeStyle {
+        colour.stroke_width((width * self.scale) as u32)
+    }
+
+    fn path(&self, points: &[(i32, i32)], style: ShapeStyle) -> Result<(), String> {
+        let points: Vec<(i32, i32)> = points.iter().map(|&point| self.at(point)).collect();
         self.area.draw(&PathElement::new(points, style)).map_err(|fault| fault.to_string())
     }
 
     fn rectangle(&self, corners: [(i32, i32); 2], fill: RGBColor) -> Result<(), String> {
+        let corners = corners.map(|corner| self.at(corner));
         self.area.draw(&Rectangle::new(corners, fill.filled())).map_err(|fault| fault.to_string())
     }
 
     fn dot(&self, at: (i32, i32), radius: i32, fill: RGBColor) -> Result<(), String> {
-        self.area.draw(&Circle::new(at, radius, fill.filled())).map_err(|fault| fault.to_string())
+        let circle = Circle::new(self.at(at), radius * self.scale, fill.filled());
+        self.area.draw(&circle).map_err(|fault| fault.to_string())
     }
 
     fn stroke(&self, points: &[(i32, i32)], stroke: Stroke, style: ShapeStyle) -> Result<(), String> {
         match stroke {
-            Stroke::Solid => self.path(points.to_vec(), style),
-            Stroke::Dashed => dashes(points, 8.0, 5.0).into_iter().try_for_each(|dash| self.path(dash, style)),
+            Stroke::Solid => self.path(points, style),
+            Stroke::Dashed => dashes(points, 8.0, 5.0).iter().try_for_each(|dash| self.path(dash, style)),
         }
     }
 
@@ -173,10 +197,10 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
             let fill = colour(entry.colour);
             match entry.swatch {
                 Swatch::Area => self.rectangle([(x, middle - 6), (x + 16, middle + 6)], fill)?,
-                Swatch::Line(stroke) => self.stroke(&[(x, middle), (x + 22, middle)], stroke, line(fill, 3))?,
+                Swatch::Line(stroke) => self.stroke(&[(x, middle), (x + 22, middle)], stroke, self.line(fill, 3))?,
                 Swatch::Dot => self.dot((x + 9, middle), 6, fill)?,
             }
-            self.text(&entry.label, (x + 28, middle), text(14, INK, HPos::Left, VPos::Center))?;
+            self.text(&entry.label, (x + 28, middle), text(LABEL, INK, HPos::Left, VPos::Center))?;
         }
         Ok(())
     }
@@ -185,11 +209,11 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
         let bottom = self.layout.top + self.layout.plot;
         for (value, label) in scale.ticks() {
             let x = self.layout.x(scale, value);
-            self.path(vec![(x, self.layout.top), (x, bottom)], line(GRID, 1))?;
+            self.path(&[(x, self.layout.top), (x, bottom)], self.line(GRID, 1))?;
             self.text(&label, (x, bottom + 7), text(13, FAINT, HPos::Center, VPos::Top))?;
         }
         let middle = self.layout.left + self.layout.width / 2;
-        self.text(&scale.label, (middle, bottom + 27), text(14, INK, HPos::Center, VPos::Top))
+        self.text(&scale.label, (middle, bottom + 27), text(LABEL, INK, HPos::Center, VPos::Top))
     }
 
     fn lanes(&self, figure: &Figure, lanes: &[Lane]) -> Result<(), String> {
@@ -219,15 +243,15 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
         let right = layout.left + layout.width;
         for (value, label) in vertical.ticks() {
             let y = layout.y(vertical, value);
-            self.path(vec![(layout.left, y), (right, y)], line(GRID, 1))?;
+            self.path(&[(layout.left, y), (right, y)], self.line(GRID, 1))?;
             self.text(&label, (layout.left - 8, y), text(13, FAINT, HPos::Right, VPos::Center))?;
         }
-        let upright = text(14, INK, HPos::Center, VPos::Top).transform(FontTransform::Rotate270);
+        let upright = Style { turn: FontTransform::Rotate270, ..text(LABEL, INK, HPos::Center, VPos::Top) };
         self.text(&vertical.label, (8, layout.top + layout.plot / 2), upright)?;
         let place = |(x, y): (f64, f64)| (layout.x(horizontal, x), layout.y(vertical, y));
         for each in &figure.lines {
             let points: Vec<(i32, i32)> = each.points.iter().map(|&point| place(point)).collect();
-            self.stroke(&points, each.stroke, line(colour(each.colour), 2))?;
+            self.stroke(&points, each.stroke, self.line(colour(each.colour), 2))?;
         }
         for dot in &figure.dots {
             match dot.size {
@@ -235,7 +259,7 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
                 Size::Large => self.diamond(place(dot.at), colour(dot.colour))?,
             }
         }
-        let red = line(colour(Colour::Red), 2);
+        let red = self.line(colour(Colour::Red), 2);
         for rule in &figure.rules {
             match rule {
                 Rule::Level(value, label) => {
@@ -256,7 +280,7 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
     }
 
     fn diamond(&self, (x, y): (i32, i32), fill: RGBColor) -> Result<(), String> {
-        let corners = vec![(x, y - 9), (x + 9, y), (x, y + 9), (x - 9, y)];
+        let corners = [(x, y - 9), (x + 9, y), (x, y + 9), (x - 9, y)].map(|corner| self.at(corner)).to_vec();
         self.area.draw(&Polygon::new(corners, fill.filled())).map_err(|fault| fault.to_string())
     }
 }

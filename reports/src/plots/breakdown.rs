@@ -30,7 +30,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
     let mut figure = Figure {
         name: "breakdown",
         title: "Where the time of a step goes, mean of ranks".to_owned(),
-        horizontal: Scale::exact(format!("time ({})", unit.name), 0.0, unit.time(longest), 6),
+        horizontal: Scale::exact(format!("time ({})", unit.name), 0.0, unit.time(longest), 8),
         ..Figure::default()
     };
     let mut lanes = Vec::new();

@@ -26,7 +26,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
     let mut figure = Figure {
         name: "memory",
         title: "Live memory of a rank over one step".to_owned(),
-        horizontal: Scale::exact(format!("time ({})", time.name), 0.0, time.time(longest), 6),
+        horizontal: Scale::exact(format!("time ({})", time.name), 0.0, time.time(longest), 8),
         vertical: Vertical::Scale(Scale::rounded(format!("memory ({})", memory.name), 0.0, memory.size(top) * 1.04, 5)),
         ..Figure::default()
     };

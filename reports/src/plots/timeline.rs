@@ -52,7 +52,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
     Some(Figure {
         name: "timeline",
         title: "What runs when in one step".to_owned(),
-        horizontal: Scale::exact(format!("time ({})", unit.name), 0.0, unit.time(longest), 6),
+        horizontal: Scale::exact(format!("time ({})", unit.name), 0.0, unit.time(longest), 8),
         vertical: Vertical::Lanes(lanes),
         bars,
         legend: sorts.into_iter().map(|sort| Entry::area(colour(sort), label(sort))).collect(),
