@@ -66,7 +66,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Lines<'a> {
-        let mut lines = Lines { next: Line::new(1, ""), rest: text.split('\n').enumerate(), count: 1 };
+        let mut lines = Lines { next: Line::new(1, ""), rest: text.split('\n').enumerate(), count: 0 };
         lines.take();
         lines
     }

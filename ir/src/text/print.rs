@@ -134,9 +134,9 @@ fn operand(operand: &Operand) -> String {
 }
 
 fn role(text: &mut String, draft: &Draft, role: &Role) -> fmt::Result {
-    let [stages, arena] = [u64::from(draft.mesh.stages()), role.arena.0];
-    write!(text, "role {} arena={arena} live_bound={}", role.stage, role.live_bound.0)?;
-    writeln!(text, "  # a stage of {stages}: {}", role.arena)?;
+    let Role { stage, arena, live_bound, .. } = role;
+    write!(text, "role {stage} arena={} live_bound={}", arena.0, live_bound.0)?;
+    writeln!(text, "  # {arena}, {} alive at most; stage {stage} of {}", live_bound, draft.mesh.stages())?;
     for (index, buffer) in role.buffers.iter().enumerate() {
         let Buffer { bytes, address, content } = buffer;
         writeln!(text, "  buffer {index} address={address} bytes={} {}", bytes.0, self::content(content))?;
@@ -166,10 +166,10 @@ fn content(content: &Content) -> String {
     }
 }
 
-/// Columns in which streams, spans and actions begin.
-const STREAM_WIDTH: usize = 19;
-const SPAN_WIDTH: usize = 11;
-const ACTION_WIDTH: usize = 26;
+/// Columns are at least so wide.
+const STREAM_WIDTH: usize = 18;
+const SPAN_WIDTH: usize = 10;
+const ACTION_WIDTH: usize = 25;
 
 fn instruction(text: &mut String, draft: &Draft, role: &Role, instr: &Instr) -> fmt::Result {
     let (start, count) = instr.operands;
@@ -201,9 +201,9 @@ fn instruction(text: &mut String, draft: &Draft, role: &Role, instr: &Instr) -> 
         write!(line, " {arrow}b{}", id.0)?;
     }
     let [stream, span] = [instr.stream.name().to_owned(), instr.span.to_string()];
-    write!(text, "  {stream:<STREAM_WIDTH$}{span:<SPAN_WIDTH$}")?;
+    write!(text, "  {stream:<STREAM_WIDTH$} {span:<SPAN_WIDTH$} ")?;
     match remark {
-        Some(remark) => writeln!(text, "{line:<ACTION_WIDTH$}# {remark}"),
+        Some(remark) => writeln!(text, "{line:<ACTION_WIDTH$} # {remark}"),
         None => writeln!(text, "{line}"),
     }
 }

@@ -79,9 +79,10 @@ impl<'a> Word<'a> {
 
     /// A quoted text.
     pub(super) fn quoted(self) -> Result<String> {
-        let inside = self.behind("\"", "a text in quotes")?.before("\"", "a text in quotes")?;
+        let stripped = self.text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let inside = stripped.ok_or_else(|| self.error("a text in quotes"))?;
         let mut text = String::new();
-        let mut letters = inside.text.chars();
+        let mut letters = inside.chars();
         while let Some(letter) = letters.next() {
             text.push(match letter {
                 '\\' => match letters.next() {
