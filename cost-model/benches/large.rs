@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use hetu_cost_model::{CostModel, Detail, simulate};
 use criterion::{Criterion, criterion_group, criterion_main};
+use hetu_cost_model::{CostModel, Detail, simulate};
 use ir::cluster::Cluster;
 use ir::file::parse_model;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
@@ -33,7 +33,12 @@ fn large(criterion: &mut Criterion) {
     let instructions: usize = programs.roles().iter().map(|role| role.code.len()).sum();
     for role in programs.roles() {
         let over = role.arena.as_f64() / role.live_bound.as_f64();
-        eprintln!("stage {}: {} instructions, arena {}, {over:.4} of the bound", role.stage, role.code.len(), role.arena);
+        eprintln!(
+            "stage {}: {} instructions, arena {}, {over:.4} of the bound",
+            role.stage,
+            role.code.len(),
+            role.arena
+        );
     }
     let name = format!("llama3-70b on 1024 devices, {instructions} instructions");
     let mut group = criterion.benchmark_group(name);

@@ -52,6 +52,8 @@ pub(crate) struct ExchangePrice {
     pub(crate) price: Price,
     /// The link that it fills; none if it moves nothing.
     pub(crate) route: Option<Route>,
+    /// Ranks of a node that are at work in it: already part of its price.
+    pub(crate) ranks_per_node: u32,
 }
 
 impl Prices {
@@ -176,7 +178,11 @@ fn exchange_price<'a>(
     });
     let (time, confidence) = model.price_collective(collective, group.ranks, group.ranks_per_node);
     let moves = group.ranks > 1 && !matches!(collective.exchange, Exchange::Slice { .. });
-    ExchangePrice { price: Price { time: time.0, confidence }, route: moves.then(|| group.route()) }
+    ExchangePrice {
+        price: Price { time: time.0, confidence },
+        route: moves.then(|| group.route()),
+        ranks_per_node: group.ranks_per_node,
+    }
 }
 
 /// For each pair of roles, whether any of their ranks at the same place lie on different nodes.

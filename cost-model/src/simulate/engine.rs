@@ -227,7 +227,7 @@ impl<'a> Engine<'a> {
         for role in 0..self.players.len() {
             match self.regime {
                 Regime::Concurrent if self.touched[role] => self.retime_pairs(role),
-                Regime::Thread => self.retime_kernels(role),
+                Regime::Thread => self.retime_thread(role),
                 Regime::Concurrent | Regime::Ideal => {}
             }
         }
@@ -374,17 +374,24 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Sets the factor of a rank's kernels by how many ranks of its node are at work.
-    fn retime_kernels(&mut self, role: usize) {
-        if self.players[role].running & COMPUTE == 0 {
-            return;
-        }
-        let occupied = self.occupied();
+    /// Sets the factor of what a rank's thread does by how many ranks of its node are at work. Prices of exchanges
+    /// are those of a group whose members are all at work, and only what comes on top slows them.
+    fn retime_thread(&mut self, role: usize) {
+        let player = &self.players[role];
+        let Some(stream) = streams(player.running & self.occupied()).next() else { return };
         let count = self.players.len();
         let beside = &self.neighbours[role * count..(role + 1) * count];
-        let busy = self.players.iter().zip(beside).filter(|(player, _)| player.running & occupied != 0);
-        let factor = self.model.sharing(busy.map(|(_, &ranks)| ranks).sum());
-        self.set_factor(role, COMPUTE.trailing_zeros() as usize, factor);
+        let busy = self.players.iter().zip(beside).filter(|(player, _)| player.running & self.occupied() != 0);
+        let working: u32 = busy.map(|(_, &ranks)| ranks).sum();
+        let priced = match player.head(stream).map(|place| player.role.code[place].action) {
+            Some(Action::Exchange(id)) => self.prices.exchange(role, id).ranks_per_node,
+            Some(_) | None => 1,
+        };
+        let factor = match priced {
+            1 => self.model.sharing(working),
+            priced => (self.model.sharing(working) / self.model.sharing(priced)).max(1.0),
+        };
+        self.set_factor(role, stream, factor);
     }
 
     fn set_factor(&mut self, role: usize, stream: usize, factor: f64) {

@@ -14,8 +14,8 @@
 //! changes, what remains of each task is timed anew.
 //!
 //! On devices that are a thread on shared cores, a rank serves one stream at a time: of those that can go on the one
-//! whose instruction comes first in the code. A send takes no time of its thread: the receiver copies. Kernels slow
-//! by how many ranks of the node are at work.
+//! whose instruction comes first in the code. A send takes no time of its thread: the receiver copies. Whatever a
+//! thread does slows by how many ranks of its node are at work.
 
 mod deadlock;
 mod engine;

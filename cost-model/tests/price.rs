@@ -1,0 +1,195 @@
+//! Prices against measurements and formulas.
+
+mod specimen;
+
+use hetu_cost_model::{CostModel, Group};
+use ir::cluster::{Cluster, Execution};
+use ir::mesh::Mesh;
+use ir::profile::{Profile, Route, Sample, Work};
+use ir::seed::{Draws, Seed};
+use ir::trace::Confidence;
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
+use specimen::{cluster, sample};
+
+fn kernel(op: &str, element: &str, shape: &str) -> Work {
+    Work::Kernel { op: op.to_owned(), element: element.to_owned(), shape: shape.to_owned() }
+}
+
+fn exchange(kind: &str, ranks: u32, ranks_per_node: u32, bytes: u64) -> Work {
+    Work::Exchange { kind: kind.to_owned(), ranks, ranks_per_node, bytes: Bytes(bytes) }
+}
+
+fn model(cluster: &Cluster, samples: Vec<Sample>) -> CostModel {
+    let profile = Profile {
+        format: 1,
+        device: "specimen".to_owned(),
+        samples,
+        sharing: Vec::new(),
+        issue: Seconds(0.0),
+        slowdown: Vec::new(),
+        reserved: Bytes(0),
+    };
+    CostModel::new(cluster, Some(&profile))
+}
+
+fn check(found: (Seconds, Confidence), seconds: f64, confidence: Confidence) {
+    assert!((found.0.0 / seconds - 1.0).abs() < 1e-6, "{} is not {}", found.0, Seconds(seconds));
+    assert_eq!(found.1, confidence);
+}
+
+#[test]
+fn what_was_measured_is_priced_as_measured() {
+    let cluster = cluster(Execution::Concurrent);
+    let works = [
+        kernel("matmul", "f32", "m8 n8 k8 nn"),
+        kernel("add", "f32", "b2 h8 s4"),
+        exchange("all-gather", 4, 4, 1000),
+        Work::Transfer { route: Route::Between, bytes: Bytes(77) },
+        Work::Copy { bytes: Bytes(99) },
+    ];
+    let samples = works.iter().zip(1..).map(|(work, seconds)| sample(work.clone(), f64::from(seconds))).collect();
+    let model = model(&cluster, samples);
+    for (work, seconds) in works.iter().zip(1..) {
+        check(model.price(work), f64::from(seconds), Confidence::Measured);
+    }
+}
+
+#[test]
+fn work_like_what_was_measured_is_interpolated() {
+    let cluster = cluster(Execution::Concurrent);
+    let model = model(
+        &cluster,
+        vec![
+            sample(kernel("add", "f32", "b1 h10"), 1.0),
+            sample(kernel("add", "f32", "b1 h1000"), 4.0),
+            sample(exchange("all-reduce", 4, 4, 100), 2.0),
+            sample(exchange("all-reduce", 4, 4, 10_000), 8.0),
+            sample(Work::Transfer { route: Route::Inside, bytes: Bytes(100) }, 3.0),
+        ],
+    );
+    check(model.price(&kernel("add", "f32", "b10 h10")), 2.0, Confidence::Interpolated);
+    check(model.price(&exchange("all-reduce", 4, 4, 1000)), 4.0, Confidence::Interpolated);
+    let transfer = |route, bytes| model.price(&Work::Transfer { route, bytes: Bytes(bytes) });
+    check(transfer(Route::Inside, 200), 6.0, Confidence::Interpolated);
+    // Nothing like these was measured.
+    assert_eq!(transfer(Route::Between, 200).1, Confidence::Modelled);
+    assert_eq!(model.price(&kernel("add", "bf16", "b10 h10")).1, Confidence::Modelled);
+    assert_eq!(model.price(&exchange("all-to-all", 4, 4, 1000)).1, Confidence::Modelled);
+}
+
+#[test]
+fn a_group_between_two_measured_ones_is_as_far_off_its_formula_as_they_are() {
+    let cluster = cluster(Execution::Concurrent);
+    let formula = |ranks, bytes| CostModel::new(&cluster, None).price(&exchange("all-gather", ranks, ranks, bytes)).0.0;
+    let twice = |ranks| {
+        let times = [1u64 << 20, 1 << 24].map(|bytes| (bytes, 2.0 * formula(ranks, bytes)));
+        times.map(|(bytes, time)| sample(exchange("all-gather", ranks, ranks, bytes), time))
+    };
+    let model = model(&cluster, [twice(2), twice(8)].concat());
+    for bytes in [1 << 20, 1 << 22, 1 << 30] {
+        check(model.price(&exchange("all-gather", 4, 4, bytes)), 2.0 * formula(4, bytes), Confidence::Interpolated);
+    }
+    // Other links say nothing about these.
+    assert_eq!(model.price(&exchange("all-gather", 8, 4, 1 << 20)).1, Confidence::Modelled);
+}
+
+#[test]
+fn a_slice_is_a_copy_of_what_is_kept() {
+    let model = CostModel::new(&cluster(Execution::Concurrent), None);
+    assert_eq!(model.price(&exchange("slice", 4, 4, 4096)), model.price(&Work::Copy { bytes: Bytes(1024) }));
+}
+
+#[test]
+fn more_work_is_never_cheaper() {
+    let cluster = cluster(Execution::Concurrent);
+    for seed in 0..50 {
+        let mut draws = Draws::new(Seed(seed));
+        let mut samples = Vec::new();
+        for _ in 0..10 {
+            let (size, noise) = (1 + draws.below(1 << 20), 0.5 + draws.uniform());
+            samples.push(sample(kernel("add", "f32", &format!("n{size}")), 1e-9 * size as f64 * noise));
+            samples.push(sample(exchange("all-reduce", 8, 8, size), 1e-9 * size as f64 * noise));
+        }
+        let measured = model(&cluster, samples);
+        let modelled = CostModel::new(&cluster, None);
+        for model in [&measured, &modelled] {
+            let mut last = [Seconds::ZERO; 3];
+            // Odd sizes, none of which was measured.
+            for size in (1..40).map(|power| 3 + 2 * 1.7f64.powi(power) as u64) {
+                let product = kernel("matmul", "f32", &format!("m{size} n256 k256 nn"));
+                let works = [kernel("add", "f32", &format!("n{size}")), exchange("all-reduce", 8, 8, size), product];
+                let now = works.map(|work| match model.price(&work) {
+                    (_, Confidence::Measured) => Seconds(f64::NAN),
+                    (time, _) => time,
+                });
+                for (now, last) in now.iter().zip(last) {
+                    assert!(!(now.0 < last.0 * (1.0 - 1e-9)), "seed {seed}, size {size}: {now} after {last}");
+                }
+                last = now;
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_know_their_nodes() {
+    // 4 stages of 2 × 4 ranks on nodes of 4.
+    let mesh = Mesh::new(4, &[2, 4]);
+    let group = |axes: &[usize]| {
+        let Group { ranks, ranks_per_node } = Group::of(&mesh, 4, 1, axes);
+        (ranks, ranks_per_node)
+    };
+    assert_eq!(group(&[2]), (4, 4));
+    assert_eq!(group(&[1]), (2, 1));
+    assert_eq!(group(&[1, 2]), (8, 4));
+    assert_eq!(group(&[0, 1, 2]), (32, 4));
+    // Nodes of 3: some group of four has one member alone.
+    assert_eq!(Group::of(&mesh, 3, 0, &[2]), Group { ranks: 4, ranks_per_node: 1 });
+}
+
+/// An H200 as its vendor describes it; the shares of its peaks that large kernels reach were measured.
+fn h200() -> Cluster {
+    let mut cluster = cluster(Execution::Concurrent);
+    cluster.device.bf16_rate = FlopsPerSecond(989e12);
+    cluster.device.f32_rate = FlopsPerSecond(67e12);
+    cluster.device.memory_rate = BytesPerSecond(4.8e12);
+    cluster.device.product_efficiency = 0.72;
+    cluster.device.memory_efficiency = 0.85;
+    cluster.inside.rate = BytesPerSecond(450e9);
+    cluster.inside.efficiency = 0.73;
+    cluster.inside.latency = Seconds(4e-6);
+    cluster
+}
+
+/// Two H200, cuBLASLt 13.1, cuDNN 9.19, NCCL 2.28.9 without multicast: medians, in microseconds.
+#[test]
+fn formulas_are_near_what_an_h200_does() {
+    let model = CostModel::new(&h200(), None);
+    let product = |size: u64| kernel("matmul", "bf16", &format!("m{size} n{size} k{size} nn"));
+    let attention = |op: &str, s: u64| kernel(op, "bf16", &format!("b1 c3 d128 g32 r1 s{s}"));
+    let reduce = |bytes: u64| exchange("all-reduce", 2, 2, bytes);
+    let cases = [
+        (kernel("matmul", "bf16", "m8192 n128 k8192 nn"), 38.5),
+        (kernel("matmul", "bf16", "m8192 n16 k8192 nn"), 35.5),
+        (product(512), 6.4),
+        (product(1024), 7.4),
+        (product(2048), 29.0),
+        (product(4096), 190.8),
+        (product(8192), 1551.5),
+        (attention("attention", 8192), 977.6),
+        (attention("attention", 16384), 3693.1),
+        (attention("attention-gradient", 8192), 2781.1),
+        (attention("attention-gradient", 16384), 10382.6),
+        (Work::Copy { bytes: Bytes(1 << 30) }, 506.0),
+        (reduce(1 << 10), 8.5),
+        (reduce(1 << 20), 13.6),
+        (reduce(1 << 26), 251.5),
+        (reduce(1 << 28), 898.8),
+        (reduce(1 << 30), 3256.0),
+    ];
+    for (work, measured) in cases {
+        let found = model.price(&work).0.0 * 1e6;
+        let error = found / measured - 1.0;
+        assert!(error.abs() < 0.35, "{work:?}: {found:.1} µs, measured {measured} µs, off {:.0} %", 100.0 * error);
+    }
+}
