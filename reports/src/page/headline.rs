@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
-use ir::units::Seconds;
 
 use super::escape;
 use crate::compare::largest_arena;
@@ -48,9 +47,17 @@ fn cards(report: &Report<'_>, comparison: Option<&Comparison>) -> Vec<Card> {
         };
         cards.push(card("Step, measured", time(measured.step), detail));
     }
-    if let Some(error) = comparison.and_then(|comparison| comparison.step.error) {
-        let gap = comparison.map_or(Seconds::ZERO, |comparison| comparison.step.gap());
-        cards.push(card("Error of the prediction", signed_percent(error), format!("{} apart", time(gap))));
+    if let Some(step) = comparison.map(|comparison| &comparison.step)
+        && let Some(error) = step.error
+    {
+        // Tracing costs time, so the median of steps, most of them untraced, is the fairer judge.
+        let detail = match median(report.steps.iter().map(|record| record.time)) {
+            Some(middle) => {
+                format!("of the traced step; {} of the median", signed_percent(step.predicted.0 / middle.0 - 1.0))
+            }
+            None => format!("{} apart", time(step.gap())),
+        };
+        cards.push(card("Error of the prediction", signed_percent(error), detail));
     }
     let peak = report.measured.or(report.predicted).map_or(report.programs.peak(), largest_arena);
     let share = peak.as_f64() / report.capacity.as_f64().max(1.0);

@@ -41,17 +41,19 @@ pub(crate) fn html(report: &Report<'_>, comparison: Option<&Comparison>, figures
     html.push_str("<section><h2>Strategy of each layer</h2>\n");
     html.push_str(&strategies::html(report));
     html.push_str("</section>\n");
-    for figure in figures {
-        let _ = writeln!(html, "<section><h2>{}</h2>", escape(&figure.title));
-        html.push_str(&inline::html(figure));
-        if figure.name == "breakdown" {
-            comparison_tables(&mut html, comparison);
-        }
-        html.push_str("</section>\n");
-    }
+    let (first, others): (Vec<&Figure>, Vec<&Figure>) = figures.iter().partition(|figure| figure.name == "breakdown");
+    first.into_iter().for_each(|figure| section(&mut html, figure));
+    comparison_tables(&mut html, comparison);
+    others.into_iter().for_each(|figure| section(&mut html, figure));
     footer(&mut html, report);
     let _ = writeln!(html, "</main><script>\n{}</script></body></html>", include_str!("script.js"));
     html
+}
+
+fn section(html: &mut String, figure: &Figure) {
+    let _ = writeln!(html, "<section><h2>{}</h2>", escape(&figure.title));
+    html.push_str(&inline::html(figure));
+    html.push_str("</section>\n");
 }
 
 /// Colours as style-sheet variables, for light and dark.
@@ -93,22 +95,22 @@ fn facts(html: &mut String, report: &Report<'_>) {
 
 fn comparison_tables(html: &mut String, comparison: Option<&Comparison>) {
     let Some(comparison) = comparison else { return };
-    html.push_str("<h3>Predicted beside measured</h3>\n");
+    html.push_str("<section><h2>Predicted beside measured</h2>\n");
     html.push_str(&comparison.summary().html());
     html.push_str(
         "<p class=\"note\">Exchange and transfer are counted in full, also where they are hidden behind compute; \
          the error is predicted over measured, less one.</p>\n",
     );
-    if comparison.kinds.is_empty() {
-        return;
+    if !comparison.kinds.is_empty() {
+        html.push_str("<h3>By kind of work, largest error in seconds first</h3>\n");
+        let table: Table = comparison.kinds_table(KINDS_SHOWN);
+        html.push_str(&table.html());
     }
-    html.push_str("<h3>By kind of work, largest error in seconds first</h3>\n");
-    let table: Table = comparison.kinds_table(KINDS_SHOWN);
-    html.push_str(&table.html());
     let left = comparison.kinds.len().saturating_sub(KINDS_SHOWN);
     if left > 0 {
         let _ = writeln!(html, "<p class=\"note\">{} more in results.json.</p>", counted(left, "kind"));
     }
+    html.push_str("</section>\n");
 }
 
 /// What the numbers rest on.
