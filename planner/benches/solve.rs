@@ -60,11 +60,9 @@ fn kind(parameters: u64, saved: u64, time: f64) -> Kind {
 /// An embedding, 80 equal blocks and a head; one 1F1B pipeline of `stage_count` stages of 8 devices.
 fn large_model(stage_count: u32, capacity_bytes: u64) -> Problem {
     let microbatches = 32;
-    let kinds = vec![
-        kind(GIB / 2, GIB / 8, 0.002),
-        kind(GIB * 2 / stage_count.max(1) as u64 * 2, GIB * 2, 0.08),
-        kind(GIB / 2, GIB, 0.03),
-    ];
+    // The model grows with the devices, so that memory is as tight on every number of stages.
+    let block = GIB / 10 * u64::from(stage_count);
+    let kinds = vec![kind(GIB / 2, GIB / 8, 0.002), kind(block, GIB * 2, 0.08), kind(GIB / 2, GIB, 0.03)];
     let mut layers = vec![1; 82];
     (layers[0], layers[81]) = (0, 2);
     let apart = |from: usize, to: usize| 4e-4 * from.abs_diff(to) as f64;

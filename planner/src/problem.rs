@@ -243,11 +243,20 @@ impl Problem {
         if !violations.is_empty() {
             return Err(violations);
         }
-        Ok(Score { objective: self.objective(&stages), stages })
+        Ok(Score { objective: self.sum_up(&stages), stages })
+    }
+
+    /// Seconds of one training step of an assignment that has the right form, whether or not it fits.
+    pub(crate) fn objective(&self, assignment: &Assignment) -> f64 {
+        self.sum_up(&self.score_stages(assignment))
+    }
+
+    fn score_stages(&self, assignment: &Assignment) -> Vec<StageScore> {
+        (0..self.stages.len()).map(|stage| self.score_stage(assignment, stage)).collect()
     }
 
     /// `Σ T_s + (m − 1) · max T_s + max U_s` (see the module's introduction).
-    fn objective(&self, stages: &[StageScore]) -> f64 {
+    fn sum_up(&self, stages: &[StageScore]) -> f64 {
         let sum: f64 = stages.iter().map(|stage| stage.time_microbatch).sum();
         let slowest = stages.iter().map(|stage| stage.time_microbatch).fold(0.0, f64::max);
         let step = stages.iter().map(|stage| stage.time_step).fold(0.0, f64::max);

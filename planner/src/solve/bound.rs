@@ -6,7 +6,7 @@
 //! are left out. Sums for each λ run over all layers once, so a span costs one subtraction per λ.
 
 use super::memory::{Demand, LeastMemory};
-use super::ticks::{Choice, NEVER, Sort, StageClass, Ticked};
+use super::ticks::{Choice, NEVER, Sort, StageClass, Steps, Ticked};
 use std::ops::{Range, RangeInclusive};
 
 /// Bounds for one choice of sorts for the layers.
@@ -24,6 +24,8 @@ pub(super) struct Bounds {
     after: Vec<(i64, i64)>,
     /// Least ticks once a step of the slowest stage, over all cuts.
     pub step_floor: i64,
+    /// The part of `step_floor` that comes on top of the times per microbatch.
+    pub step_apart: i64,
 }
 
 impl Bounds {
@@ -35,7 +37,8 @@ impl Bounds {
         let cut =
             ticked.classes.iter().map(|class| sorts.iter().map(|&sort| least_cut(class, sort)).collect()).collect();
         let edge = vec![(NEVER, NEVER); (stages + 1) * (layers + 1)];
-        let mut bounds = Self { layers, time, step_before, cut, before: edge.clone(), after: edge, step_floor: 0 };
+        let mut bounds =
+            Self { layers, time, step_before, cut, before: edge.clone(), after: edge, step_floor: 0, step_apart: 0 };
         bounds.chain(ticked);
         bounds
     }
@@ -64,7 +67,7 @@ impl Bounds {
     /// Ticks that no step can beat; infinite if nothing fits.
     pub fn objective(&self, ticked: &Ticked) -> f64 {
         let (sum, peak) = self.after(0, 0);
-        if sum >= NEVER { f64::INFINITY } else { sum as f64 + ticked.repeats * peak as f64 + self.step_floor as f64 }
+        if sum >= NEVER { f64::INFINITY } else { sum as f64 + ticked.repeats * peak as f64 + self.step_apart as f64 }
     }
 
     /// Fills `before`, `after` and `step_floor` from the spans.
@@ -104,6 +107,10 @@ impl Bounds {
             }
         }
         self.step_floor = steps[at(stages, layers)];
+        self.step_apart = match ticked.steps {
+            Steps::Apart => self.step_floor,
+            Steps::Blended => 0,
+        };
     }
 
     /// A span's time with the least that its cuts can cost.

@@ -32,11 +32,6 @@ impl Chain {
     pub fn flow(&self, ticked: &Ticked) -> f64 {
         self.sum as f64 + ticked.repeats * self.peak as f64
     }
-
-    /// Ticks of a whole step.
-    pub fn objective(&self, ticked: &Ticked) -> f64 {
-        self.flow(ticked) + self.step as f64
-    }
 }
 
 /// What spans were found to cost. Spans of equal layers in equal stages share their entry.
@@ -214,7 +209,7 @@ impl<'a> Field<'a> {
             return f64::INFINITY;
         }
         let peak = time.max(peak_before).max(peak_after);
-        (sum_before + time + sum_after) as f64 + self.ticked.repeats * peak as f64 + self.bounds.step_floor as f64
+        (sum_before + time + sum_after) as f64 + self.ticked.repeats * peak as f64 + self.bounds.step_apart as f64
     }
 
     /// The chain with the least flow, by what is known of its spans, among those that may keep `limit` once a step
@@ -290,7 +285,7 @@ impl<'a> Field<'a> {
         if sum >= NEVER || sum_after >= NEVER {
             return f64::INFINITY;
         }
-        (sum + sum_after) as f64 + self.ticked.repeats * peak.max(peak_after) as f64 + self.bounds.step_floor as f64
+        (sum + sum_after) as f64 + self.ticked.repeats * peak.max(peak_after) as f64 + self.bounds.step_apart as f64
     }
 
     fn passages(&self, labels: &[Label], last: usize) -> Vec<Passage> {

@@ -9,21 +9,28 @@
 
 use super::bound::{Bounds, ends};
 use super::chain::{Chain, Cuts, Field, Passage, Spans};
-use super::ticks::{NEVER, Sort, Ticked};
+use super::ticks::{NEVER, Sort, Steps, Ticked};
 use super::{Answer, Shortage, Solved};
 use crate::problem::{Assignment, Problem};
 use std::collections::BTreeMap;
 
 pub(super) fn solve(problem: &Problem, upper: f64) -> Solved {
-    let ticked = Ticked::new(problem);
-    let groups = tie_groups(problem);
-    let sorts: Vec<Sort> = problem.layers.iter().map(|&kind| Sort { kind, fixed: None }).collect();
-    let fits = Bounds::new(&ticked, &sorts).objective(&ticked) < f64::INFINITY;
-    let upper_ticks = upper / ticked.tick;
-    let mut search =
-        Search { problem, ticked: &ticked, groups, spans: Spans::default(), upper: upper_ticks, best: None };
+    let views = [Steps::Apart, Steps::Blended].map(|steps| Ticked::new(problem, steps));
+    let [apart, blended] = &views;
+    let tick = apart.tick;
+    let sorts = untied(problem);
+    let fits = Bounds::new(apart, &sorts).objective(apart) < f64::INFINITY;
+    let mut search = Search {
+        problem,
+        apart,
+        blended,
+        groups: tie_groups(problem),
+        spans_apart: Spans::default(),
+        spans_blended: Spans::default(),
+        best: Incumbent { upper: upper / tick, assignment: None },
+    };
     search.branch(sorts);
-    match search.best {
+    match search.best.assignment {
         Some(assignment) => Solved::Found(Answer::scored(problem, assignment, f64::INFINITY)),
         None if fits && upper < f64::INFINITY => Solved::Stopped { bound: upper },
         None => Solved::Infeasible(Shortage::of(problem)),
@@ -31,9 +38,17 @@ pub(super) fn solve(problem: &Problem, upper: f64) -> Solved {
 }
 
 pub(super) fn lower_bound(problem: &Problem) -> f64 {
-    let ticked = Ticked::new(problem);
-    let sorts: Vec<Sort> = problem.layers.iter().map(|&kind| Sort { kind, fixed: None }).collect();
-    Bounds::new(&ticked, &sorts).objective(&ticked) * ticked.tick * (1.0 - 1e-12)
+    let sorts = untied(problem);
+    let bound = |steps: Steps| {
+        let ticked = Ticked::new(problem, steps);
+        Bounds::new(&ticked, &sorts).objective(&ticked) * ticked.tick * (1.0 - TOLERANCE)
+    };
+    bound(Steps::Apart).max(bound(Steps::Blended))
+}
+
+/// The layers' sorts before any tie is decided.
+fn untied(problem: &Problem) -> Vec<Sort> {
+    problem.layers.iter().map(|&kind| Sort { kind, fixed: None }).collect()
 }
 
 /// Sets of layers that share a strategy, each of two or more.
@@ -53,105 +68,126 @@ fn tie_groups(problem: &Problem) -> Vec<Vec<usize>> {
 /// What is shared by all branches.
 struct Search<'a> {
     problem: &'a Problem,
-    ticked: &'a Ticked,
+    /// The problem as it is.
+    apart: &'a Ticked,
+    /// The problem whose objective is a lower bound without a maximum over steps.
+    blended: &'a Ticked,
     /// Layers that share a strategy.
     groups: Vec<Vec<usize>>,
-    spans: Spans,
-    /// Ticks of the best answer known, ours or the caller's.
+    spans_apart: Spans,
+    spans_blended: Spans,
+    /// The best that keeps the ties.
+    best: Incumbent,
+}
+
+/// The best answer so far.
+#[derive(Clone)]
+struct Incumbent {
+    /// Ticks that an answer must beat.
     upper: f64,
-    best: Option<Assignment>,
+    assignment: Option<Assignment>,
 }
 
 /// Relative difference of objectives below which two answers count as equal.
 const TOLERANCE: f64 = 1e-12;
 
+impl Incumbent {
+    fn offer(&mut self, objective: f64, assignment: &Assignment) {
+        if objective < self.target() {
+            self.upper = objective;
+            self.assignment = Some(assignment.clone());
+        }
+    }
+
+    /// What an answer must lie below to count as better.
+    fn target(&self) -> f64 {
+        self.upper * (1.0 - TOLERANCE)
+    }
+}
+
 impl Search<'_> {
     /// Improves the best answer by the best one that keeps the ties, with the layers' sorts as given.
     fn branch(&mut self, sorts: Vec<Sort>) {
-        let Some(chain) = self.relaxed(&sorts) else { return };
-        let strategies = &chain.assignment.strategies;
-        let broken =
-            self.groups.iter().find(|group| group.iter().any(|&layer| strategies[layer] != strategies[group[0]]));
+        let Some((objective, assignment)) = self.relaxed(&sorts) else { return };
+        let strategies = &assignment.strategies;
+        let broken = self.groups.iter().find(|group| group.iter().any(|&l| strategies[l] != strategies[group[0]]));
         let Some(group) = broken else {
-            self.upper = chain.objective(self.ticked);
-            self.best = Some(chain.assignment);
+            self.best.offer(objective, &assignment);
             return;
         };
         let mut children: Vec<(f64, Vec<Sort>)> = (0..self.problem.strategies(group[0]).len())
             .map(|strategy| {
                 let mut sorts = sorts.clone();
                 group.iter().for_each(|&layer| sorts[layer].fixed = Some(strategy));
-                (Bounds::new(self.ticked, &sorts).objective(self.ticked), sorts)
+                (Bounds::new(self.blended, &sorts).objective(self.blended), sorts)
             })
             .collect();
         children.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         for (bound, sorts) in children {
-            if bound < self.upper {
+            if bound < self.best.target() {
                 self.branch(sorts);
             }
         }
     }
 
-    /// The best chain without regard to ties, if it is better than `upper`.
-    fn relaxed(&mut self, sorts: &[Sort]) -> Option<Chain> {
-        let bounds = Bounds::new(self.ticked, sorts);
-        if bounds.objective(self.ticked) >= self.upper * (1.0 - TOLERANCE) {
+    /// The best assignment without regard to ties and its ticks, if it is better than the best that keeps them.
+    fn relaxed(&mut self, sorts: &[Sort]) -> Option<(f64, Assignment)> {
+        let mut best = Incumbent { upper: self.best.upper, assignment: None };
+        let bounds_blended = Bounds::new(self.blended, sorts);
+        if bounds_blended.objective(self.blended) >= best.target() {
             return None;
         }
-        // A first answer on promising cuts narrows the search over all of them.
-        let mut field = Field::new(self.ticked, sorts, &bounds);
-        let mut best = Incumbent { upper: self.upper, chain: None };
-        if let Some(cuts) = promising_cuts(&field) {
-            field.open(&mut self.spans, Cuts::Only(&cuts), best.upper);
-            self.descend(&field, &mut best);
+        let bounds_apart = Bounds::new(self.apart, sorts);
+        if bounds_apart.objective(self.apart) >= best.target() {
+            return None;
         }
-        field.open(&mut self.spans, Cuts::All, best.upper);
-        self.descend(&field, &mut best);
-        best.chain
-    }
-
-    /// Improves `best` by the best chain of the field: lowers the limit on the step until nothing better can follow.
-    fn descend(&mut self, field: &Field<'_>, best: &mut Incumbent) {
+        let mut blended = Field::new(self.blended, sorts, &bounds_blended);
+        let mut apart = Field::new(self.apart, sorts, &bounds_apart);
+        // A first answer on promising cuts narrows the search over all of them.
+        if let Some(cuts) = promising_cuts(&blended) {
+            blended.open(&mut self.spans_blended, Cuts::Only(&cuts), best.upper);
+            self.fastest_chain(&blended, NEVER, &mut best);
+        }
+        blended.open(&mut self.spans_blended, Cuts::All, best.upper);
         let mut limit = NEVER;
-        while limit >= field.bounds.step_floor {
-            let Some(chain) = self.fastest_chain(field, limit, best) else { return };
+        while limit >= bounds_apart.step_floor {
+            // Nothing that keeps the limit is better than the blended chain's value.
+            if self
+                .fastest_chain(&blended, limit, &mut best)
+                .is_none_or(|chain| chain.flow(self.blended) >= best.target())
+            {
+                break;
+            }
+            if limit == NEVER {
+                apart.open(&mut self.spans_apart, Cuts::All, best.upper);
+            }
+            let Some(chain) = self.fastest_chain(&apart, limit, &mut best) else { break };
             // A better answer flows no faster than this one, so its step must make up for the rest.
-            let affordable = best.upper * (1.0 - TOLERANCE) - chain.flow(self.ticked);
+            let affordable = best.target() - chain.flow(self.apart);
             limit = (chain.step - 1).min(affordable.floor() as i64);
         }
+        best.assignment.map(|assignment| (best.upper, assignment))
     }
 
     /// The chain with the least flow whose stages keep `limit` once a step, unless none can be better than `best`.
     /// Better answers that come up on the way are kept in `best`.
     fn fastest_chain(&mut self, field: &Field<'_>, limit: i64, best: &mut Incumbent) -> Option<Chain> {
+        let spans = match field.ticked.steps {
+            Steps::Apart => &mut self.spans_apart,
+            Steps::Blended => &mut self.spans_blended,
+        };
         loop {
-            let passages = field.best_chain(&self.spans, limit, best.upper)?;
+            let passages = field.best_chain(spans, limit, best.target())?;
             let unsettled: Vec<&Passage> =
-                passages.iter().filter(|passage| !self.spans.is_settled(passage, limit)).collect();
+                passages.iter().filter(|passage| !spans.is_settled(passage, limit)).collect();
             for passage in &unsettled {
-                self.spans.settle(field, passage, limit);
+                spans.settle(field, passage, limit);
             }
-            let Some(chain) = self.spans.assemble(&passages, limit) else { continue };
-            best.offer(&chain, self.ticked);
+            let Some(chain) = spans.assemble(&passages, limit) else { continue };
+            best.offer(self.problem.objective(&chain.assignment) / self.apart.tick, &chain.assignment);
             if unsettled.is_empty() {
                 return Some(chain);
             }
-        }
-    }
-}
-
-/// The best chain so far, and the value that a better one must beat.
-struct Incumbent {
-    upper: f64,
-    chain: Option<Chain>,
-}
-
-impl Incumbent {
-    fn offer(&mut self, chain: &Chain, ticked: &Ticked) {
-        let objective = chain.objective(ticked);
-        if objective < self.upper * (1.0 - TOLERANCE) {
-            self.upper = objective;
-            self.chain = Some(chain.clone());
         }
     }
 }

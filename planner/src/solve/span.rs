@@ -248,7 +248,8 @@ impl<'a> Relaxation<'a> {
             return Some(Point { time: totals.time, step: totals.step, strategies });
         }
         let bound = self.bound();
-        let mut width = 1.0 + FIRST_WIDTH * bound.max(0.0);
+        let count = self.layers.len() as f64;
+        let mut width = 1.0 + FIRST_WIDTH * bound.max(0.0) / (count * count);
         let mut below = below;
         let mut best = None;
         loop {
@@ -339,11 +340,12 @@ impl<'a> Relaxation<'a> {
     }
 }
 
-/// How far above the relaxation the first cut lies, relative to it.
+/// How far above the relaxation the first cut lies, relative to it, times the square of the layer count: the more
+/// layers can be combined, the closer their sums come to the relaxation.
 const FIRST_WIDTH: f64 = 1e-3;
 
 /// How much wider each next cut is.
-const WIDENING: f64 = 6.0;
+const WIDENING: f64 = 4.0;
 
 enum Labelled {
     /// The best that came through; the optimum if it lies below the cut.

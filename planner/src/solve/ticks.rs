@@ -70,14 +70,15 @@ pub(super) struct StageClass {
 }
 
 impl StageClass {
-    fn new(problem: &Problem, stage: &Stage, tick: f64) -> Self {
+    /// The class of `stage`, with `rate` of each strategy's time once a step added to its time per microbatch.
+    fn new(problem: &Problem, stage: &Stage, tick: f64, rate: f64) -> Self {
         let ticks = |seconds: f64| (seconds * stage.speed / tick).round() as i64;
         let in_flight = u64::from(stage.in_flight);
         let choices = |kind: &crate::problem::Kind| -> Vec<Choice> {
             let numbered = kind.strategies.iter().enumerate();
             numbered
                 .map(|(strategy, costs)| Choice {
-                    time: ticks(costs.time_microbatch),
+                    time: ticks(costs.time_microbatch + rate * costs.time_step),
                     step: ticks(costs.time_step),
                     bytes: costs.bytes_state.saturating_add(costs.bytes_saved.saturating_mul(in_flight)),
                     transient: costs.bytes_transient,
@@ -116,10 +117,24 @@ pub(super) struct Ticked {
     pub layout_count: usize,
     /// `m − 1`: how often the slowest stage counts beyond its place in the sum.
     pub repeats: f64,
+    /// Whether the step's time is part of the times per microbatch.
+    pub steps: Steps,
+}
+
+/// Where a [`Ticked`] problem counts what happens once a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Steps {
+    /// Apart, as the objective does.
+    Apart,
+    /// Blended into the time per microbatch at the rate `1 / (m − 1 + p)`. The objective with blended times
+    /// `Y_s = T_s + rate · U_s` and no other term is a lower bound of the true one, since
+    /// `max U ≥ rate · Σ U_s + (m − 1) · rate · max U` and `max T + rate · max U ≥ max Y`. With one stage it is
+    /// the true one.
+    Blended,
 }
 
 impl Ticked {
-    pub fn new(problem: &Problem) -> Self {
+    pub fn new(problem: &Problem, steps: Steps) -> Self {
         let tick = tick(problem);
         let mut distinct: Vec<&Stage> = Vec::new();
         let mut stages = Vec::new();
@@ -130,9 +145,13 @@ impl Ticked {
             });
             stages.push(class);
         }
-        let classes = distinct.into_iter().map(|stage| StageClass::new(problem, stage, tick)).collect();
         let repeats = f64::from(problem.microbatches - 1);
-        Self { tick, classes, stages, layout_count: problem.transitions.len(), repeats }
+        let rate = match steps {
+            Steps::Apart => 0.0,
+            Steps::Blended => 1.0 / (repeats + problem.stages.len() as f64),
+        };
+        let classes = distinct.into_iter().map(|stage| StageClass::new(problem, stage, tick, rate)).collect();
+        Self { tick, classes, stages, layout_count: problem.transitions.len(), repeats, steps }
     }
 
     /// The class that stage `stage` belongs to.
