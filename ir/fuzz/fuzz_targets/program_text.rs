@@ -1,9 +1,9 @@
 //! Any text either parses or is named wrong; what parses prints, parses back, and can be checked.
 #![no_main]
 
-use hetu_ir::program::Programs;
-use hetu_ir::text::{parse, print};
-use hetu_ir::units::Bytes;
+use ir::program::Programs;
+use ir::text::{parse, print};
+use ir::units::Bytes;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
