@@ -14,13 +14,20 @@ const LANES: usize = 32;
 /// compiled for the baseline, where a fused multiply-add is a library call and loops run a hundred times slower.
 macro_rules! vectorised {
     ($body:block) => {
-        pulp::Arch::new().dispatch(
+        $crate::lanes::dispatch(
             #[inline(always)]
             || $body,
         )
     };
 }
 pub(crate) use vectorised;
+
+/// What [`vectorised`] calls. The bound makes the closure an `FnOnce` and nothing more: any other is called through a
+/// shim, which is not always inlined.
+#[inline(always)]
+pub(crate) fn dispatch<R>(body: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(body)
+}
 
 /// Makes `out` ready to be added to: content that does not count becomes zeros.
 pub(crate) fn prepare<T: Real>(write: Write, out: &mut [T]) {
