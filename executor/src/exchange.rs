@@ -145,9 +145,9 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b || a.is_nan() { a } else { b }
 }
 
-/// Copies between the arenas of two ranks.
-pub(crate) fn transfer(arenas: &Arenas, from: (u32, u64), to: (u32, u64), bytes: u64) {
-    let place = |address| Place { address, elements: bytes / WORD };
+/// Copies so many numbers between the arenas of two ranks.
+pub(crate) fn transfer(arenas: &Arenas, from: (u32, u64), to: (u32, u64), elements: u64) {
+    let place = |address| Place { address, elements };
     // SAFETY: the sender's buffer stays as it is until it learns that it was taken, which is after this copy; the
     // receiver's is this rank's alone.
     let (source, destination) =

@@ -32,6 +32,9 @@ mod measure;
 
 mod cpu;
 
+#[cfg(test)]
+mod tests;
+
 pub use checkpoint::CheckpointError;
 pub use fault::{Fault, Head, LoadError};
 pub use session::{Backend, Batch, Session, Settings, StepResult};

@@ -75,7 +75,7 @@ pub struct StepResult {
 pub struct Session {
     // Before `job`: its threads end first.
     runner: Runner,
-    job: Arc<Job>,
+    pub(crate) job: Arc<Job>,
     ranks: Arc<Vec<Mutex<Rank>>>,
     settings: Settings,
     step: u64,
