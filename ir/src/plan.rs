@@ -114,13 +114,11 @@ pub struct PlanFile {
 }
 
 /// Another file, and what it contained.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// Where it is, seen from the plan file; or the name of a preset.
     pub path: String,
     /// The digest of its content in canonical form; a plan that a person writes may leave it out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
 

@@ -159,23 +159,32 @@ training:
     fn values_of_the_wrong_type_say_what_is_expected() {
         assert_eq!(
             said("hidden: 64", "hidden: -64"),
-            "error: m.yaml:5: `hidden` must be a whole number, 0 or more, not integer `-64`"
+            "error: m.yaml:5: `hidden` must be a whole number, 0 or more, not `-64`"
         );
         assert_eq!(
             said("hidden: 64", "hidden: 99999999999999999999"),
-            "error: m.yaml:5: `hidden` must be a whole number, 0 or more, not integer `99999999999999999999`"
+            "error: m.yaml:5: `hidden` must be a whole number, 0 or more, not `99999999999999999999`"
         );
         assert_eq!(
             said("layers: 2", "layers: 5000000000"),
-            "error: m.yaml:4: `layers` must be a whole number from 0 to 4294967295, not integer `5000000000`"
+            "error: m.yaml:4: `layers` must be a whole number from 0 to 4294967295, not `5000000000`"
         );
         assert_eq!(
             said("hidden: 64", "hidden: wide"),
             "error: m.yaml:5: `hidden` must be a whole number, 0 or more, not string \"wide\""
         );
+        assert_eq!(said("name: tiny", "name: [a]"), "error: m.yaml:2: `name` must be text, not a list");
+        assert_eq!(
+            said("family: llama", "family: {llama: 1}"),
+            "error: m.yaml:3: `family` must be one of the known words, not a mapping"
+        );
+        assert_eq!(
+            said("hidden: 64", "hidden:"),
+            "error: m.yaml:5: `hidden` must be a whole number, 0 or more, not nothing"
+        );
         assert_eq!(
             said("training:\n  batch: 8\n  precision: f32", "training: 3"),
-            "error: m.yaml:11: `training` must be a mapping of keys, not integer `3`"
+            "error: m.yaml:11: `training` must be a mapping of keys, not `3`"
         );
         assert_eq!(
             said("  batch: 8", "  batch: 8\n  betas: [0.9]"),
@@ -192,6 +201,7 @@ training:
             parse_model("# nothing\n\n", "m.yaml").unwrap_err().to_string(),
             format!("error: m.yaml: the file is empty{help}")
         );
+        assert_eq!(said("format: 1", "format:1"), format!("error: m.yaml:1: a space is missing after `format:`{help}"));
         assert!(parse_model(&format!("\n# a comment\n---\n{TINY}"), "m.yaml").is_ok());
     }
 

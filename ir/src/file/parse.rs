@@ -48,11 +48,14 @@ fn check_version(text: &str, file: &str) -> Result<(), Mistake> {
         return Err(Mistake::new(file, "the file is empty").help(help));
     };
     let wrong = |what: String| Mistake::new(file, what).at((index + 1, 1));
-    let Some((key, value)) = line.split_once(':').filter(|(key, _)| key.trim() == "format") else {
+    let Some((_, value)) = line.split_once(':').filter(|(key, _)| key.trim() == "format") else {
         return Err(wrong(format!("no version: found `{}`", shown(line.trim()))).help(help));
     };
+    if !value.starts_with([' ', '\t']) {
+        return Err(wrong("a space is missing after `format:`".to_owned()).help(help));
+    }
     let value = value.split(" #").next().unwrap_or(value).trim();
-    if key != "format" || value != FORMAT.to_string() {
+    if value != FORMAT.to_string() {
         return Err(wrong(format!("format `{}` is not known here", shown(value))).help(help));
     }
     Ok(())

@@ -4,7 +4,8 @@ use std::fmt::{self, Write};
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::digest::{Digest, digest};
 use super::locate::Step;
@@ -70,6 +71,40 @@ impl<'de> Visitor<'de> for RunsVisitor {
             runs.push(run);
         }
         Ok(Runs(runs))
+    }
+}
+
+/// A path alone, or with a digest.
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Reference, D::Error> {
+        deserializer.deserialize_any(ReferenceVisitor)
+    }
+}
+
+struct ReferenceVisitor;
+
+/// The form with a digest.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Traced {
+    path: String,
+    digest: Option<Digest>,
+}
+
+impl<'de> Visitor<'de> for ReferenceVisitor {
+    type Value = Reference;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path, or a mapping with `path` and `digest`")
+    }
+
+    fn visit_str<E: de::Error>(self, path: &str) -> Result<Reference, E> {
+        Ok(Reference { path: path.to_owned(), digest: None })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
+        let Traced { path, digest } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Reference { path, digest })
     }
 }
 
@@ -223,7 +258,7 @@ pub fn print_plan(file: &PlanFile) -> String {
 fn reference(reference: &Reference) -> String {
     match &reference.digest {
         Some(digest) => format!("{{ path: {}, digest: \"{digest}\" }}", scalar(&reference.path)),
-        None => format!("{{ path: {} }}", scalar(&reference.path)),
+        None => scalar(&reference.path),
     }
 }
 
@@ -286,7 +321,7 @@ mod tests {
 
     const PLAN: &str = "\
 format: 1
-model: { path: gpt.yaml }
+model: gpt.yaml
 cluster: { path: 8xA100-80GB, digest: 9f1c33d02b7e51aa }
 batch: 16
 microbatches: 4
@@ -312,7 +347,7 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
             printed,
             "\
 format: 1
-model: { path: gpt.yaml }
+model: gpt.yaml
 cluster: { path: \"8xA100-80GB\", digest: \"9f1c33d02b7e51aa\" }
 batch: 16
 microbatches: 4
@@ -360,6 +395,22 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
             said("shard: parameters", "shard: paramters"),
             "error: p.yaml:9: unknown value `paramters` of `layers.1..7.shard`\n  help: did you mean `parameters`?  \
              (values here: nothing, optimizer, gradients, parameters)"
+        );
+    }
+
+    #[test]
+    fn a_reference_is_a_path_or_a_mapping() {
+        assert_eq!(
+            said("model: gpt.yaml", "model: { path: gpt.yaml }"),
+            said("model: gpt.yaml", "model: \"gpt.yaml\"")
+        );
+        assert_eq!(
+            said("model: gpt.yaml", "model: { pat: gpt.yaml }"),
+            "error: p.yaml:2: unknown key `pat` in `model`\n  help: did you mean `path`?  (keys here: path, digest)"
+        );
+        assert_eq!(
+            said("model: gpt.yaml", "model: [gpt.yaml]"),
+            "error: p.yaml:2: `model` must be a path, or a mapping with `path` and `digest`, not a list"
         );
     }
 

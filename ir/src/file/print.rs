@@ -5,7 +5,8 @@ use serde::Serialize;
 /// A text as one YAML scalar: plain if it is a simple word, else in quotes.
 pub(crate) fn scalar(text: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "_./-".contains(letter);
-    if text.starts_with(|letter: char| letter.is_ascii_alphabetic()) && text.chars().all(plain) {
+    let constant = ["true", "false", "null"].iter().any(|constant| constant.eq_ignore_ascii_case(text));
+    if text.starts_with(|letter: char| letter.is_ascii_alphabetic()) && text.chars().all(plain) && !constant {
         return text.to_owned();
     }
     let mut quoted = String::from("\"");
@@ -30,6 +31,11 @@ pub(crate) fn word<T: Serialize>(variant: &T) -> String {
 mod tests {
     use super::*;
     use crate::seed::{Draws, Seed};
+
+    #[test]
+    fn a_word_that_means_a_constant_is_quoted() {
+        assert_eq!((scalar("true").as_str(), scalar("Null").as_str()), ("\"true\"", "\"Null\""));
+    }
 
     #[test]
     fn any_text_is_read_back() {

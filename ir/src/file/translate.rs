@@ -38,6 +38,7 @@ fn unshaped(mistake: Mistake, message: &str) -> Mistake {
         "repetition limit exceeded" => ("aliases repeat too much", "write the values out"),
         "recursion limit exceeded" => ("nested too deeply", "these files need four levels"),
         "EOF while parsing a value" => ("the file ends too early", "see examples/ for whole files"),
+        "unknown anchor" => ("this alias repeats nothing: there is no anchor of its name", "write the value out"),
         _ if message.starts_with("deserializing from YAML containing more than one document") => {
             ("more than one document", "remove the line `---` and what follows")
         }
@@ -80,11 +81,7 @@ fn reworded(mistake: Mistake, path: &str, fault: &str) -> Mistake {
     } else {
         let rest = STARTS[4..].iter().find_map(|start| fault.strip_prefix(start)).unwrap_or(fault);
         let (found, expected) = rest.rsplit_once(", expected ").unwrap_or((rest, "something else"));
-        let found = if fault.starts_with(STARTS[6]) {
-            format!("{found} of them")
-        } else {
-            shown(found.trim_end_matches(" as u128").trim_end_matches(" as i128"))
-        };
+        let found = if fault.starts_with(STARTS[6]) { format!("{found} of them") } else { shown(&plain_found(found)) };
         format!("{subject} must be {}, not {found}", plain(expected))
     };
     Mistake { what, ..mistake }
@@ -118,6 +115,21 @@ fn choices(kind: &str, word: &str, known: &str) -> String {
     }
 }
 
+/// What was found, without the names that a programming language has for it.
+fn plain_found(found: &str) -> String {
+    let found = found.trim_end_matches(" as u128").trim_end_matches(" as i128");
+    match found {
+        "unit value" => "nothing".to_owned(),
+        "sequence" => "a list".to_owned(),
+        "map" => "a mapping".to_owned(),
+        _ => ["integer ", "floating point ", "boolean "]
+            .iter()
+            .find_map(|kind| found.strip_prefix(kind))
+            .unwrap_or(found)
+            .to_owned(),
+    }
+}
+
 /// What was expected, for people who know no Rust.
 fn plain(expected: &str) -> String {
     match expected {
@@ -129,6 +141,8 @@ fn plain(expected: &str) -> String {
         "a map" => "a mapping of keys".to_owned(),
         "an array of length 2" => "a list of 2 numbers".to_owned(),
         _ if expected.starts_with("struct ") => "a mapping of keys".to_owned(),
+        "a YAML tag starting with '!'" => "one of the known words".to_owned(),
+        "field identifier" => "a mapping whose keys are words".to_owned(),
         _ if expected.contains("enum ") || expected.contains("variant") => "one of the known words".to_owned(),
         _ => expected.to_owned(),
     }
