@@ -140,8 +140,8 @@ mod tests {
         ]);
         let parts = breakdown(&trace, &[0]);
         assert_eq!(
-            parts.parts().map(|part| part.0),
-            [2.0, 1.0, 2.0, 0.0, 0.0, 2.0, 3.0],
+            parts.parts(),
+            [2.0, 1.0, 2.0, 0.0, 0.0, 2.0, 3.0].map(Seconds),
             "compute, hiding, data, tensor, pipeline, transfer, idle"
         );
     }

@@ -11,7 +11,7 @@ use plotters::prelude::{BitMapBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, FontTransform, IntoFont, RGBColor, ShapeStyle, register_font};
 
-use super::{Bar, Colour, Figure, Lane, Rule, Scale, Size, Stroke, Swatch, Vertical};
+use super::{Bar, Colour, Figure, Lane, Rule, Scale, Size, Stroke, Swatch, Tone, Vertical};
 
 const WIDTH: u32 = 1200;
 const LANE: i32 = 20;
@@ -113,6 +113,12 @@ fn width_of(text: &str) -> i32 {
 
 fn colour(colour: Colour) -> RGBColor {
     let [red, green, blue] = colour.light();
+    RGBColor(red, green, blue)
+}
+
+/// Four parts of the colour, one of white.
+fn soft(colour: Colour) -> RGBColor {
+    let [red, green, blue] = colour.light().map(|part| ((u32::from(part) * 4 + 255) / 5) as u8);
     RGBColor(red, green, blue)
 }
 
@@ -235,7 +241,11 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
     fn bar(&self, scale: &Scale, bar: &Bar) -> Result<(), String> {
         let top = self.layout.top + bar.lane as i32 * LANE + 3;
         let [from, to] = [bar.from, bar.to].map(|value| self.layout.x(scale, value));
-        self.rectangle([(from, top), (to.max(from + 1), top + LANE - 6)], colour(bar.colour))
+        let fill = match bar.tone {
+            Tone::Full => colour(bar.colour),
+            Tone::Soft => soft(bar.colour),
+        };
+        self.rectangle([(from, top), (to.max(from + 1), top + LANE - 6)], fill)
     }
 
     fn points(&self, figure: &Figure, vertical: &Scale) -> Result<(), String> {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Figure, Lane, Rule, Size, Stroke, Swatch, Vertical, Zoom};
+use super::{Figure, Lane, Rule, Size, Stroke, Swatch, Tone, Vertical, Zoom};
 use crate::page::escape;
 
 /// Shapes are drawn on a square of this size, which the page stretches.
@@ -156,8 +156,9 @@ fn bars(html: &mut String, figure: &Figure, lanes: usize) {
         let width = (scale.share(bar.to) * SQUARE - from).max(0.05);
         let top = short((bar.lane * LANE + 2) as f64 * pixel);
         let name = bar.colour.name();
+        let tone = if bar.tone == Tone::Soft { " soft" } else { "" };
         let place = format!("x=\"{}\" y=\"{top}\" width=\"{}\" height=\"{height}\"", short(from), short(width));
-        let _ = writeln!(html, "<rect class=\"{name}\" {place}><title>{}</title></rect>", escape(&bar.title));
+        let _ = writeln!(html, "<rect class=\"{name}{tone}\" {place}><title>{}</title></rect>", escape(&bar.title));
     }
 }
 

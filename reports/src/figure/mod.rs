@@ -78,8 +78,26 @@ pub(crate) struct Bar {
     pub(crate) to: f64,
     /// Its colour.
     pub(crate) colour: Colour,
+    /// How strong the colour is.
+    pub(crate) tone: Tone,
     /// What a reader sees when pointing at it.
     pub(crate) title: String,
+}
+
+/// How strong a colour is: neighbours of one colour can be told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// As it is.
+    Full,
+    /// Mixed with a little of the ground.
+    Soft,
+}
+
+impl Tone {
+    /// The tones of a row of neighbours take turns.
+    pub(crate) fn of(index: u16) -> Tone {
+        if index.is_multiple_of(2) { Tone::Full } else { Tone::Soft }
+    }
 }
 
 /// A line through points.

@@ -17,7 +17,8 @@ pub(super) fn html(report: &Report<'_>, comparison: Option<&Comparison>) -> Stri
     let _ = writeln!(html, "<p class=\"lead\">{}</p>", escape(&sentence(report.plan)));
     html.push_str("<div class=\"cards\">\n");
     for card in cards(report, comparison) {
-        let [name, value, detail] = [&card.name, &card.value, &card.detail].map(|text| escape(text));
+        let [name, value, detail] =
+            [&card.name, &card.value, &card.detail].map(|text| escape(text).replace(" %", "\u{a0}%"));
         let _ = writeln!(html, "<div><small>{name}</small><strong>{value}</strong><span>{detail}</span></div>");
     }
     html.push_str("</div>\n</header>\n");

@@ -14,7 +14,7 @@ for (const chart of document.querySelectorAll(".chart.zoom")) {
     view = [from, from + width];
     const unit = 1000 / (whole[1] - whole[0]);
     svg.setAttribute("viewBox", `${(from - whole[0]) * unit} 0 ${width * unit} 1000`);
-    const raw = width / 6, power = 10 ** Math.floor(Math.log10(raw));
+    const raw = width / 8, power = 10 ** Math.floor(Math.log10(raw));
     const step = power * ([1, 2, 5].find((factor) => factor * power >= raw * 0.999) ?? 10);
     const digits = Math.max(0, -Math.floor(Math.log10(step)));
     let path = "";

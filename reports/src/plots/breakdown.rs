@@ -5,7 +5,7 @@ use ir::units::Seconds;
 
 use crate::Report;
 use crate::breakdown::{Breakdown, breakdown};
-use crate::figure::{Bar, Colour, Entry, Figure, Lane, Scale, Vertical};
+use crate::figure::{Bar, Colour, Entry, Figure, Lane, Scale, Tone, Vertical};
 use crate::quantity::{Unit, counted, percent};
 
 /// More stages than these are not shown one by one.
@@ -75,7 +75,14 @@ fn stack(parts: &Breakdown, lane: usize, unit: Unit, step: Seconds) -> Vec<Bar> 
     for ((name, colour), part) in PARTS.iter().zip(parts.parts()) {
         if part > Seconds::ZERO {
             let title = format!("{name}: {}, {} of the step", unit.show_time(part), percent(part.0 / step.0));
-            bars.push(Bar { lane, from: unit.time(from), to: unit.time(from + part), colour: *colour, title });
+            bars.push(Bar {
+                lane,
+                from: unit.time(from),
+                to: unit.time(from + part),
+                colour: *colour,
+                tone: Tone::Full,
+                title,
+            });
         }
         from += part;
     }

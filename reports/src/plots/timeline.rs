@@ -9,7 +9,7 @@ use ir::units::Seconds;
 
 use crate::Report;
 use crate::activity::{Activity, Detail, Sort, activities};
-use crate::figure::{Bar, Colour, Entry, Figure, Lane, Scale, Vertical, Zoom};
+use crate::figure::{Bar, Colour, Entry, Figure, Lane, Scale, Tone, Vertical, Zoom};
 use crate::quantity::{Unit, counted, phase_name};
 
 /// More bars than these make the page slow and show nothing more.
@@ -24,7 +24,10 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
     let unit = Unit::of_times(longest);
     let count = report.programs.mesh().stages();
     let stages = super::spread(count, stages_max(report, &traces));
-    let (detail, groups) = at_readable_detail(report, &traces, &stages);
+    let (detail, mut groups) = at_readable_detail(report, &traces, &stages);
+
+    let found = bar_count(&groups);
+    keep_longest(&mut groups, BARS_MAX);
 
     let mut lanes = Vec::new();
     let mut bars = Vec::new();
@@ -41,7 +44,13 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
             bars.push(bar(report, activity, lanes.len() - 1, unit));
         }
     }
-    let mut notes = vec![format!("Each bar joins {}; trace.json has every instruction.", detail.words())];
+    let mut notes = vec![format!(
+        "Each bar joins {}; neighbours differ in tone; trace.json has every instruction.",
+        detail.words()
+    )];
+    if found > BARS_MAX {
+        notes.push(format!("The {BARS_MAX} longest of {found} bars are shown."));
+    }
     let ranks = report.programs.mesh().ranks_per_stage();
     if ranks > 1 {
         notes.push(format!("The first of the {ranks} ranks of each stage is shown."));
@@ -93,25 +102,34 @@ fn at_readable_detail(report: &Report<'_>, traces: &[(&str, &Trace)], stages: &[
         }
         groups
     };
-    let coarsest = Detail::ALL[Detail::ALL.len() - 1];
-    let size = |groups: &[Group]| groups.iter().map(|group| group.activities.len()).sum::<usize>();
-    let found = Detail::ALL.into_iter().map(|detail| (detail, at(detail))).find(|(_, groups)| size(groups) <= BARS_MAX);
-    found.unwrap_or_else(|| {
-        let mut groups = at(coarsest);
-        shorten(&mut groups, size);
-        (coarsest, groups)
-    })
+    let details = Detail::ALL.into_iter().map(|detail| (detail, at(detail)));
+    let mut last = None;
+    for (detail, groups) in details {
+        if bar_count(&groups) <= BARS_MAX {
+            return (detail, groups);
+        }
+        last = Some((detail, groups));
+    }
+    last.expect("there is a coarsest detail")
 }
 
-/// Drops the shortest activities until the rest can be shown.
-fn shorten(groups: &mut [Group], size: impl Fn(&[Group]) -> usize) {
+fn bar_count(groups: &[Group]) -> usize {
+    groups.iter().map(|group| group.activities.len()).sum()
+}
+
+/// Keeps the longest activities, and of equally long ones the first, so that the rest can be shown.
+fn keep_longest(groups: &mut [Group], limit: usize) {
     let mut busy: Vec<f64> = groups.iter().flat_map(|group| &group.activities).map(|one| one.busy.0).collect();
     busy.sort_by(|a, b| b.total_cmp(a));
-    let least = busy[BARS_MAX];
-    for group in groups.iter_mut() {
-        group.activities.retain(|one| one.busy.0 > least);
+    let Some(&least) = busy.get(limit) else { return };
+    let mut ties = limit - busy.iter().filter(|&&time| time > least).count();
+    for group in groups {
+        group.activities.retain(|one| {
+            let tie = one.busy.0.total_cmp(&least).is_eq() && ties > 0;
+            ties -= usize::from(tie);
+            one.busy.0 > least || tie
+        });
     }
-    assert!(size(groups) <= BARS_MAX, "only the longest {BARS_MAX} activities are left");
 }
 
 fn bar(report: &Report<'_>, activity: &Activity, lane: usize, unit: Unit) -> Bar {
@@ -127,7 +145,14 @@ fn bar(report: &Report<'_>, activity: &Activity, lane: usize, unit: Unit) -> Bar
     let [from, to] = [start, end].map(|time| unit.time(time));
     words.push(format!("{} to {}", unit.show(from), unit.show(to)));
     words.push(format!("{} in {}", unit.show_time(busy), counted(events, "instruction")));
-    Bar { lane, from, to, colour: colour(activity.sort()), title: words.join(", ") }
+    Bar {
+        lane,
+        from,
+        to,
+        colour: colour(activity.sort()),
+        tone: Tone::of(span.layer.or(span.microbatch).unwrap_or(0)),
+        title: words.join(", "),
+    }
 }
 
 fn colour(sort: Sort) -> Colour {
@@ -151,5 +176,32 @@ fn label(sort: Sort) -> &'static str {
         Sort::Exchange(Axis::Tensor) => "exchange over tensor",
         Sort::Exchange(Axis::Pipeline) => "exchange over pipeline",
         Sort::Transfer => "transfer between stages",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::program::Span;
+
+    use super::*;
+
+    #[test]
+    fn of_too_many_bars_the_longest_are_kept_and_of_equal_ones_the_first() {
+        let activity = |busy: f64| Activity {
+            stream: Stream::Compute,
+            span: Span { microbatch: None, layer: None, phase: Phase::Forward },
+            start: Seconds::ZERO,
+            end: Seconds(busy),
+            busy: Seconds(busy),
+            events: 1,
+        };
+        let group = |times: &[f64]| Group {
+            name: String::new(),
+            activities: times.iter().map(|&busy| activity(busy)).collect(),
+        };
+        let mut groups = [group(&[1.0, 3.0, 1.0]), group(&[1.0, 2.0])];
+        keep_longest(&mut groups, 3);
+        let kept = groups.map(|group| group.activities.iter().map(|one| one.busy).collect::<Vec<Seconds>>());
+        assert_eq!(kept, [vec![Seconds(1.0), Seconds(3.0)], vec![Seconds(2.0)]]);
     }
 }

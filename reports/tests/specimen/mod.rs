@@ -188,13 +188,13 @@ impl Clock {
                 self.sample(stage, end, alive[index]);
                 match (phase, stage) {
                     (Phase::Forward, 0) => {
-                        came.insert((1, phase, microbatch), self.send(stage, 1, phase, microbatch, end));
+                        came.insert((1, phase, microbatch), self.send([stage, 1], phase, microbatch, end));
                     }
                     (Phase::Forward, _) => {
                         came.insert((stage, Phase::Backward, microbatch), end);
                     }
                     (_, 1) => {
-                        came.insert((0, phase, microbatch), self.send(stage, 0, phase, microbatch, end));
+                        came.insert((0, phase, microbatch), self.send([stage, 0], phase, microbatch, end));
                     }
                     (_, _) => {}
                 }
@@ -212,46 +212,46 @@ impl Clock {
             let span = Span { microbatch: Some(microbatch), layer: Some(layer), phase };
             let gathers = layer < 6;
             let gathered =
-                if gathers { self.run(stage, Stream::Exchange(Axis::Data), span, GATHER, [0.0, 6e-4]) } else { 0.0 };
+                if gathers { self.run((stage, Stream::Exchange(Axis::Data)), span, GATHER, [0.0, 6e-4]) } else { 0.0 };
             for fragment in [first, second] {
                 let time = f64::from(time) * 1e-4;
                 let action = Action::Compute(FragmentId(fragment));
-                now = self.run(stage, Stream::Compute, span, action, [now.max(gathered), time]);
+                now = self.run((stage, Stream::Compute), span, action, [now.max(gathered), time]);
                 if layer >= 3 {
-                    now = self.run(stage, Stream::Exchange(Axis::Tensor), span, REDUCE, [now, 1.5e-4]);
+                    now = self.run((stage, Stream::Exchange(Axis::Tensor)), span, REDUCE, [now, 1.5e-4]);
                 }
             }
             if phase == Phase::Backward && microbatch + 1 == MICROBATCHES {
-                self.run(stage, Stream::Exchange(Axis::Data), span, SCATTER, [now, 9e-4]);
+                self.run((stage, Stream::Exchange(Axis::Data)), span, SCATTER, [now, 9e-4]);
             }
         }
         now
     }
 
-    fn send(&mut self, from: u32, to: u32, phase: Phase, microbatch: u16, ready: f64) -> f64 {
+    fn send(&mut self, [from, to]: [u32; 2], phase: Phase, microbatch: u16, ready: f64) -> f64 {
         let span = Span { microbatch: Some(microbatch), layer: None, phase };
-        let end = self.run(from, Stream::Send(phase), span, Action::Send { to: to as u16 }, [ready, 5e-4]);
+        let end = self.run((from, Stream::Send(phase)), span, Action::Send { to: to as u16 }, [ready, 5e-4]);
         let receive = Action::Receive { from: from as u16 };
-        self.run(to, Stream::Receive(phase), span, receive, [ready, end - ready])
+        self.run((to, Stream::Receive(phase)), span, receive, [ready, end - ready])
     }
 
     fn update(&mut self) {
         let span = |layer| Span { microbatch: None, layer, phase: Phase::Update };
         let ready = self.free.values().copied().fold(0.0, f64::max);
         for stage in 0..STAGES {
-            let joined = self.run(stage, Stream::Exchange(Axis::Pipeline), span(None), JOIN, [ready, 3e-4]);
+            let joined = self.run((stage, Stream::Exchange(Axis::Pipeline)), span(None), JOIN, [ready, 3e-4]);
             for layer in stage as u16 * 6..stage as u16 * 6 + 6 {
                 let action = Action::Compute(FragmentId(4));
-                let end = self.run(stage, Stream::Compute, span(Some(layer)), action, [joined, 4e-4]);
+                let end = self.run((stage, Stream::Compute), span(Some(layer)), action, [joined, 4e-4]);
                 if layer >= 6 {
-                    self.run(stage, Stream::Exchange(Axis::Data), span(Some(layer)), GATHER, [end, 6e-4]);
+                    self.run((stage, Stream::Exchange(Axis::Data)), span(Some(layer)), GATHER, [end, 6e-4]);
                 }
             }
         }
     }
 
     /// Runs something once its stream is free and it is ready; `[ready, time]` in seconds. Gives back its end.
-    fn run(&mut self, stage: u32, stream: Stream, span: Span, action: Action, [ready, time]: [f64; 2]) -> f64 {
+    fn run(&mut self, (stage, stream): (u32, Stream), span: Span, action: Action, [ready, time]: [f64; 2]) -> f64 {
         let free = self.free.entry((stage, stream)).or_default();
         self.count += 1;
         let noise = self.seed.map_or(1.0, |seed| {
