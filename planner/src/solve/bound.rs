@@ -23,13 +23,13 @@ pub(super) struct Bounds {
     /// Least sum and least maximum of this stage and those after.
     after: Vec<(i64, i64)>,
     /// Least ticks once a step of the slowest stage, over all cuts.
-    pub step_floor: i64,
+    pub(super) step_floor: i64,
     /// The part of `step_floor` that comes on top of the times per microbatch.
-    pub step_apart: i64,
+    pub(super) step_apart: i64,
 }
 
 impl Bounds {
-    pub fn new(ticked: &Ticked, sorts: &[Sort]) -> Self {
+    pub(super) fn new(ticked: &Ticked, sorts: &[Sort]) -> Self {
         let layers = sorts.len();
         let stages = ticked.stages.len();
         let time = ticked.classes.iter().map(|class| span_times(class, sorts)).collect();
@@ -44,28 +44,28 @@ impl Bounds {
     }
 
     /// Least ticks for one microbatch of `start..end` in stage `stage`; [`NEVER`] if it cannot fit.
-    pub fn time(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
+    pub(super) fn time(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
         self.time[ticked.stages[stage]][start * (self.layers + 1) + end]
     }
 
     /// Least ticks once a step of `start..end` in stage `stage`.
-    pub fn step(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
+    pub(super) fn step(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
         let before = &self.step_before[ticked.stages[stage]];
         before[end] - before[start]
     }
 
     /// Least sum and least maximum over the stages before `stage`, when it starts at `start`.
-    pub fn before(&self, stage: usize, start: usize) -> (i64, i64) {
+    pub(super) fn before(&self, stage: usize, start: usize) -> (i64, i64) {
         self.before[stage * (self.layers + 1) + start]
     }
 
     /// Least sum and least maximum over the stages from `stage` on, when it starts at `start`.
-    pub fn after(&self, stage: usize, start: usize) -> (i64, i64) {
+    pub(super) fn after(&self, stage: usize, start: usize) -> (i64, i64) {
         self.after[stage * (self.layers + 1) + start]
     }
 
     /// Ticks that no step can beat; infinite if nothing fits.
-    pub fn objective(&self, ticked: &Ticked) -> f64 {
+    pub(super) fn objective(&self, ticked: &Ticked) -> f64 {
         let (sum, peak) = self.after(0, 0);
         if sum >= NEVER { f64::INFINITY } else { sum as f64 + ticked.repeats * peak as f64 + self.step_apart as f64 }
     }
@@ -114,7 +114,7 @@ impl Bounds {
     }
 
     /// A span's time with the least that its cuts can cost.
-    pub fn crossing_time(&self, ticked: &Ticked, stage: usize, span: Range<usize>) -> i64 {
+    pub(super) fn crossing_time(&self, ticked: &Ticked, stage: usize, span: Range<usize>) -> i64 {
         let cut = &self.cut[ticked.stages[stage]];
         let before = if span.start > 0 { cut[span.start] } else { 0 };
         let after = if span.end < self.layers { cut[span.end] } else { 0 };

@@ -20,16 +20,16 @@ pub(super) struct Passage {
 /// Spans that cover all layers, solved.
 #[derive(Clone, Debug)]
 pub(super) struct Chain {
-    pub assignment: Assignment,
+    pub(super) assignment: Assignment,
     sum: i64,
     peak: i64,
     /// Ticks once a step of the slowest stage.
-    pub step: i64,
+    pub(super) step: i64,
 }
 
 impl Chain {
     /// Ticks of one microbatch through the pipeline and the others behind it, at the pace of the slowest stage.
-    pub fn flow(&self, ticked: &Ticked) -> f64 {
+    pub(super) fn flow(&self, ticked: &Ticked) -> f64 {
         self.sum as f64 + ticked.repeats * self.peak as f64
     }
 }
@@ -67,7 +67,7 @@ impl Spans {
     }
 
     /// Whether the fastest point under `limit` is known, or known not to exist.
-    pub fn is_settled(&self, passage: &Passage, limit: i64) -> bool {
+    pub(super) fn is_settled(&self, passage: &Passage, limit: i64) -> bool {
         match self.nearest(passage.cell, limit) {
             Some(Some(point)) => point.step <= limit,
             Some(None) => true,
@@ -76,7 +76,7 @@ impl Spans {
     }
 
     /// Finds the fastest point under `limit`.
-    pub fn settle(&mut self, field: &Field<'_>, passage: &Passage, limit: i64) {
+    pub(super) fn settle(&mut self, field: &Field<'_>, passage: &Passage, limit: i64) {
         let class = field.ticked.class(passage.stage);
         let point = fastest(class, &field.sorts[passage.start..passage.end], passage.ends, limit);
         let points = &mut self.cells[passage.cell];
@@ -85,7 +85,7 @@ impl Spans {
     }
 
     /// The chain of settled passages; none if one has no point.
-    pub fn assemble(&self, passages: &[Passage], limit: i64) -> Option<Chain> {
+    pub(super) fn assemble(&self, passages: &[Passage], limit: i64) -> Option<Chain> {
         let assignment = Assignment { cuts: Vec::new(), strategies: Vec::new() };
         let mut chain = Chain { assignment, sum: 0, peak: 0, step: 0 };
         for passage in passages {
@@ -110,9 +110,9 @@ pub(super) enum Cuts<'a> {
 
 /// The spans that a search may chain.
 pub(super) struct Field<'a> {
-    pub ticked: &'a Ticked,
-    pub sorts: &'a [Sort],
-    pub bounds: &'a Bounds,
+    pub(super) ticked: &'a Ticked,
+    pub(super) sorts: &'a [Sort],
+    pub(super) bounds: &'a Bounds,
     /// Layouts that each layer can have.
     layouts: Vec<Vec<usize>>,
     /// Per stage class, at `end * layouts + next`: least ticks to leave a span for the layout after it.
@@ -145,7 +145,7 @@ struct Label {
 }
 
 impl<'a> Field<'a> {
-    pub fn new(ticked: &'a Ticked, sorts: &'a [Sort], bounds: &'a Bounds) -> Self {
+    pub(super) fn new(ticked: &'a Ticked, sorts: &'a [Sort], bounds: &'a Bounds) -> Self {
         let class = &ticked.classes[0];
         let layouts = sorts
             .iter()
@@ -174,7 +174,7 @@ impl<'a> Field<'a> {
     }
 
     /// Keeps the spans that a chain below `upper` may use.
-    pub fn open(&mut self, spans: &mut Spans, cuts: Cuts<'_>, upper: f64) {
+    pub(super) fn open(&mut self, spans: &mut Spans, cuts: Cuts<'_>, upper: f64) {
         let (layers, stages) = (self.sorts.len(), self.ticked.stages.len());
         self.arcs = vec![Vec::new(); stages * layers];
         let runs = runs(self.sorts);
@@ -214,7 +214,7 @@ impl<'a> Field<'a> {
 
     /// The chain with the least flow, by what is known of its spans, among those that may keep `limit` once a step
     /// and be better than `upper`.
-    pub fn best_chain(&self, spans: &Spans, limit: i64, upper: f64) -> Option<Vec<Passage>> {
+    pub(super) fn best_chain(&self, spans: &Spans, limit: i64, upper: f64) -> Option<Vec<Passage>> {
         let (layers, stages, layouts) = (self.sorts.len(), self.ticked.stages.len(), self.ticked.layout_count);
         let mut labels = vec![Label { sum: 0, peak: 0, layer: 0, layout: layouts, parent: 0, cell: 0 }];
         let place = |layer: usize, layout: usize| layer * (layouts + 1) + layout;

@@ -103,9 +103,9 @@ fn need(problem: &Problem, stage: usize, span: Range<usize>) -> StageScore {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demand {
     /// Adds up over layers.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Counts once, for the layer where it is largest.
-    pub transient: u64,
+    pub(super) transient: u64,
 }
 
 /// The least memory of any span of layers.
@@ -125,7 +125,7 @@ pub(super) struct LeastMemory {
 const WITHOUT: u128 = 1 << 96;
 
 impl LeastMemory {
-    pub fn new(layers: &[Vec<Demand>]) -> Self {
+    pub(super) fn new(layers: &[Vec<Demand>]) -> Self {
         let mut limits: Vec<u64> = layers.iter().flatten().map(|demand| demand.transient).collect();
         limits.sort_unstable();
         limits.dedup();
@@ -143,7 +143,7 @@ impl LeastMemory {
     }
 
     /// The least bytes of `span`.
-    pub fn bytes(&self, span: Range<usize>) -> u128 {
+    pub(super) fn bytes(&self, span: Range<usize>) -> u128 {
         self.best(span).0
     }
 

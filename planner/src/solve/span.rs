@@ -13,19 +13,19 @@ use super::ticks::{Choice, Sort, StageClass, undominated};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
     /// The layout that the first layer must have; none if the span opens the pipeline.
-    pub first: Option<usize>,
+    pub(super) first: Option<usize>,
     /// The layout of the layer after the span; none if the span closes the pipeline.
-    pub next: Option<usize>,
+    pub(super) next: Option<usize>,
 }
 
 /// Strategies for a span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Point {
     /// Ticks for one microbatch, with what the cuts cost.
-    pub time: i64,
+    pub(super) time: i64,
     /// Ticks once a step.
-    pub step: i64,
-    pub strategies: Vec<usize>,
+    pub(super) step: i64,
+    pub(super) strategies: Vec<usize>,
 }
 
 /// The fastest point of the layers `sorts` with at most `step_limit` ticks once a step.
@@ -36,16 +36,40 @@ pub(super) fn fastest(class: &StageClass, sorts: &[Sort], ends: Ends, step_limit
         .map(|relaxation| (relaxation.bound(), relaxation))
         .collect();
     relaxations.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    let mut best: Option<Point> = None;
-    for (bound, relaxation) in &relaxations {
-        let below = best.as_ref().map_or(f64::INFINITY, |point| point.time as f64);
-        if *bound >= below {
-            break;
-        }
-        best = relaxation.solve(below).or(best);
-    }
+    let best = widen(&relaxations, sorts.len());
     let crossing = [ends.first, ends.next].into_iter().flatten().map(|layout| class.boundary[layout]).sum::<i64>();
     best.map(|point| Point { time: point.time + crossing, ..point })
+}
+
+/// The best point of all relaxations, which come with their bounds, in ascending order.
+fn widen(relaxations: &[(f64, Relaxation<'_>)], layer_count: usize) -> Option<Point> {
+    let (least, _) = relaxations.first()?;
+    let mut width = 1.0 + FIRST_WIDTH * least.max(0.0) / (layer_count * layer_count) as f64;
+    let mut best: Option<Point> = None;
+    loop {
+        let below = best.as_ref().map_or(f64::INFINITY, |point| point.time as f64);
+        let mut cut = (least + width).min(below);
+        let mut was_cut = false;
+        for (bound, relaxation) in relaxations {
+            if *bound >= cut {
+                was_cut = true;
+                break;
+            }
+            let (point, some_cut) = relaxation.solve(cut);
+            was_cut |= some_cut;
+            // What wastes no memory is bounded by its time, what wastes some lies lower: a point above the cut may
+            // come through, and is the best only if it turns out below a later one.
+            if let Some(point) = point.filter(|point| best.as_ref().is_none_or(|best| point.time < best.time)) {
+                cut = cut.min(point.time as f64);
+                best = Some(point);
+            }
+        }
+        let proven = best.as_ref().is_some_and(|point| point.time as f64 <= cut);
+        if proven || !was_cut {
+            return best;
+        }
+        width *= WIDENING;
+    }
 }
 
 /// Every value that the largest transient of the layers may have.
@@ -240,85 +264,73 @@ impl<'a> Relaxation<'a> {
         cost - self.worth() - 1e-13 * cost
     }
 
-    /// The fastest point if it takes less than `below` ticks.
-    fn solve(&self, below: f64) -> Option<Point> {
-        let (totals, strategies) = self.route(self.prices)?;
+    /// The fastest point among those that come through below `cut`, and whether others were cut off.
+    fn solve(&self, cut: f64) -> (Option<Point>, bool) {
         let free = self.prices.byte <= 0.0 && self.prices.step <= 0.0;
-        if free && totals.bytes <= self.budget && totals.step <= self.step_limit {
-            return Some(Point { time: totals.time, step: totals.step, strategies });
-        }
-        let bound = self.bound();
-        let count = self.layers.len() as f64;
-        let mut width = 1.0 + FIRST_WIDTH * bound.max(0.0) / (count * count);
-        let mut below = below;
-        let mut best = None;
-        loop {
-            let cut = (bound + width).min(below);
-            match self.labelled(cut) {
-                Labelled::Exhausted => return best,
-                Labelled::Cut => {}
-                Labelled::Found(point) => {
-                    // What wastes no memory is bounded by its time, what wastes some lies lower: an answer above
-                    // the cut may come through, and is the best only if it turns out below.
-                    let time = point.time as f64;
-                    if time < below {
-                        below = time;
-                        best = Some(point);
-                    }
-                }
+        match self.route(self.prices) {
+            Some((totals, strategies)) if free && totals.bytes <= self.budget && totals.step <= self.step_limit => {
+                (Some(Point { time: totals.time, step: totals.step, strategies }), false)
             }
-            if cut >= below {
-                return best;
-            }
-            width *= WIDENING;
+            _ => self.labelled(cut),
         }
     }
 
     /// The dynamic program over layers, without labels that must end at `cut` or above.
-    fn labelled(&self, cut: f64) -> Labelled {
+    fn labelled(&self, cut: f64) -> (Option<Point>, bool) {
         let layouts = self.class.boundary.len();
         let ceiling = cut + self.worth();
         let rests = self.least_rests();
-        let tracks_step = self.most_steps() > self.step_limit;
+        let keep = if self.most_steps() > self.step_limit { pareto } else { pareto_without_step };
         let mut history: Vec<(u32, u32)> = Vec::new();
-        let mut labels = vec![Label { time: 0, step: 0, bytes: 0, layout: layouts, parent: NO_PARENT, strategy: 0 }];
+        let mut labels = vec![Label { time: 0, step: 0, bytes: 0, layout: NO_LAYOUT, parent: NO_PARENT, strategy: 0 }];
         let mut was_cut = false;
-        for (layer, &list) in self.layers.iter().enumerate() {
+        for layer in 0..self.layers.len() {
             let rest = rests[layer + 1];
             let mut reached: Vec<Vec<Label>> = vec![Vec::new(); layouts];
-            for (parent, label) in labels.iter().enumerate() {
-                for choice in self.lists[list].iter().filter(|choice| self.admits(layer, choice)) {
-                    let moved = if layer == 0 { 0 } else { self.class.transitions[label.layout][choice.layout] };
-                    let time = label.time + moved + choice.time;
-                    let step = label.step + choice.step;
-                    let bytes = label.bytes.saturating_add(choice.bytes);
-                    if bytes.saturating_add(rest.bytes) > self.budget || step + rest.step > self.step_limit {
-                        continue;
+            let mut parent = if layer == 0 { NO_PARENT } else { (history.len() - labels.len()) as u32 };
+            for alike in labels.chunk_by(|one, other| one.layout == other.layout) {
+                let extensions = self.extensions(layer, alike[0].layout);
+                for label in alike {
+                    let cost = cost(self.prices, &label.totals());
+                    let affordable = extensions.partition_point(|extension| cost + extension.to_go < ceiling);
+                    was_cut |= affordable < extensions.len();
+                    for &Extension { moved, choice, .. } in &extensions[..affordable] {
+                        let time = label.time + moved + choice.time;
+                        let step = label.step + choice.step;
+                        let bytes = label.bytes.saturating_add(choice.bytes);
+                        if bytes.saturating_add(rest.bytes) <= self.budget && step + rest.step <= self.step_limit {
+                            let (layout, strategy) = (choice.layout, choice.strategy as u32);
+                            reached[layout].push(Label { time, step, bytes, layout, parent, strategy });
+                        }
                     }
-                    let to_go = self.to_go[(layer + 1) * layouts + choice.layout];
-                    if cost(self.prices, &Totals { time, step, bytes }) + to_go >= ceiling {
-                        was_cut = true;
-                        continue;
-                    }
-                    let parent = if layer == 0 { NO_PARENT } else { (history.len() - labels.len() + parent) as u32 };
-                    let strategy = choice.strategy as u32;
-                    reached[choice.layout].push(Label { time, step, bytes, layout: choice.layout, parent, strategy });
+                    parent = parent.wrapping_add(u32::from(layer > 0));
                 }
             }
-            let keep = if tracks_step { pareto } else { pareto_without_step };
             labels = reached.into_iter().flat_map(keep).collect();
             history.extend(labels.iter().map(|label| (label.parent, label.strategy)));
         }
         let end = |label: &Label| self.ends.next.map_or(0, |next| self.class.transitions[label.layout][next]);
         let base = history.len() - labels.len();
         let finished = labels.iter().enumerate().map(|(index, label)| (label.time + end(label), label.step, index));
-        match finished.min() {
-            Some((time, step, index)) => {
-                Labelled::Found(Point { time, step, strategies: trace(&history, base + index) })
-            }
-            None if was_cut => Labelled::Cut,
-            None => Labelled::Exhausted,
-        }
+        let point =
+            finished.min().map(|(time, step, index)| Point { time, step, strategies: trace(&history, base + index) });
+        (point, was_cut)
+    }
+
+    /// What `layer` can do after a layer of this layout, by the least cost to the end.
+    fn extensions(&self, layer: usize, before: usize) -> Vec<Extension<'_>> {
+        let layouts = self.class.boundary.len();
+        let open = self.lists[self.layers[layer]].iter().filter(|choice| self.admits(layer, choice));
+        let mut extensions: Vec<Extension<'_>> = open
+            .map(|choice| {
+                let moved = if before == NO_LAYOUT { 0 } else { self.class.transitions[before][choice.layout] };
+                let rest = self.to_go[(layer + 1) * layouts + choice.layout];
+                let to_go = self.prices.time * moved as f64 + choice_cost(self.prices, choice) + rest;
+                Extension { to_go, moved, choice }
+            })
+            .collect();
+        extensions.sort_by(|one, other| one.to_go.total_cmp(&other.to_go));
+        extensions
     }
 
     /// The least that the layers from each one on can take.
@@ -345,15 +357,15 @@ impl<'a> Relaxation<'a> {
 const FIRST_WIDTH: f64 = 1e-3;
 
 /// How much wider each next cut is.
-const WIDENING: f64 = 4.0;
+const WIDENING: f64 = 2.0;
 
-enum Labelled {
-    /// The best that came through; the optimum if it lies below the cut.
-    Found(Point),
-    /// Nothing below the cut.
-    Cut,
-    /// Nothing at all.
-    Exhausted,
+/// A way to go on from a layout.
+struct Extension<'a> {
+    /// Least cost of this and all later layers.
+    to_go: f64,
+    /// Ticks to change the layout.
+    moved: i64,
+    choice: &'a Choice,
 }
 
 /// A choice for the first layers.
@@ -368,6 +380,13 @@ struct Label {
 }
 
 const NO_PARENT: u32 = u32::MAX;
+const NO_LAYOUT: usize = usize::MAX;
+
+impl Label {
+    fn totals(&self) -> Totals {
+        Totals { time: self.time, step: self.step, bytes: self.bytes }
+    }
+}
 
 /// The strategies that led to a label.
 fn trace(history: &[(u32, u32)], last: usize) -> Vec<usize> {

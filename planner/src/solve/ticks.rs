@@ -13,16 +13,16 @@ pub(super) const NEVER: i64 = i64::MAX / 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     /// Ticks for one microbatch.
-    pub time: i64,
+    pub(super) time: i64,
     /// Ticks once a step.
-    pub step: i64,
+    pub(super) step: i64,
     /// State, and saved tensors of all microbatches in flight.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Extra bytes while the layer runs.
-    pub transient: u64,
-    pub layout: usize,
+    pub(super) transient: u64,
+    pub(super) layout: usize,
     /// Index among the kind's strategies.
-    pub strategy: usize,
+    pub(super) strategy: usize,
 }
 
 impl Choice {
@@ -51,22 +51,22 @@ pub(super) fn undominated(choices: &[Choice]) -> Vec<Choice> {
 /// A kind of layer, or one strategy of it where a tie has been decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sort {
-    pub kind: usize,
-    pub fixed: Option<usize>,
+    pub(super) kind: usize,
+    pub(super) fixed: Option<usize>,
 }
 
 /// Stages with equal numbers, and all costs as they see them.
 #[derive(Clone, Debug)]
 pub(super) struct StageClass {
-    pub capacity: u64,
+    pub(super) capacity: u64,
     /// Choices of each kind, undominated.
     kinds: Vec<Vec<Choice>>,
     /// Every strategy of each kind, also the dominated ones.
     strategies: Vec<Vec<Choice>>,
     /// Ticks from one layout class to another.
-    pub transitions: Vec<Vec<i64>>,
+    pub(super) transitions: Vec<Vec<i64>>,
     /// Ticks for crossing a cut to a layer of each layout class.
-    pub boundary: Vec<i64>,
+    pub(super) boundary: Vec<i64>,
 }
 
 impl StageClass {
@@ -98,7 +98,7 @@ impl StageClass {
     }
 
     /// What a layer of this sort can do.
-    pub fn choices(&self, sort: Sort) -> &[Choice] {
+    pub(super) fn choices(&self, sort: Sort) -> &[Choice] {
         match sort.fixed {
             None => &self.kinds[sort.kind],
             Some(strategy) => &self.strategies[sort.kind][strategy..=strategy],
@@ -110,15 +110,15 @@ impl StageClass {
 #[derive(Clone, Debug)]
 pub(super) struct Ticked {
     /// Seconds of one tick.
-    pub tick: f64,
-    pub classes: Vec<StageClass>,
+    pub(super) tick: f64,
+    pub(super) classes: Vec<StageClass>,
     /// The class of each stage.
-    pub stages: Vec<usize>,
-    pub layout_count: usize,
+    pub(super) stages: Vec<usize>,
+    pub(super) layout_count: usize,
     /// `m − 1`: how often the slowest stage counts beyond its place in the sum.
-    pub repeats: f64,
+    pub(super) repeats: f64,
     /// Whether the step's time is part of the times per microbatch.
-    pub steps: Steps,
+    pub(super) steps: Steps,
 }
 
 /// Where a [`Ticked`] problem counts what happens once a step.
@@ -134,7 +134,7 @@ pub(super) enum Steps {
 }
 
 impl Ticked {
-    pub fn new(problem: &Problem, steps: Steps) -> Self {
+    pub(super) fn new(problem: &Problem, steps: Steps) -> Self {
         let tick = tick(problem);
         let mut distinct: Vec<&Stage> = Vec::new();
         let mut stages = Vec::new();
@@ -155,7 +155,7 @@ impl Ticked {
     }
 
     /// The class that stage `stage` belongs to.
-    pub fn class(&self, stage: usize) -> &StageClass {
+    pub(super) fn class(&self, stage: usize) -> &StageClass {
         &self.classes[self.stages[stage]]
     }
 }
