@@ -79,8 +79,6 @@ pub(crate) fn transfer(cluster: &Cluster, bytes: Bytes, route: Route) -> Seconds
 fn ring(cluster: &Cluster, group: Group, bytes: Bytes) -> Seconds {
     let (ranks, nodes) = (f64::from(group.ranks), f64::from(group.nodes()));
     let latency = cluster.inside.latency * (ranks - nodes) + cluster.between.latency * (nodes - 1.0);
-    // Inside one node every hop is inside; the ring has one hop less than it has ranks.
-    let latency = if group.nodes() == 1 { cluster.inside.latency * (ranks - 1.0) } else { latency };
     latency + (bytes / ring_rate(cluster, group)) * ((ranks - 1.0) / ranks)
 }
 

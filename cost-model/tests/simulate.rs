@@ -176,6 +176,25 @@ fn links_carry_both_directions_at_once() {
 }
 
 #[test]
+fn a_transfer_is_as_slow_as_its_slower_side() {
+    // The stage in the middle sends to both others over its one link, whose receivers are otherwise idle.
+    let mut specimen = Specimen::new(3, &[1]);
+    let fragment = specimen.fragment(&[0.0], 0);
+    for (phase, receiver) in [(Phase::Forward, 2), (Phase::Backward, 0)] {
+        let value = specimen.compute(1, fragment, &[]);
+        specimen.order(1, Stream::Compute, Stream::Send(phase));
+        specimen.push(1, Stream::Send(phase), Action::Send { to: receiver as u16 }, &[value]);
+        let value = specimen.value(receiver);
+        specimen.push(receiver, Stream::Receive(phase), Action::Receive { from: 1 }, &[value]);
+    }
+    let trace = specimen.trace();
+    for event in trace.events.iter().filter(|event| event.stream != Stream::Compute) {
+        near(event.end.0, 2.0);
+    }
+    near(trace.totals[0].transfer.0, 2.0);
+}
+
+#[test]
 fn transfers_between_nodes_take_the_link_between_them() {
     let mut specimen = two_transfers(1);
     specimen.cluster.devices_per_node = 1;
@@ -231,6 +250,16 @@ fn ranks_that_share_cores_slow_each_other() {
 }
 
 #[test]
+fn exchanges_slow_by_ranks_outside_of_their_group() {
+    // Two groups of two on two cores: the price is that of one group, and both are at work.
+    let mut specimen = beside(0.0, &[(1, Axis::Data)]);
+    specimen.cluster.device.execution = Execution::Shared { cores: 2 };
+    near(specimen.step(), 2.0);
+    specimen.profile.sharing = vec![1.0, 1.5, 2.0, 2.25];
+    near(specimen.step(), 1.5);
+}
+
+#[test]
 fn a_send_takes_no_time_of_its_thread() {
     let mut specimen = Specimen::new(2, &[1]);
     specimen.cluster.device.execution = Execution::Shared { cores: 2 };
@@ -247,6 +276,12 @@ fn a_send_takes_no_time_of_its_thread() {
     near(trace.totals[0].transfer.0, 1.0);
     near(trace.totals[0].idle.0, 0.0);
     near(trace.totals[1].idle.0, 4.0);
+    // With nothing else to do it is idle while the other copies one after the other.
+    let mut specimen = two_transfers(0);
+    specimen.cluster.device.execution = Execution::Shared { cores: 2 };
+    let trace = specimen.trace();
+    near(trace.totals[0].idle.0, 2.0);
+    near(trace.totals[1].idle.0, 0.0);
 }
 
 #[test]
