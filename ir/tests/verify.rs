@@ -247,6 +247,11 @@ fn what_is_named_is_there() {
         "exchange(tensor)   L0 F       exchange c0",
         "role 0, instruction 0 (exchange(tensor) L0 F): an instruction like this runs on another stream",
     );
+    check(
+        "send(forward)      m0 L0 F    send r1 b3",
+        "compute            m0 L0 F    send r1 b3",
+        "role 0, instruction 7 (compute m0 L0 F): an instruction like this runs on another stream",
+    );
 }
 
 #[test]

@@ -6,13 +6,55 @@ use crate::program::{Action, CollectiveId, Draft, Instr, Role, Stream};
 
 const STREAM_COUNT: usize = Stream::ALL.len();
 
-/// Reports what does not match between roles; if all does, whether they all come to their end.
+/// Reports what does not match between roles; once all else is right, whether they all come to their end.
 pub(super) fn check(draft: &Draft, report: &mut Report) {
-    let before = report.found.len();
-    transfers(draft, report);
-    exchanges(draft, report);
-    if report.found.len() == before && draft.roles.iter().all(has_signals_first) {
+    // One role alone only waits for its own signals, which stand before the waits.
+    if draft.roles.len() < 2 {
+        return;
+    }
+    let mut meetings = Meetings::default();
+    for (role, program) in draft.roles.iter().enumerate() {
+        meetings.gather(draft, role, program);
+    }
+    meetings.sends.sort_by_key(|transfer| transfer.key);
+    meetings.receives.sort_by_key(|transfer| transfer.key);
+    pair(draft, &meetings.sends, &meetings.receives, report);
+    exchanges(draft, &meetings.exchanges, report);
+    if report.found.is_empty() {
         progress(draft, report);
+    }
+}
+
+/// All instructions where roles meet, in code order.
+#[derive(Default)]
+struct Meetings {
+    sends: Vec<Transfer>,
+    receives: Vec<Transfer>,
+    /// Exchanges between stages, by role and stream.
+    exchanges: Vec<[Vec<(usize, CollectiveId)>; STREAM_COUNT]>,
+}
+
+impl Meetings {
+    fn gather(&mut self, draft: &Draft, role: usize, program: &Role) {
+        let mut exchanges: [Vec<(usize, CollectiveId)>; STREAM_COUNT] = Default::default();
+        let own = role as u32;
+        for (instruction, instr) in program.code.iter().enumerate() {
+            match instr.action {
+                Action::Send { to } => {
+                    let key = (own, u32::from(to), instr.stream.index() - FIRST_SEND);
+                    self.sends.push(Transfer { key, role, instruction });
+                }
+                Action::Receive { from } => {
+                    let key = (u32::from(from), own, instr.stream.index() - FIRST_RECEIVE);
+                    self.receives.push(Transfer { key, role, instruction });
+                }
+                Action::Exchange(id) if is_crossing(draft, id) => {
+                    exchanges[instr.stream.index()].push((instruction, id));
+                }
+                Action::Compute(_) | Action::Exchange(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
+            }
+        }
+        self.exchanges.push(exchanges);
     }
 }
 
@@ -22,30 +64,6 @@ struct Transfer {
     key: (u32, u32, usize),
     role: usize,
     instruction: usize,
-}
-
-fn transfers(draft: &Draft, report: &mut Report) {
-    let mut sends = Vec::new();
-    let mut receives = Vec::new();
-    for (role, program) in draft.roles.iter().enumerate() {
-        for (instruction, instr) in program.code.iter().enumerate() {
-            let own = role as u32;
-            match instr.action {
-                Action::Send { to } => {
-                    let key = (own, u32::from(to), instr.stream.index() - FIRST_SEND);
-                    sends.push(Transfer { key, role, instruction });
-                }
-                Action::Receive { from } => {
-                    let key = (u32::from(from), own, instr.stream.index() - FIRST_RECEIVE);
-                    receives.push(Transfer { key, role, instruction });
-                }
-                Action::Compute(_) | Action::Exchange(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
-            }
-        }
-    }
-    sends.sort_by_key(|transfer| transfer.key);
-    receives.sort_by_key(|transfer| transfer.key);
-    pair(draft, &sends, &receives, report);
 }
 
 const FIRST_SEND: usize = 4;
@@ -87,37 +105,16 @@ fn pair(draft: &Draft, sends: &[Transfer], receives: &[Transfer], report: &mut R
     }
 }
 
-/// The collective of an instruction where stages meet. A slice moves nothing, so nobody waits for it.
-fn crossing(draft: &Draft, instr: &Instr) -> Option<CollectiveId> {
-    match instr.action {
-        Action::Exchange(id) => {
-            let exchange = &draft.collectives[id.index()].exchange;
-            let meets = exchange.axes().contains(&0) && !matches!(exchange, Exchange::Slice { .. });
-            meets.then_some(id)
-        }
-        Action::Compute(_)
-        | Action::Send { .. }
-        | Action::Receive { .. }
-        | Action::Free
-        | Action::Signal(_)
-        | Action::Wait(_) => None,
-    }
+/// Whether stages meet in a collective. A slice moves nothing, so nobody waits for it.
+fn is_crossing(draft: &Draft, id: CollectiveId) -> bool {
+    let exchange = &draft.collectives[id.index()].exchange;
+    exchange.axes().contains(&0) && !matches!(exchange, Exchange::Slice { .. })
 }
 
 /// A group that has the pipeline's axis has ranks of all stages: all must come in the order of the first.
-fn exchanges(draft: &Draft, report: &mut Report) {
-    let ordered = |role: &Role| {
-        let mut streams: [Vec<(usize, CollectiveId)>; STREAM_COUNT] = Default::default();
-        for (index, instr) in role.code.iter().enumerate() {
-            if let Some(id) = crossing(draft, instr) {
-                streams[instr.stream.index()].push((index, id));
-            }
-        }
-        streams
-    };
-    let Some(first) = draft.roles.first().map(ordered) else { return };
-    for role in &draft.roles[1..] {
-        for ((own, expected), stream) in ordered(role).iter().zip(&first).zip(Stream::ALL) {
+fn exchanges(draft: &Draft, found: &[[Vec<(usize, CollectiveId)>; STREAM_COUNT]], report: &mut Report) {
+    for (role, streams) in draft.roles.iter().zip(found).skip(1) {
+        for ((own, expected), stream) in streams.iter().zip(&found[0]).zip(Stream::ALL) {
             for (count, &(index, id)) in own.iter().enumerate() {
                 let same = |&(_, other): &(usize, CollectiveId)| {
                     draft.collectives[other.index()] == draft.collectives[id.index()]
@@ -138,19 +135,6 @@ fn exchanges(draft: &Draft, report: &mut Report) {
             }
         }
     }
-}
-
-/// Whether each wait stands behind its signal; if not, that was reported and no end can be expected.
-fn has_signals_first(role: &Role) -> bool {
-    let mut signalled = vec![false; role.code.len()];
-    role.code.iter().all(|instr| match instr.action {
-        Action::Signal(event) => {
-            signalled[event.index()] = true;
-            true
-        }
-        Action::Wait(event) => signalled[event.index()],
-        Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } | Action::Free => true,
-    })
 }
 
 /// Lets every stream of every role go on as far as it can. One order is enough: what may run never hinders another.
@@ -234,10 +218,9 @@ fn advance(draft: &Draft, runs: &mut [Run<'_>], role: usize) -> bool {
 /// Does the next instruction of a stream, if it may begin.
 fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: usize) -> bool {
     let Some(&instr) = runs[role].head(stream) else { return false };
-    let peer_stream = [FIRST_RECEIVE, FIRST_SEND];
     match instr.action {
         Action::Send { to } => {
-            let other = stream - FIRST_SEND + peer_stream[0];
+            let other = stream - FIRST_SEND + FIRST_RECEIVE;
             let meets = runs[usize::from(to)].head(other).map(|instr| instr.action);
             if meets != Some(Action::Receive { from: role as u16 }) {
                 return false;
@@ -245,7 +228,7 @@ fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: usize) -> bool
             runs[usize::from(to)].cursors[other].0 += 1;
         }
         Action::Receive { from } => {
-            let other = stream - FIRST_RECEIVE + peer_stream[1];
+            let other = stream - FIRST_RECEIVE + FIRST_SEND;
             let meets = runs[usize::from(from)].head(other).map(|instr| instr.action);
             if meets != Some(Action::Send { to: role as u16 }) {
                 return false;
@@ -254,8 +237,11 @@ fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: usize) -> bool
         }
         Action::Wait(event) if !runs[role].signalled[event.index()] => return false,
         Action::Signal(event) => runs[role].signalled[event.index()] = true,
-        Action::Exchange(_) if crossing(draft, &instr).is_some() => {
-            let here = |run: &Run<'_>| run.head(stream).is_some_and(|head| crossing(draft, head).is_some());
+        Action::Exchange(id) if is_crossing(draft, id) => {
+            let here = |run: &Run<'_>| match run.head(stream).map(|head| head.action) {
+                Some(Action::Exchange(id)) => is_crossing(draft, id),
+                Some(_) | None => false,
+            };
             if !runs.iter().all(here) {
                 return false;
             }

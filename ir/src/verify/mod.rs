@@ -30,9 +30,7 @@ impl Programs {
         shape::check(&draft, capacity, &mut report);
         // What follows looks up what the code names, so all of it must be there.
         if !report.found.iter().any(Violation::is_structural) {
-            for role in &draft.roles {
-                order::check(&draft, role, &mut report);
-            }
+            order::check(&draft, &mut report);
             meeting::check(&draft, &mut report);
         }
         if report.found.is_empty() {
@@ -119,7 +117,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// Whether something that code names is not there, so that the code cannot be followed.
+    /// Whether something that code names is not there or not where it belongs, so that the code cannot be followed.
     fn is_structural(&self) -> bool {
         matches!(
             self,
@@ -127,6 +125,7 @@ impl Violation {
                 | Violation::Mesh { .. }
                 | Violation::Stage { .. }
                 | Violation::OperandCount { .. }
+                | Violation::WrongStream { .. }
                 | Violation::OwnPeer { .. }
         )
     }

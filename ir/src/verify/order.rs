@@ -6,7 +6,7 @@
 
 use super::{Place, Report, Violation};
 use crate::layout::Exchange;
-use crate::program::{Access, Action, BufferId, Draft, EventId, Instr, Role, Stream};
+use crate::program::{Access, Action, BufferId, Draft, Instr, Role, Stream};
 use crate::units::Bytes;
 
 const STREAM_COUNT: usize = Stream::ALL.len();
@@ -54,44 +54,37 @@ struct Segment {
     freed: Stamp,
 }
 
-/// Follows a role's code and reports all that is not ordered, and a wrong `live_bound`.
-pub(super) fn check(draft: &Draft, role: &Role, report: &mut Report) {
-    let event_count = role.code.iter().filter_map(event).map(|id| id.index() + 1).max().unwrap_or(0);
-    let mut follow = Follow {
-        draft,
-        role,
-        clocks: [START; STREAM_COUNT],
-        events: vec![START; event_count],
-        lives: vec![Life { accesses: START, write: BEGINNING, state: State::Unwritten }; role.buffers.len()],
-        memory: Memory::new(role),
-        live: 0,
-        live_max: 0,
-        report,
-    };
-    follow.start();
-    for (index, instr) in role.code.iter().enumerate() {
-        follow.instruction(index, instr);
+/// Follows each role's code and reports all that is not ordered, and a wrong `live_bound`.
+pub(super) fn check(draft: &Draft, report: &mut Report) {
+    // The lists are kept from role to role: getting fresh memory takes as long as filling it.
+    let (mut events, mut lives, mut memory) = (Vec::new(), Vec::new(), Memory::default());
+    for role in &draft.roles {
+        events.clear();
+        lives.clear();
+        lives.resize(role.buffers.len(), Life { accesses: START, write: BEGINNING, state: State::Unwritten });
+        memory.fill(role);
+        let clocks = [START; STREAM_COUNT];
+        let (events, lives, memory) = (&mut events, &mut lives, &mut memory);
+        let mut follow = Follow { draft, role, clocks, events, lives, memory, live: 0, live_max: 0, report };
+        follow.start();
+        for (index, instr) in role.code.iter().enumerate() {
+            follow.instruction(index, instr);
+        }
+        follow.end();
     }
-    follow.end();
 }
 
 /// Before every instruction.
 const BEGINNING: Stamp = Stamp { stream: 0, position: 0 };
 
-fn event(instr: &Instr) -> Option<EventId> {
-    match instr.action {
-        Action::Signal(event) | Action::Wait(event) => Some(event),
-        Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } | Action::Free => None,
-    }
-}
-
 struct Follow<'a> {
     draft: &'a Draft,
     role: &'a Role,
     clocks: [Clock; STREAM_COUNT],
-    events: Vec<Clock>,
-    lives: Vec<Life>,
-    memory: Memory,
+    /// What each event's signal stored; up to the largest that was signalled.
+    events: &'a mut Vec<Clock>,
+    lives: &'a mut [Life],
+    memory: &'a mut Memory,
     live: u64,
     live_max: u64,
     report: &'a mut Report,
@@ -151,13 +144,16 @@ impl Follow<'_> {
             Action::Receive { .. } => self.access(now, operands[0], Access::Write),
             Action::Free => self.free(now, operands[0]),
             Action::Signal(event) => {
+                if self.events.len() <= event.index() {
+                    self.events.resize(event.index() + 1, START);
+                }
                 if self.events[event.index()] != START {
                     self.report.push(Violation::SignalledTwice { at: self.place(index), event: event.0 });
                 }
                 self.events[event.index()] = self.clocks[stream];
             }
             Action::Wait(event) => {
-                let signalled = self.events[event.index()];
+                let signalled = self.events.get(event.index()).copied().unwrap_or(START);
                 if signalled == START {
                     self.report.push(Violation::WaitWithoutSignal { at: self.place(index), event: event.0 });
                 }
@@ -298,24 +294,32 @@ fn place_of(role: &Role, stamp: Stamp) -> Place {
 }
 
 /// Who lives where.
+#[derive(Default)]
 struct Memory {
+    /// Where buffers begin and end, in order.
+    cuts: Vec<u64>,
     segments: Vec<Segment>,
     /// For each buffer, its segments: first and one past the last.
     ranges: Vec<(u32, u32)>,
 }
 
 impl Memory {
-    fn new(role: &Role) -> Memory {
+    /// Nobody lives anywhere yet.
+    fn fill(&mut self, role: &Role) {
         let ends = |index: usize| {
             let buffer = &role.buffers[index];
             (buffer.address, buffer.address.saturating_add(buffer.bytes.0))
         };
-        let mut cuts: Vec<u64> = (0..role.buffers.len()).flat_map(|index| <[u64; 2]>::from(ends(index))).collect();
+        let Memory { cuts, segments, ranges } = self;
+        cuts.clear();
+        cuts.extend((0..role.buffers.len()).flat_map(|index| <[u64; 2]>::from(ends(index))));
         cuts.sort_unstable();
         cuts.dedup();
         let place = |address: u64| cuts.partition_point(|&cut| cut < address) as u32;
-        let ranges = (0..role.buffers.len()).map(ends).map(|(first, end)| (place(first), place(end))).collect();
-        Memory { segments: vec![Segment { occupant: None, freed: BEGINNING }; cuts.len()], ranges }
+        ranges.clear();
+        ranges.extend((0..role.buffers.len()).map(ends).map(|(first, end)| (place(first), place(end))));
+        segments.clear();
+        segments.resize(cuts.len(), Segment { occupant: None, freed: BEGINNING });
     }
 
     fn of(&mut self, id: BufferId) -> &mut [Segment] {
