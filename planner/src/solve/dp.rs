@@ -19,7 +19,6 @@ pub(super) fn solve(problem: &Problem, upper: f64) -> Solved {
     let [apart, blended] = &views;
     let tick = apart.tick;
     let sorts = untied(problem);
-    let fits = Bounds::new(apart, &sorts).objective(apart) < f64::INFINITY;
     let mut search = Search {
         problem,
         apart,
@@ -29,7 +28,9 @@ pub(super) fn solve(problem: &Problem, upper: f64) -> Solved {
         spans_blended: Spans::default(),
         best: Incumbent { upper: upper / tick, assignment: None },
     };
-    search.branch(sorts);
+    let bounds = search.bounds(&sorts);
+    let fits = bounds.objective < f64::INFINITY;
+    search.branch(sorts, &bounds);
     match search.best.assignment {
         Some(assignment) => Solved::Found(Answer::scored(problem, assignment, f64::INFINITY)),
         None if fits && upper < f64::INFINITY => Solved::Stopped { bound: upper },
@@ -65,6 +66,24 @@ fn tie_groups(problem: &Problem) -> Vec<Vec<usize>> {
     groups.into_values().filter(|group| group.len() > 1).collect()
 }
 
+/// Strategies that tied layers may share: without those that another one matches in every cost of every layer.
+fn shared_strategies(problem: &Problem, group: &[usize]) -> Vec<usize> {
+    let matches = |one: usize, other: usize| {
+        group.iter().all(|&layer| {
+            let (one, other) = (&problem.strategies(layer)[one], &problem.strategies(layer)[other]);
+            one.layout == other.layout
+                && one.time_microbatch <= other.time_microbatch
+                && one.time_step <= other.time_step
+                && one.bytes_state <= other.bytes_state
+                && one.bytes_saved <= other.bytes_saved
+                && one.bytes_transient <= other.bytes_transient
+        })
+    };
+    let count = problem.strategies(group[0]).len();
+    let beaten = |other: usize| (0..count).any(|one| matches(one, other) && (one < other || !matches(other, one)));
+    (0..count).filter(|&strategy| !beaten(strategy)).collect()
+}
+
 /// What is shared by all branches.
 struct Search<'a> {
     problem: &'a Problem,
@@ -78,6 +97,14 @@ struct Search<'a> {
     spans_blended: Spans,
     /// The best that keeps the ties.
     best: Incumbent,
+}
+
+/// The bounds of both views of the problem.
+struct BothBounds {
+    apart: Bounds,
+    blended: Bounds,
+    /// Ticks that no answer can beat.
+    objective: f64,
 }
 
 /// The best answer so far.
@@ -106,43 +133,43 @@ impl Incumbent {
 }
 
 impl Search<'_> {
+    fn bounds(&self, sorts: &[Sort]) -> BothBounds {
+        let [apart, blended] = [self.apart, self.blended].map(|ticked| Bounds::new(ticked, sorts));
+        let objective = apart.objective(self.apart).max(blended.objective(self.blended));
+        BothBounds { apart, blended, objective }
+    }
+
     /// Improves the best answer by the best one that keeps the ties, with the layers' sorts as given.
-    fn branch(&mut self, sorts: Vec<Sort>) {
-        let Some((objective, assignment)) = self.relaxed(&sorts) else { return };
+    fn branch(&mut self, sorts: Vec<Sort>, bounds: &BothBounds) {
+        let Some((objective, assignment)) = self.relaxed(&sorts, bounds) else { return };
         let strategies = &assignment.strategies;
         let broken = self.groups.iter().find(|group| group.iter().any(|&l| strategies[l] != strategies[group[0]]));
         let Some(group) = broken else {
             self.best.offer(objective, &assignment);
             return;
         };
-        let mut children: Vec<(f64, Vec<Sort>)> = (0..self.problem.strategies(group[0]).len())
+        let mut children: Vec<(BothBounds, Vec<Sort>)> = shared_strategies(self.problem, group)
+            .into_iter()
             .map(|strategy| {
                 let mut sorts = sorts.clone();
                 group.iter().for_each(|&layer| sorts[layer].fixed = Some(strategy));
-                (Bounds::new(self.blended, &sorts).objective(self.blended), sorts)
+                (self.bounds(&sorts), sorts)
             })
             .collect();
-        children.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-        for (bound, sorts) in children {
-            if bound < self.best.target() {
-                self.branch(sorts);
-            }
+        children.sort_by(|(one, _), (other, _)| one.objective.total_cmp(&other.objective));
+        for (bounds, sorts) in children {
+            self.branch(sorts, &bounds);
         }
     }
 
     /// The best assignment without regard to ties and its ticks, if it is better than the best that keeps them.
-    fn relaxed(&mut self, sorts: &[Sort]) -> Option<(f64, Assignment)> {
+    fn relaxed(&mut self, sorts: &[Sort], bounds: &BothBounds) -> Option<(f64, Assignment)> {
         let mut best = Incumbent { upper: self.best.upper, assignment: None };
-        let bounds_blended = Bounds::new(self.blended, sorts);
-        if bounds_blended.objective(self.blended) >= best.target() {
+        if bounds.objective >= best.target() {
             return None;
         }
-        let bounds_apart = Bounds::new(self.apart, sorts);
-        if bounds_apart.objective(self.apart) >= best.target() {
-            return None;
-        }
-        let mut blended = Field::new(self.blended, sorts, &bounds_blended);
-        let mut apart = Field::new(self.apart, sorts, &bounds_apart);
+        let mut blended = Field::new(self.blended, sorts, &bounds.blended);
+        let mut apart = Field::new(self.apart, sorts, &bounds.apart);
         // A first answer on promising cuts narrows the search over all of them.
         if let Some(cuts) = promising_cuts(&blended) {
             blended.open(&mut self.spans_blended, Cuts::Only(&cuts), best.upper);
@@ -150,7 +177,7 @@ impl Search<'_> {
         }
         blended.open(&mut self.spans_blended, Cuts::All, best.upper);
         let mut limit = NEVER;
-        while limit >= bounds_apart.step_floor {
+        while limit >= bounds.apart.step_floor {
             // Nothing that keeps the limit is better than the blended chain's value.
             if self
                 .fastest_chain(&blended, limit, &mut best)

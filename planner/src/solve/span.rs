@@ -119,8 +119,9 @@ struct Relaxation<'a> {
     layers: Vec<usize>,
     lists: Vec<Vec<Choice>>,
     prices: Prices,
-    /// Least cost at `prices` from each layer to the end, by layout of the layer before: `layer * layouts + layout`.
-    to_go: Vec<f64>,
+    /// What each layer can do after a layer of each layout, at `layer * layouts + layout`, by the least cost to the
+    /// end at `prices`. For the first layer, only the first entry.
+    extensions: Vec<Vec<Extension>>,
 }
 
 impl<'a> Relaxation<'a> {
@@ -137,9 +138,9 @@ impl<'a> Relaxation<'a> {
         let layers = sorts.iter().map(|sort| distinct.binary_search(sort).expect("every sort is listed")).collect();
         let prices = Prices { time: 1.0, byte: 0.0, step: 0.0 };
         let budget = class.capacity - transient;
-        let mut this = Self { class, ends, step_limit, budget, layers, lists, prices, to_go: Vec::new() };
+        let mut this = Self { class, ends, step_limit, budget, layers, lists, prices, extensions: Vec::new() };
         this.settle_prices()?;
-        this.to_go = this.costs_to_go(this.prices);
+        this.extensions = this.extensions();
         Some(this)
     }
 
@@ -147,6 +148,9 @@ impl<'a> Relaxation<'a> {
     fn settle_prices(&mut self) -> Option<()> {
         const ROUNDS: usize = 3;
         self.prices.byte = self.climb(Resource::Bytes)?;
+        if self.most_steps() <= self.step_limit {
+            return Some(());
+        }
         for _ in 0..ROUNDS {
             let price = self.climb(Resource::Step)?;
             let before = std::mem::replace(&mut self.prices.step, price);
@@ -259,8 +263,7 @@ impl<'a> Relaxation<'a> {
 
     /// Ticks below which no choice lies.
     fn bound(&self) -> f64 {
-        let Some((totals, _)) = self.route(self.prices) else { return f64::INFINITY };
-        let cost = cost(self.prices, &totals);
+        let cost = self.extensions[0].first().map_or(f64::INFINITY, |first| first.to_go);
         cost - self.worth() - 1e-13 * cost
     }
 
@@ -282,14 +285,14 @@ impl<'a> Relaxation<'a> {
         let rests = self.least_rests();
         let keep = if self.most_steps() > self.step_limit { pareto } else { pareto_without_step };
         let mut history: Vec<(u32, u32)> = Vec::new();
-        let mut labels = vec![Label { time: 0, step: 0, bytes: 0, layout: NO_LAYOUT, parent: NO_PARENT, strategy: 0 }];
+        let mut labels = vec![Label { time: 0, step: 0, bytes: 0, layout: 0, parent: NO_PARENT, strategy: 0 }];
         let mut was_cut = false;
         for layer in 0..self.layers.len() {
             let rest = rests[layer + 1];
             let mut reached: Vec<Vec<Label>> = vec![Vec::new(); layouts];
             let mut parent = if layer == 0 { NO_PARENT } else { (history.len() - labels.len()) as u32 };
             for alike in labels.chunk_by(|one, other| one.layout == other.layout) {
-                let extensions = self.extensions(layer, alike[0].layout);
+                let extensions = &self.extensions[layer * layouts + alike[0].layout];
                 for label in alike {
                     let cost = cost(self.prices, &label.totals());
                     let affordable = extensions.partition_point(|extension| cost + extension.to_go < ceiling);
@@ -317,19 +320,25 @@ impl<'a> Relaxation<'a> {
         (point, was_cut)
     }
 
-    /// What `layer` can do after a layer of this layout, by the least cost to the end.
-    fn extensions(&self, layer: usize, before: usize) -> Vec<Extension<'_>> {
+    fn extensions(&self) -> Vec<Vec<Extension>> {
         let layouts = self.class.boundary.len();
-        let open = self.lists[self.layers[layer]].iter().filter(|choice| self.admits(layer, choice));
-        let mut extensions: Vec<Extension<'_>> = open
-            .map(|choice| {
-                let moved = if before == NO_LAYOUT { 0 } else { self.class.transitions[before][choice.layout] };
-                let rest = self.to_go[(layer + 1) * layouts + choice.layout];
-                let to_go = self.prices.time * moved as f64 + choice_cost(self.prices, choice) + rest;
-                Extension { to_go, moved, choice }
-            })
-            .collect();
-        extensions.sort_by(|one, other| one.to_go.total_cmp(&other.to_go));
+        let to_go = self.costs_to_go(self.prices);
+        let mut extensions = Vec::with_capacity(self.layers.len() * layouts);
+        for (layer, &list) in self.layers.iter().enumerate() {
+            for before in 0..layouts {
+                let open = self.lists[list].iter().filter(|choice| self.admits(layer, choice));
+                let mut here: Vec<Extension> = open
+                    .map(|&choice| {
+                        let moved = if layer == 0 { 0 } else { self.class.transitions[before][choice.layout] };
+                        let rest = to_go[(layer + 1) * layouts + choice.layout];
+                        let to_go = self.prices.time * moved as f64 + choice_cost(self.prices, &choice) + rest;
+                        Extension { to_go, moved, choice }
+                    })
+                    .collect();
+                here.sort_by(|one, other| one.to_go.total_cmp(&other.to_go));
+                extensions.push(here);
+            }
+        }
         extensions
     }
 
@@ -354,18 +363,19 @@ impl<'a> Relaxation<'a> {
 
 /// How far above the relaxation the first cut lies, relative to it, times the square of the layer count: the more
 /// layers can be combined, the closer their sums come to the relaxation.
-const FIRST_WIDTH: f64 = 1e-3;
+const FIRST_WIDTH: f64 = 1e-2;
 
 /// How much wider each next cut is.
-const WIDENING: f64 = 2.0;
+const WIDENING: f64 = 2.5;
 
 /// A way to go on from a layout.
-struct Extension<'a> {
+#[derive(Clone, Copy)]
+struct Extension {
     /// Least cost of this and all later layers.
     to_go: f64,
     /// Ticks to change the layout.
     moved: i64,
-    choice: &'a Choice,
+    choice: Choice,
 }
 
 /// A choice for the first layers.
@@ -380,7 +390,6 @@ struct Label {
 }
 
 const NO_PARENT: u32 = u32::MAX;
-const NO_LAYOUT: usize = usize::MAX;
 
 impl Label {
     fn totals(&self) -> Totals {
