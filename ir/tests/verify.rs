@@ -205,6 +205,27 @@ role 1 arena=512 live_bound=512
     let [first, second] = ["instruction 0 (receive(backward) U)", "instruction 0 (exchange(pipeline) U)"];
     assert_eq!(violations(&text), [format!("role 0, {first}: {end}"), format!("role 1, {second}: {end}")]);
     assert_eq!(violations(&text.replace("send(backward)     U wait e0\n", "")), [""; 0]);
+    // The other way round: role 0 sends before the exchange, but role 1 receives only after it.
+    let roles = r#"role 0 arena=512 live_bound=512
+  buffer 0 address=0 bytes=256 scalars
+  buffer 1 address=256 bytes=256 boundary
+  send(forward)      U send r1 b1
+  send(forward)      U signal e0
+  exchange(pipeline) U wait e0
+  exchange(pipeline) U exchange c1 b0
+role 1 arena=512 live_bound=512
+  buffer 0 address=0 bytes=256 scalars
+  buffer 1 address=256 bytes=256 value
+  exchange(pipeline) U exchange c1 b0
+  exchange(pipeline) U signal e0
+  receive(forward)   U wait e0
+  receive(forward)   U receive r0 -> b1
+  receive(forward)   U free b1
+"#;
+    let text = format!("{}{roles}", &GOOD[..start]);
+    let first = "instruction 0 (send(forward) U)";
+    assert_eq!(violations(&text), [format!("role 0, {first}: {end}"), format!("role 1, {second}: {end}")]);
+    assert_eq!(violations(&text.replace("receive(forward)   U wait e0\n", "")), [""; 0]);
 }
 
 #[test]
