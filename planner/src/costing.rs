@@ -1,0 +1,170 @@
+//! What each strategy costs a layer: measured on small programs of the same compiler, played by the same simulator.
+//!
+//! A layer's cost is the difference that it makes: two layers and three are simulated, for one microbatch and for
+//! two. So gathers ahead of their use and reductions beside the backward pass of a neighbour count as in the whole.
+
+use std::collections::BTreeMap;
+
+use compiler::{LayerBatch, compile_unlimited, layer_bytes};
+use cost_model::{CostModel, Detail, simulate};
+use ir::graph::{Graph, KindId, LayerKind};
+use ir::model::Precision;
+use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
+use ir::units::{Bytes, Seconds};
+
+use crate::problem::Costs;
+
+/// What all costs of one search have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Costing<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) model: &'a CostModel,
+    pub(crate) precision: Precision,
+    /// Sequences of a microbatch.
+    pub(crate) sequences: u64,
+}
+
+/// Layers ahead at which sharded parameters are gathered.
+pub(crate) const PREFETCH: u32 = 1;
+
+/// Time of a microbatch, and of what happens once a step.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    microbatch: f64,
+    step: f64,
+}
+
+/// How the residual stream lies at the ends of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LayoutClass {
+    pub(crate) tensor: u32,
+    pub(crate) sequence: Sequence,
+}
+
+impl LayoutClass {
+    pub(crate) fn of(strategy: &Strategy) -> LayoutClass {
+        LayoutClass { tensor: strategy.tensor, sequence: strategy.sequence }
+    }
+
+    /// The strategy with this layout that keeps everything.
+    fn plain(self, ranks: u32) -> Strategy {
+        Strategy {
+            data: ranks / self.tensor,
+            tensor: self.tensor,
+            sequence: self.sequence,
+            shard: Shard::Nothing,
+            recompute: Recompute::Nothing,
+        }
+    }
+}
+
+/// Times of pairs of equal layers, which many layers are compared with.
+#[derive(Default)]
+pub(crate) struct Bases {
+    pairs: BTreeMap<(KindId, Strategy), [f64; 2]>,
+}
+
+impl Costing<'_> {
+    /// The cost of a layer kind under a strategy. `layout` is the class of its boundary.
+    pub(crate) fn costs(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy, layout: usize) -> Costs {
+        let times = self.layer_times(bases, kind, strategy);
+        let batch = LayerBatch { sequences: self.sequences, precision: self.precision };
+        let bytes = layer_bytes(self.graph, kind, strategy, batch).expect("a legal strategy has a mesh");
+        let alone = self.program(&self.around(kind), strategy, 1).1;
+        let held = (bytes.state + bytes.saved) * self.around(kind).len() as u64;
+        Costs {
+            time_microbatch: times.microbatch,
+            time_step: times.step,
+            bytes_state: bytes.state.0,
+            bytes_saved: bytes.saved.0,
+            bytes_transient: alone.saturating_sub(held).0,
+            layout,
+        }
+    }
+
+    fn layer_times(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Times {
+        let of = &self.graph.kinds[kind.index()];
+        let is_inner = of.input.is_some() && of.output.is_some();
+        let (partner, plain) = if is_inner {
+            (kind, strategy.clone())
+        } else {
+            (self.block(), LayoutClass::of(strategy).plain(strategy.ranks()))
+        };
+        let base = *bases.pairs.entry((partner, plain.clone())).or_insert_with(|| {
+            [1, 2].map(|microbatches| self.time(&[(partner, &plain), (partner, &plain)], microbatches).0)
+        });
+        let mut layers = vec![(partner, &plain), (partner, &plain)];
+        layers.insert(if of.input.is_none() { 0 } else { 2 }, (kind, strategy));
+        let with = [1, 2].map(|microbatches| self.time(&layers, microbatches).0);
+        let microbatch = ((with[1] - with[0]) - (base[1] - base[0])).max(0.0);
+        Times { microbatch, step: (with[0] - base[0] - microbatch).max(0.0) }
+    }
+
+    /// Seconds of a microbatch to go from one layout to another and back with the gradient.
+    pub(crate) fn transition(&self, bases: &mut Bases, ranks: u32, ends: [LayoutClass; 2]) -> f64 {
+        if ends[0] == ends[1] {
+            return 0.0;
+        }
+        let block = self.block();
+        let [a, b] = ends.map(|class| class.plain(ranks));
+        let mut pair = |strategy: &Strategy| {
+            *bases.pairs.entry((block, strategy.clone())).or_insert_with(|| {
+                [1, 2].map(|microbatches| self.time(&[(block, strategy), (block, strategy)], microbatches).0)
+            })
+        };
+        let same = [pair(&a), pair(&b)];
+        let mixed = [1, 2].map(|microbatches| self.time(&[(block, &a), (block, &b)], microbatches).0);
+        let alone: f64 = same.iter().map(|times| (times[1] - times[0]) / 2.0).sum();
+        ((mixed[1] - mixed[0]) - alone).max(0.0)
+    }
+
+    /// Seconds of a microbatch to send the residual stream to the next stage, and its gradient back.
+    pub(crate) fn crossing(&self, class: LayoutClass, ranks: u32, route: ir::profile::Route) -> f64 {
+        let split = match class.sequence {
+            Sequence::Whole => 1,
+            Sequence::Split => u64::from(class.tensor),
+        };
+        let element = if self.precision == Precision::Full { 4 } else { 2 };
+        let hidden = self.graph.kinds[self.block().index()].sizes[&'h'];
+        let sequences = self.sequences / u64::from(ranks / class.tensor);
+        let bytes = Bytes(sequences * self.graph.sequence * hidden * element / split);
+        2.0 * self.model.price_transfer(bytes, route).0.0
+    }
+
+    /// The kind that has layers before and behind it.
+    fn block(&self) -> KindId {
+        let is_inner = |kind: &LayerKind| kind.input.is_some() && kind.output.is_some();
+        let index = self.graph.kinds.iter().position(is_inner).expect("a model has inner layers");
+        KindId(index as u32)
+    }
+
+    /// The layers with which a kind's memory is looked at: two, so that gathers ahead are seen.
+    fn around(&self, kind: KindId) -> Vec<KindId> {
+        let of = &self.graph.kinds[kind.index()];
+        if of.input.is_some() && of.output.is_some() { vec![kind; 2] } else { vec![kind] }
+    }
+
+    /// Step time and peak of some equal layers.
+    fn program(&self, kinds: &[KindId], strategy: &Strategy, microbatches: u32) -> (f64, Bytes) {
+        let layers: Vec<(KindId, &Strategy)> = kinds.iter().map(|&kind| (kind, strategy)).collect();
+        self.time(&layers, microbatches)
+    }
+
+    /// Step time and peak of a program of these layers alone.
+    fn time(&self, layers: &[(KindId, &Strategy)], microbatches: u32) -> (f64, Bytes) {
+        let kinds: Vec<KindId> = layers.iter().map(|&(kind, _)| kind).collect();
+        let plan = Plan {
+            batch: self.sequences * u64::from(microbatches),
+            microbatches,
+            schedule: Schedule::OneForwardOneBackward,
+            precision: self.precision,
+            stages: vec![0..layers.len() as u32],
+            strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
+            prefetch: PREFETCH,
+        };
+        let programs = compile_unlimited(&self.graph.part(&kinds), &plan).expect("legal strategies compile");
+        let trace = simulate(&programs, self.model, Detail::Totals).expect("verified programs do not deadlock");
+        let Seconds(step) = trace.step;
+        (step, programs.peak())
+    }
+}

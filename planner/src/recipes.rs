@@ -1,0 +1,118 @@
+//! What usual recipes would do, beside the plan that was found: one strategy for all layers.
+
+use compiler::{Violation, compile_unlimited};
+use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
+use ir::units::Bytes;
+
+use crate::costing::PREFETCH;
+use crate::search::{Candidate, played};
+use crate::space::Setting;
+
+/// A recipe and what came of it.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    /// Its name.
+    pub name: &'static str,
+    /// The best plan of the recipe, or why there is none.
+    pub outcome: Result<Candidate, Failure>,
+}
+
+/// Why a recipe gives no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It breaks rules, whatever the microbatches.
+    #[error("not legal: {0}")]
+    Illegal(String),
+    /// It needs more memory than there is.
+    #[error("does not fit: needs {needed}, has {capacity}")]
+    Memory {
+        /// What it needs at least.
+        needed: Bytes,
+        /// What an arena may take.
+        capacity: Bytes,
+    },
+}
+
+/// The usual recipes on all devices.
+pub fn baselines(setting: Setting<'_>, batch: u64) -> Vec<Baseline> {
+    let devices = setting.cluster.device_count();
+    let inside = setting.cluster.devices_per_node.min(devices);
+    let data = |shard, recompute| Strategy { data: devices, tensor: 1, sequence: Sequence::Whole, shard, recompute };
+    let sharded = |shard| if devices == 1 { Shard::Nothing } else { shard };
+    let tensor = largest_tensor(setting, inside);
+    let spread = Strategy {
+        data: devices / tensor,
+        tensor,
+        sequence: if tensor > 1 { Sequence::Split } else { Sequence::Whole },
+        shard: if devices > tensor { Shard::Optimizer } else { Shard::Nothing },
+        recompute: Recompute::Selective,
+    };
+    let recipes = [
+        ("data parallel", data(Shard::Nothing, Recompute::Nothing)),
+        ("data parallel, optimizer sharded", data(sharded(Shard::Optimizer), Recompute::Nothing)),
+        ("fully sharded", data(sharded(Shard::Parameters), Recompute::Nothing)),
+        ("fully sharded, full recomputation", data(sharded(Shard::Parameters), Recompute::Full)),
+        ("tensor in the node, data between", spread),
+    ];
+    recipes.map(|(name, strategy)| Baseline { name, outcome: best(setting, batch, &strategy) }).into_iter().collect()
+}
+
+fn largest_tensor(setting: Setting<'_>, ranks: u32) -> u32 {
+    let kinds = &setting.graph.kinds;
+    let legal = |tensor: &u32| {
+        let has = |kind| compiler::strategies(kind, *tensor, 1).iter().any(|strategy| strategy.tensor == *tensor);
+        ranks.is_multiple_of(*tensor) && kinds.iter().all(has)
+    };
+    (1..=ranks).rev().find(legal).unwrap_or(1)
+}
+
+/// The fastest of the recipe's plans over the counts of microbatches: fewer are faster until they do not fit, so
+/// the first two that fit are played.
+fn best(setting: Setting<'_>, batch: u64, strategy: &Strategy) -> Result<Candidate, Failure> {
+    let mut least: Option<Failure> = None;
+    let mut fitting: Vec<Candidate> = Vec::new();
+    for microbatches in (1..=batch.min(60_000)).filter(|&count| batch.is_multiple_of(count)) {
+        if fitting.len() == 2 {
+            break;
+        }
+        match play(setting, batch, microbatches as u32, strategy) {
+            Ok(candidate) => fitting.push(candidate),
+            Err(failure) => {
+                let is_less = match (&least, &failure) {
+                    (None, _) | (Some(Failure::Illegal(_)), Failure::Memory { .. }) => true,
+                    (Some(Failure::Memory { needed: known, .. }), Failure::Memory { needed, .. }) => needed < known,
+                    (Some(_), Failure::Illegal(_)) => false,
+                };
+                if is_less {
+                    least = Some(failure);
+                }
+            }
+        }
+    }
+    let fastest = fitting.into_iter().min_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+    fastest.ok_or_else(|| least.expect("a recipe that never fits has failed"))
+}
+
+fn play(setting: Setting<'_>, batch: u64, microbatches: u32, strategy: &Strategy) -> Result<Candidate, Failure> {
+    let layers = setting.graph.layers.len();
+    let plan = Plan {
+        batch,
+        microbatches,
+        schedule: Schedule::OneForwardOneBackward,
+        precision: setting.precision,
+        stages: std::iter::once(0..layers as u32).collect(),
+        strategies: vec![strategy.clone(); layers],
+        prefetch: PREFETCH,
+    };
+    let illegal = |violations: &[Violation]| Failure::Illegal(violations[0].to_string());
+    let violations = compiler::check(setting.graph, setting.cluster, &plan);
+    if !violations.is_empty() {
+        return Err(illegal(&violations));
+    }
+    let programs = compile_unlimited(setting.graph, &plan).map_err(|violations| illegal(&violations))?;
+    let capacity = setting.cluster.capacity();
+    if programs.peak() > capacity {
+        return Err(Failure::Memory { needed: programs.peak(), capacity });
+    }
+    Ok(played(setting, &plan, &programs))
+}

@@ -1,0 +1,197 @@
+//! The outer choices: stages and microbatches. Each makes one [`Problem`], whose answer is a plan.
+
+use ir::cluster::Cluster;
+use ir::graph::{Graph, KindId};
+use ir::model::Precision;
+use ir::plan::{Plan, Recompute, Schedule, Strategy};
+use ir::profile::Route;
+
+use cost_model::CostModel;
+
+use crate::costing::{Bases, Costing, LayoutClass, PREFETCH};
+use crate::problem::{Assignment, Kind, Problem, Stage};
+
+/// Stages and microbatches: what is fixed before strategies are chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// Stages of the pipeline.
+    pub stages: u32,
+    /// Ranks of each stage.
+    pub ranks: u32,
+    /// Passes through the pipeline in one step.
+    pub microbatches: u32,
+    /// Sequences of each.
+    pub sequences: u64,
+    /// The order of passes.
+    pub schedule: Schedule,
+    /// Tensor degrees that one plan may mix: each divides the next.
+    pub degrees: Vec<u32>,
+}
+
+/// Every outer choice for a batch on all devices of a cluster, in a fixed order.
+pub fn outer_choices(graph: &Graph, cluster: &Cluster, batch: u64) -> Vec<Outer> {
+    let devices = cluster.device_count();
+    let mut all = Vec::new();
+    for stages in (1..=devices.min(graph.layers.len() as u32)).filter(|&stages| devices.is_multiple_of(stages)) {
+        let ranks = devices / stages;
+        for microbatches in divisors(batch) {
+            let sequences = batch / microbatches;
+            for degrees in degree_chains(graph, ranks, sequences) {
+                all.push(Outer {
+                    stages,
+                    ranks,
+                    microbatches: microbatches as u32,
+                    sequences,
+                    schedule: Schedule::OneForwardOneBackward,
+                    degrees,
+                });
+            }
+        }
+    }
+    all
+}
+
+/// All divisors that a program can count.
+fn divisors(batch: u64) -> Vec<u64> {
+    let most = batch.min(u64::from(u16::MAX) - 1);
+    (1..=most).filter(|&count| batch.is_multiple_of(count)).collect()
+}
+
+/// Chains of tensor degrees, as long as possible, in which each divides the next: only those have a mesh in common.
+fn degree_chains(graph: &Graph, ranks: u32, sequences: u64) -> Vec<Vec<u32>> {
+    let legal = |kind| compiler::strategies(kind, ranks, sequences).into_iter().map(|strategy| strategy.tensor);
+    let mut degrees: Vec<u32> = graph.kinds.iter().flat_map(legal).collect();
+    degrees.sort_unstable();
+    degrees.dedup();
+    let has_all = |degree: &u32| graph.kinds.iter().any(|kind| legal(kind).any(|tensor| tensor == *degree));
+    degrees.retain(has_all);
+    let mut chains: Vec<Vec<u32>> = Vec::new();
+    for &degree in &degrees {
+        let mut extended: Vec<Vec<u32>> = Vec::new();
+        for chain in &chains {
+            let divides = chain.last().is_none_or(|&last| degree % last == 0);
+            if divides {
+                extended.push(chain.iter().copied().chain([degree]).collect());
+            }
+        }
+        if extended.is_empty() {
+            let below =
+                |chain: &Vec<u32>| chain.iter().copied().filter(|&other| degree % other == 0).collect::<Vec<_>>();
+            let longest = chains.iter().map(below).max_by_key(Vec::len).unwrap_or_default();
+            extended.push(longest.into_iter().chain([degree]).collect());
+        }
+        chains.retain(|chain| !extended.iter().any(|longer| longer.starts_with(chain)));
+        chains.extend(extended);
+    }
+    chains
+}
+
+/// One outer choice with all its costs, and what its strategy indices mean.
+#[derive(Clone, Debug)]
+pub struct Space {
+    /// The choice.
+    pub outer: Outer,
+    /// The bare numbers.
+    pub problem: Problem,
+    /// The strategies of each kind, in the order of the problem.
+    pub strategies: Vec<Vec<Strategy>>,
+}
+
+/// What every space of a search has in common.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// The model.
+    pub graph: &'a Graph,
+    /// The devices.
+    pub cluster: &'a Cluster,
+    /// What work costs.
+    pub costs: &'a CostModel,
+    /// How numbers are stored.
+    pub precision: Precision,
+}
+
+impl Space {
+    /// Fills in all costs of an outer choice. None if some layer has no legal strategy.
+    pub fn new(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
+        let Setting { graph, cluster, costs, precision } = setting;
+        let costing = Costing { graph, model: costs, precision, sequences: outer.sequences };
+        let mut bases = Bases::default();
+        let strategies: Vec<Vec<Strategy>> =
+            (0..graph.kinds.len()).map(|kind| legal(graph, KindId(kind as u32), outer)).collect();
+        let used = |kind: usize| graph.layers.iter().any(|layer| layer.index() == kind);
+        if (0..strategies.len()).any(|kind| used(kind) && strategies[kind].is_empty()) {
+            return None;
+        }
+        let mut classes: Vec<LayoutClass> = strategies.iter().flatten().map(LayoutClass::of).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let class_of = |strategy: &Strategy| {
+            classes.binary_search(&LayoutClass::of(strategy)).expect("every strategy's class is listed")
+        };
+        let mut kinds = Vec::new();
+        for (kind, list) in strategies.iter().enumerate() {
+            let kind = KindId(kind as u32);
+            let costs = list.iter().map(|strategy| costing.costs(&mut bases, kind, strategy, class_of(strategy)));
+            kinds.push(Kind { strategies: costs.collect() });
+        }
+        let mut transition = |from, to| costing.transition(&mut bases, outer.ranks, [from, to]);
+        let transitions =
+            classes.iter().map(|&from| classes.iter().map(|&to| transition(from, to)).collect()).collect();
+        let route = if cluster.nodes > 1 && outer.stages > 1 { crossing_route(cluster, outer) } else { Route::Inside };
+        let boundary = classes.iter().map(|&class| costing.crossing(class, outer.ranks, route)).collect();
+        let ties = graph.tie.map(|tie| (tie.owner.0.index(), tie.user.0.index()));
+        let problem = Problem {
+            kinds,
+            layers: graph.layers.iter().map(|kind| kind.index()).collect(),
+            transitions,
+            boundary,
+            stages: (0..outer.stages).map(|stage| stage_of(setting, outer, stage)).collect(),
+            microbatches: outer.microbatches,
+            ties: ties.into_iter().collect(),
+        };
+        Some(Space { outer: outer.clone(), problem, strategies })
+    }
+
+    /// The plan that an assignment means.
+    pub fn plan(&self, assignment: &Assignment, precision: Precision) -> Plan {
+        let layers = self.problem.layers.len() as u32;
+        let ends = assignment.cuts.iter().skip(1).map(|&cut| cut as u32).chain([layers]);
+        let stages = assignment.cuts.iter().zip(ends).map(|(&start, end)| start as u32..end).collect();
+        let chosen = self.problem.layers.iter().zip(&assignment.strategies);
+        Plan {
+            batch: self.outer.sequences * u64::from(self.outer.microbatches),
+            microbatches: self.outer.microbatches,
+            schedule: self.outer.schedule,
+            precision,
+            stages,
+            strategies: chosen.map(|(&kind, &index)| self.strategies[kind][index].clone()).collect(),
+            prefetch: PREFETCH,
+        }
+    }
+}
+
+/// The strategies of a kind under an outer choice. Kinds with a tied parameter list the same ones.
+fn legal(graph: &Graph, kind: KindId, outer: &Outer) -> Vec<Strategy> {
+    let all = compiler::strategies(&graph.kinds[kind.index()], outer.ranks, outer.sequences);
+    let keeps_nothing = graph.kinds[kind.index()].input.is_none() && graph.tie.is_none();
+    let has_effect = |strategy: &Strategy| !keeps_nothing || strategy.recompute == Recompute::Nothing;
+    all.into_iter().filter(|strategy| outer.degrees.contains(&strategy.tensor) && has_effect(strategy)).collect()
+}
+
+/// Whether neighbouring stages lie in different nodes.
+fn crossing_route(cluster: &Cluster, outer: &Outer) -> Route {
+    let inside = outer.ranks * outer.stages <= cluster.devices_per_node;
+    if inside { Route::Inside } else { Route::Between }
+}
+
+fn stage_of(setting: Setting<'_>, outer: &Outer, stage: u32) -> Stage {
+    let per_node = setting.cluster.devices_per_node;
+    let together = (outer.ranks * outer.stages).min(per_node);
+    let alone = outer.ranks.min(per_node);
+    Stage {
+        capacity_bytes: setting.cluster.capacity().0,
+        in_flight: compiler::in_flight(outer.schedule, outer.stages, stage, outer.microbatches),
+        // Where ranks share cores, the costs were made with one stage's ranks; all stages' ranks share them.
+        speed: setting.costs.sharing(together) / setting.costs.sharing(alone),
+    }
+}
