@@ -13,7 +13,6 @@ use super::player::{
 use super::record::Recording;
 use crate::model::CostModel;
 use crate::prices::Prices;
-use crate::slowdown::LinkUse;
 
 /// How the streams of a rank share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +38,17 @@ impl Regime {
 /// A simulation under way.
 pub(super) struct Engine<'a> {
     draft: &'a Draft,
-    prices: &'a Prices,
-    model: &'a CostModel,
+    pub(super) prices: &'a Prices,
+    pub(super) model: &'a CostModel,
     regime: Regime,
     pub(super) players: Vec<Player<'a>>,
-    now: f64,
+    pub(super) now: f64,
     /// Streams whose head is to be looked at.
     awake: Vec<(usize, usize)>,
     /// Roles of which something changed at this moment.
-    touched: Vec<bool>,
+    pub(super) touched: Vec<bool>,
     /// By role and other role: ranks of the other on the node of this one's first rank.
-    neighbours: Vec<u32>,
+    pub(super) neighbours: Vec<u32>,
     /// Time of events by what it rests on.
     shares: [f64; 3],
     recording: Option<Recording>,
@@ -127,7 +126,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Streams whose tasks keep a rank busy.
-    fn occupied(&self) -> Streams {
+    pub(super) fn occupied(&self) -> Streams {
         match self.regime {
             Regime::Thread => COMPUTE | EXCHANGES | RECEIVES,
             Regime::Concurrent | Regime::Ideal => COMPUTE | EXCHANGES | RECEIVES | SENDS,
@@ -357,93 +356,6 @@ impl<'a> Engine<'a> {
             recording.end(player, instr, [start, self.now], confidence);
         }
     }
-
-    /// Sets the factors of a rank's tasks by what else runs on it.
-    fn retime_pairs(&mut self, role: usize) {
-        let running = self.players[role].running;
-        for stream in streams(running) {
-            let player = &self.players[role];
-            let links = player.tasks[stream].links;
-            let others = streams(running & !(1 << stream)).map(|beside| {
-                let same = links & player.tasks[beside].links != 0;
-                let shares = if same { LinkUse::Same } else { LinkUse::Other };
-                self.model.slowdowns().pair(stream, beside, shares) - 1.0
-            });
-            let factor = 1.0 + others.sum::<f64>();
-            self.set_factor(role, stream, factor);
-        }
-    }
-
-    /// Sets the factor of what a rank's thread does by how many ranks of its node are at work. Prices of exchanges
-    /// are those of a group whose members are all at work, and only what comes on top slows them.
-    fn retime_thread(&mut self, role: usize) {
-        let player = &self.players[role];
-        let Some(stream) = streams(player.running & self.occupied()).next() else { return };
-        let count = self.players.len();
-        let beside = &self.neighbours[role * count..(role + 1) * count];
-        let busy = self.players.iter().zip(beside).filter(|(player, _)| player.running & self.occupied() != 0);
-        let working: u32 = busy.map(|(_, &ranks)| ranks).sum();
-        let priced = match player.head(stream).map(|place| player.role.code[place].action) {
-            Some(Action::Exchange(id)) => self.prices.exchange(role, id).ranks_per_node,
-            Some(_) | None => 1,
-        };
-        let factor = match priced {
-            1 => self.model.sharing(working),
-            priced => (self.model.sharing(working) / self.model.sharing(priced)).max(1.0),
-        };
-        self.set_factor(role, stream, factor);
-    }
-
-    fn set_factor(&mut self, role: usize, stream: usize, factor: f64) {
-        let task = &mut self.players[role].tasks[stream];
-        if same(task.own_factor, factor) {
-            return;
-        }
-        task.own_factor = factor;
-        match task.parties {
-            Parties::Own => {
-                task.retime(self.now, factor);
-                self.touched[role] = true;
-            }
-            Parties::Pair { role: other, stream: beside } => {
-                let (other, beside) = (other as usize, beside as usize);
-                let slowest = factor.max(self.players[other].tasks[beside].own_factor);
-                for (role, stream) in [(role, stream), (other, beside)] {
-                    self.players[role].tasks[stream].retime(self.now, slowest);
-                    self.touched[role] = true;
-                }
-            }
-            Parties::All => {
-                let slowest = self.players.iter().map(|player| player.tasks[stream].own_factor).fold(1.0, f64::max);
-                for role in 0..self.players.len() {
-                    self.players[role].tasks[stream].retime(self.now, slowest);
-                    self.touched[role] = true;
-                }
-            }
-        }
-    }
-}
-
-impl Task {
-    fn new(now: f64, work: f64, parties: Parties, links: Links) -> Task {
-        Task { start: now, since: now, remaining: work, own_factor: 1.0, factor: 1.0, end: now + work, parties, links }
-    }
-
-    /// From now on a second of work takes `factor` seconds.
-    fn retime(&mut self, now: f64, factor: f64) {
-        if same(self.factor, factor) {
-            return;
-        }
-        self.remaining = (self.remaining - (now - self.since) / self.factor).max(0.0);
-        self.since = now;
-        self.factor = factor;
-        self.end = now + self.remaining * factor;
-    }
-}
-
-/// Whether two factors are the very same number: then nothing has to be timed anew.
-fn same(a: f64, b: f64) -> bool {
-    a.to_bits() == b.to_bits()
 }
 
 fn outward(route: Route) -> Links {

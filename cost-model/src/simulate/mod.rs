@@ -23,6 +23,7 @@ mod player;
 mod record;
 #[cfg(test)]
 mod tests;
+mod timing;
 
 use ir::program::{Draft, Programs};
 use ir::trace::{Origin, Trace};
