@@ -258,10 +258,10 @@ impl<'a> Program<'a> {
             model.set_option("time_limit", time_limit);
         }
         let solved = model.solve();
-        let proof = match solved.status() {
-            HighsModelStatus::Infeasible | HighsModelStatus::UnboundedOrInfeasible => Proof::Infeasible,
-            _ => Proof::None,
-        };
+        // The objective has a floor of zero, so "unbounded or infeasible" can only be infeasible.
+        let infeasible =
+            matches!(solved.status(), HighsModelStatus::Infeasible | HighsModelStatus::UnboundedOrInfeasible);
+        let proof = if infeasible { Proof::Infeasible } else { Proof::None };
         let bound = solved.double_info_value(c"mip_dual_bound").unwrap_or(f64::NEG_INFINITY);
         let found = matches!(solved.primal_solution_status(), HighsSolutionStatus::Feasible);
         let assignment = found.then(|| {

@@ -45,14 +45,14 @@ impl Shortage {
         let mut reached: Vec<Option<i128>> = vec![None; layers + 1];
         reached[0] = Some(i128::MIN);
         let mut starts = vec![vec![0; layers + 1]; stages];
-        for stage in 0..stages {
+        for (stage, starts) in starts.iter_mut().enumerate() {
             let mut next: Vec<Option<i128>> = vec![None; layers + 1];
             for (start, before) in reached.iter().enumerate().filter_map(|(start, r)| r.map(|before| (start, before))) {
                 for end in start + 1..=layers - (stages - 1 - stage) {
                     let worst = excess(stage, start..end).max(before);
                     if next[end].is_none_or(|least| worst < least) {
                         next[end] = Some(worst);
-                        starts[stage][end] = start;
+                        starts[end] = start;
                     }
                 }
             }

@@ -8,6 +8,7 @@
 //! below it; what lies below is then the optimum, and few labels were ever made.
 
 use super::ticks::{Choice, Sort, StageClass, undominated};
+use std::cell::OnceCell;
 
 /// The layouts next to a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,9 +120,11 @@ struct Relaxation<'a> {
     layers: Vec<usize>,
     lists: Vec<Vec<Choice>>,
     prices: Prices,
+    /// Least cost at `prices` from each layer to the end, by layout of the layer before: `layer * layouts + layout`.
+    to_go: Vec<f64>,
     /// What each layer can do after a layer of each layout, at `layer * layouts + layout`, by the least cost to the
-    /// end at `prices`. For the first layer, only the first entry.
-    extensions: Vec<Vec<Extension>>,
+    /// end at `prices`; made when first needed.
+    extensions: OnceCell<Vec<Vec<Extension>>>,
 }
 
 impl<'a> Relaxation<'a> {
@@ -138,9 +141,19 @@ impl<'a> Relaxation<'a> {
         let layers = sorts.iter().map(|sort| distinct.binary_search(sort).expect("every sort is listed")).collect();
         let prices = Prices { time: 1.0, byte: 0.0, step: 0.0 };
         let budget = class.capacity - transient;
-        let mut this = Self { class, ends, step_limit, budget, layers, lists, prices, extensions: Vec::new() };
+        let mut this = Self {
+            class,
+            ends,
+            step_limit,
+            budget,
+            layers,
+            lists,
+            prices,
+            to_go: Vec::new(),
+            extensions: OnceCell::new(),
+        };
         this.settle_prices()?;
-        this.extensions = this.extensions();
+        this.to_go = this.costs_to_go(this.prices);
         Some(this)
     }
 
@@ -263,7 +276,10 @@ impl<'a> Relaxation<'a> {
 
     /// Ticks below which no choice lies.
     fn bound(&self) -> f64 {
-        let cost = self.extensions[0].first().map_or(f64::INFINITY, |first| first.to_go);
+        let rest = &self.to_go[self.class.boundary.len()..];
+        let open = self.lists[self.layers[0]].iter().filter(|choice| self.admits(0, choice));
+        let cost =
+            open.map(|choice| choice_cost(self.prices, choice) + rest[choice.layout]).fold(f64::INFINITY, f64::min);
         cost - self.worth() - 1e-13 * cost
     }
 
@@ -282,6 +298,7 @@ impl<'a> Relaxation<'a> {
     fn labelled(&self, cut: f64) -> (Option<Point>, bool) {
         let layouts = self.class.boundary.len();
         let ceiling = cut + self.worth();
+        let extensions = self.extensions.get_or_init(|| self.extensions());
         let rests = self.least_rests();
         let keep = if self.most_steps() > self.step_limit { pareto } else { pareto_without_step };
         let mut history: Vec<(u32, u32)> = Vec::new();
@@ -292,7 +309,7 @@ impl<'a> Relaxation<'a> {
             let mut reached: Vec<Vec<Label>> = vec![Vec::new(); layouts];
             let mut parent = if layer == 0 { NO_PARENT } else { (history.len() - labels.len()) as u32 };
             for alike in labels.chunk_by(|one, other| one.layout == other.layout) {
-                let extensions = &self.extensions[layer * layouts + alike[0].layout];
+                let extensions = &extensions[layer * layouts + alike[0].layout];
                 for label in alike {
                     let cost = cost(self.prices, &label.totals());
                     let affordable = extensions.partition_point(|extension| cost + extension.to_go < ceiling);
@@ -320,9 +337,10 @@ impl<'a> Relaxation<'a> {
         (point, was_cut)
     }
 
+    /// See the field.
     fn extensions(&self) -> Vec<Vec<Extension>> {
         let layouts = self.class.boundary.len();
-        let to_go = self.costs_to_go(self.prices);
+        let to_go = &self.to_go;
         let mut extensions = Vec::with_capacity(self.layers.len() * layouts);
         for (layer, &list) in self.layers.iter().enumerate() {
             for before in 0..layouts {
