@@ -64,9 +64,12 @@ pub(crate) fn save(draft: &Draft, memory: &Memory<'_>, steps: u64, path: &Path) 
     let metadata = [("format".to_owned(), FORMAT.to_owned()), ("steps".to_owned(), steps.to_string())];
     let partial = path.with_extension("partial");
     let file_error = |error| CheckpointError::File { path: path.to_owned(), error };
-    safetensors::serialize_to_file(views, Some(metadata.into()), &partial).map_err(|error| match error {
-        SafeTensorError::IoError(error) => file_error(error),
-        other => format_error(path, &other.to_string()),
+    safetensors::serialize_to_file(views, Some(metadata.into()), &partial).map_err(|error| {
+        if let SafeTensorError::IoError(error) = error {
+            file_error(error)
+        } else {
+            format_error(path, &error.to_string())
+        }
     })?;
     // The name must not appear before the bytes are safe.
     File::open(&partial).and_then(|file| file.sync_all()).map_err(file_error)?;

@@ -13,10 +13,11 @@ use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr,
 use ir::units::{Bytes, Seconds};
 
 use crate::arena::Place;
+use crate::dispatch::{Constants, PANELS};
 use crate::exchange::{self, Part};
 use crate::fault::Head;
 use crate::job::{Freed, Job};
-use crate::kernel::{self, Constants, Site};
+use crate::kernel::{self, Site};
 use crate::recorder::{Recorder, Recording};
 use crate::rendezvous::{Gathering, Group, PHASES};
 
@@ -56,6 +57,8 @@ pub(crate) struct Rank {
     queues: [Queue; Stream::ALL.len()],
     signalled: Vec<bool>,
     constants: Constants,
+    // What products of matrices need beside their operands.
+    panels: Vec<f32>,
     pub(crate) recorder: Recorder,
 }
 
@@ -79,6 +82,7 @@ impl Rank {
             queues: [Queue { next: 0, reached: Reached::Fresh, start: Seconds::ZERO }; Stream::ALL.len()],
             signalled: vec![false; events.max().unwrap_or(0)],
             constants: Constants::default(),
+            panels: vec![0.0; PANELS],
             recorder: Recorder::new(number, role.code.len(), resident),
         }
     }
@@ -147,7 +151,7 @@ impl Rank {
         self.begin(task);
         let (mesh, rank) = (&job.draft.mesh, self.number);
         let site = Site { arena: job.arenas.of(rank), buffers: &role.buffers, bound: operands, mesh, rank };
-        site.run(&job.draft.fragments[id.index()], &self.constants);
+        site.run(&job.draft.fragments[id.index()], &self.constants, &mut self.panels);
         self.end(task);
     }
 

@@ -9,6 +9,7 @@ use ir::mesh::Mesh;
 use ir::program::{Buffer, BufferId, Fragment, Kernel, Operand};
 
 use crate::arena::{Arena, Place};
+use crate::dispatch::{self, Call, Constants, Input};
 
 const WORD: u64 = size_of::<f32>() as u64;
 /// No operation has more operands of one sort.
@@ -26,13 +27,13 @@ pub(crate) struct Site<'a> {
 
 impl Site<'_> {
     /// Runs all kernels of a fragment, in order.
-    pub(crate) fn run(&self, fragment: &Fragment, constants: &Constants) {
+    pub(crate) fn run(&self, fragment: &Fragment, constants: &Constants, panels: &mut [f32]) {
         for kernel in &fragment.kernels {
-            self.run_kernel(kernel, constants);
+            self.run_kernel(kernel, constants, panels);
         }
     }
 
-    fn run_kernel(&self, kernel: &Kernel, constants: &Constants) {
+    fn run_kernel(&self, kernel: &Kernel, constants: &Constants, panels: &mut [f32]) {
         let mut inputs = [Input::F32(&[]); OPERANDS_MAX];
         let outputs = kernel.outputs.iter().map(|operand| self.place(operand));
         for (input, operand) in inputs.iter_mut().zip(&kernel.inputs) {
@@ -67,12 +68,13 @@ impl Site<'_> {
         for (offset, part) in offsets.iter_mut().zip(&kernel.offsets) {
             *offset = u64::from(self.mesh.index(self.rank, &part.axes)) * part.step;
         }
-        run(&mut Call {
+        dispatch::run(Call {
             kernel,
             inputs: &inputs[..kernel.inputs.len()],
             outputs: &mut written[..count],
             offsets: &offsets[..kernel.offsets.len()],
             workspace,
+            panels,
             constants,
         });
     }
@@ -91,51 +93,4 @@ pub(crate) fn forget(arena: &Arena, buffer: &Buffer) {
 
 fn overlap(a: Place, b: Place) -> bool {
     a.address < b.address + b.elements * WORD && b.address < a.address + a.elements * WORD
-}
-
-/// Numbers of a step that kernels need.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Constants {
-    /// Learning rate of this step.
-    pub(crate) learning_rate: f64,
-    /// Decay rates of the two moments.
-    pub(crate) betas: [f64; 2],
-    /// Decoupled weight decay.
-    pub(crate) weight_decay: f64,
-    /// The largest norm of the whole gradient.
-    pub(crate) gradient_norm_max: f64,
-    /// Which update this is, from 1.
-    pub(crate) update: u64,
-    /// Tokens of the step, over all ranks.
-    pub(crate) tokens: u64,
-}
-
-/// What a kernel reads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Input<'a> {
-    F32(&'a [f32]),
-    I32(&'a [i32]),
-}
-
-/// A kernel with its operands; inputs that are overwritten in place are empty.
-struct Call<'a, 'b> {
-    kernel: &'a Kernel,
-    inputs: &'a [Input<'a>],
-    outputs: &'a mut [&'b mut [f32]],
-    offsets: &'a [u64],
-    workspace: &'a mut [f32],
-    constants: &'a Constants,
-}
-
-fn run(call: &mut Call<'_, '_>) {
-    match call.kernel.op {
-        ir::op::Op::Zero => call.outputs.iter_mut().for_each(|output| output.fill(0.0)),
-        ir::op::Op::Add => {
-            let [Input::F32(a), Input::F32(b)] = call.inputs else { panic!("two summands") };
-            for (y, (a, b)) in call.outputs[0].iter_mut().zip(a.iter().zip(*b)) {
-                *y = a + b;
-            }
-        }
-        _ => panic!("no kernel for {} yet", call.kernel.op.name()),
-    }
 }

@@ -22,6 +22,8 @@ mod exchange;
 
 mod kernel;
 
+mod dispatch;
+
 mod parameters;
 
 mod rate;

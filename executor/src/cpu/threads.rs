@@ -73,6 +73,8 @@ impl Threads {
             threads.handles.push(handle);
         }
         crew.job.wakes(threads.handles.iter().map(|handle| handle.thread().clone()).collect());
+        // What a thread allocates when it first runs belongs to the load, too.
+        drop(threads.finished());
         Ok(threads)
     }
 
@@ -83,8 +85,7 @@ impl Threads {
         crew.board().finished = 0;
         crew.asked.fetch_add(1, Ordering::SeqCst);
         self.handles.iter().for_each(|handle| handle.thread().unpark());
-        let waiting = |board: &mut Board| board.finished < self.handles.len();
-        let mut board = crew.changed.wait_while(crew.board(), waiting).unwrap_or_else(PoisonError::into_inner);
+        let mut board = self.finished();
         match board.fault.take() {
             None => Ok(()),
             Some(Fault::Stalled { patience, .. }) => {
@@ -94,6 +95,14 @@ impl Threads {
             }
             Some(fault @ (Fault::Broken { .. } | Fault::Ended)) => Err(fault),
         }
+    }
+}
+
+impl Threads {
+    /// Waits until every thread has finished what it was asked for.
+    fn finished(&self) -> MutexGuard<'_, Board> {
+        let waiting = |board: &mut Board| board.finished < self.handles.len();
+        self.crew.changed.wait_while(self.crew.board(), waiting).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,6 +124,7 @@ impl Crew {
 
     /// The life of a thread: one step after the other.
     fn serve(&self, rank: u32) {
+        self.finish();
         let mut done = 0;
         loop {
             match self.asked.load(Ordering::SeqCst) {
@@ -125,11 +135,15 @@ impl Crew {
                     if catch_unwind(AssertUnwindSafe(|| self.step(rank))).is_err() {
                         self.fail(Fault::Broken { rank });
                     }
-                    self.board().finished += 1;
-                    self.changed.notify_all();
+                    self.finish();
                 }
             }
         }
+    }
+
+    fn finish(&self) {
+        self.board().finished += 1;
+        self.changed.notify_all();
     }
 
     fn step(&self, rank: u32) {
