@@ -1,10 +1,14 @@
 //! Plans change where a model is trained, not what comes of it: losses and gradient norms of all strategies are those
 //! of a single rank, and both backends give the same bits.
 
+#[allow(unreachable_pub, reason = "a module of each test that uses it")]
+mod common;
+
+use common::{model, plan, single};
 use hetu_executor::{Backend, Batch, Session, Settings, StepResult};
 use ir::graph::Graph;
-use ir::model::{Embeddings, Family, Model, Precision, Training};
-use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
+use ir::model::{Embeddings, Family, Model};
+use ir::plan::{Plan, Recompute, Sequence, Shard, Strategy};
 use ir::program::Programs;
 use ir::seed::{Draws, Seed};
 use ir::units::Seconds;
@@ -12,54 +16,6 @@ use ir::units::Seconds;
 const STEPS: usize = 3;
 /// Plans add the same numbers in other orders.
 const TOLERANCE: f64 = 1e-5;
-
-fn model(family: Family, embeddings: Embeddings) -> Model {
-    Model {
-        format: 1,
-        name: "tiny".to_owned(),
-        family,
-        layers: 2,
-        hidden: 16,
-        heads: 4,
-        key_value_heads: (family == Family::Llama).then_some(2),
-        feed_forward: 24,
-        vocabulary: 32,
-        sequence: 8,
-        embeddings,
-        rotary_base: 10_000.0,
-        norm_epsilon: 1e-5,
-        training: Training {
-            batch: 8,
-            precision: Precision::Full,
-            learning_rate: 1e-2,
-            warmup_steps: 0,
-            weight_decay: 0.1,
-            gradient_norm_max: 1.0,
-            betas: [0.9, 0.95],
-        },
-    }
-}
-
-fn plan(stages: &[u32], strategies: Vec<Strategy>) -> Plan {
-    let mut start = 0;
-    let stages = stages.iter().map(|&count| {
-        start += count;
-        start - count..start
-    });
-    Plan {
-        batch: 8,
-        microbatches: 2,
-        schedule: Schedule::OneForwardOneBackward,
-        precision: Precision::Full,
-        stages: stages.collect(),
-        strategies,
-        prefetch: 1,
-    }
-}
-
-fn single() -> Strategy {
-    Strategy { data: 1, tensor: 1, sequence: Sequence::Whole, shard: Shard::Nothing, recompute: Recompute::Nothing }
-}
 
 fn compiled(graph: &Graph, plan: &Plan) -> Programs {
     compiler::compile_unlimited(graph, plan).unwrap_or_else(|all| panic!("{plan:?}: {:#?}", &all[..all.len().min(3)]))
