@@ -6,6 +6,7 @@ mod common;
 
 use common::{model, plan, single};
 use hetu_executor::{Backend, Batch, Session, Settings, StepResult};
+use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::model::{Embeddings, Family, Model};
 use ir::plan::{Plan, Recompute, Sequence, Shard, Strategy};
@@ -23,16 +24,21 @@ fn compiled(graph: &Graph, plan: &Plan) -> Programs {
 
 /// The results of some steps on random tokens, each a function of the step alone.
 fn train(model: &Model, programs: &Programs, backend: Backend) -> Vec<StepResult> {
+    let mut session = load(model, programs, backend, Seed(7));
+    (0..STEPS).map(|_| step(model, &mut session)).collect()
+}
+
+fn load(model: &Model, programs: &Programs, backend: Backend, seed: Seed) -> Session {
     let settings = Settings { training: model.training.clone(), steps: 10, backend, patience: Seconds(60.0) };
-    let mut session = Session::load(programs, &settings, Seed(7)).expect("the programs load");
-    let step = |number: usize| {
-        let mut draws = Draws::new(Seed(number as u64));
-        let count = model.training.batch * model.sequence + 1;
-        let tokens: Vec<i32> = (0..count).map(|_| draws.below(model.vocabulary) as i32).collect();
-        let batch = Batch { inputs: &tokens[..tokens.len() - 1], targets: &tokens[1..] };
-        session.step(batch).unwrap_or_else(|fault| panic!("{fault}"))
-    };
-    (0..STEPS).map(step).collect()
+    Session::load(programs, &settings, seed).expect("the programs load")
+}
+
+fn step(model: &Model, session: &mut Session) -> StepResult {
+    let mut draws = Draws::new(Seed(session.steps_done()));
+    let count = model.training.batch * model.sequence + 1;
+    let tokens: Vec<i32> = (0..count).map(|_| draws.below(model.vocabulary) as i32).collect();
+    let batch = Batch { inputs: &tokens[..tokens.len() - 1], targets: &tokens[1..] };
+    session.step(batch).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
 fn numbers(results: &[StepResult]) -> Vec<f64> {
@@ -88,5 +94,48 @@ fn both_backends_and_all_seeds_give_the_same_bits() {
     let expected = bits(Backend::Threads);
     for seed in 0..20 {
         assert_eq!(bits(Backend::Shuffle { seed }), expected, "seed {seed}");
+    }
+}
+
+/// Spread and sharded as far as can be, on eight ranks.
+fn spread() -> Plan {
+    let strategy = Strategy { data: 2, tensor: 2, sequence: Sequence::Split, shard: Shard::Parameters, ..single() };
+    plan(&[2, 2], vec![strategy; 4])
+}
+
+#[test]
+fn a_training_goes_on_under_another_plan_as_if_nothing_had_happened() {
+    let model = model(Family::Gpt, Embeddings::Tied);
+    let graph = model.graph();
+    let [alone, spread] = [plan(&[4], vec![single(); 4]), spread()].map(|plan| compiled(&graph, &plan));
+    let expected = numbers(&train(&model, &alone, Backend::Threads));
+    let path = std::env::temp_dir().join(format!("{}-training.safetensors", std::process::id()));
+    for (first, second) in [(&alone, &spread), (&spread, &alone)] {
+        let mut session = load(&model, first, Backend::Shuffle { seed: 3 }, Seed(7));
+        let mut results = vec![step(&model, &mut session), step(&model, &mut session)];
+        session.save(&path).expect("a checkpoint is written");
+        let mut session = load(&model, second, Backend::Shuffle { seed: 4 }, Seed(8));
+        session.resume(&path).expect("a checkpoint is read");
+        results.push(step(&model, &mut session));
+        assert_near(&numbers(&results), &expected, "resumed");
+    }
+    std::fs::remove_file(&path).expect("the checkpoint was there");
+}
+
+#[test]
+fn an_evaluation_gives_the_loss_that_the_next_step_will_have() {
+    let model = model(Family::Llama, Embeddings::Tied);
+    let graph = model.graph();
+    let cluster = Cluster::preset("8xH200").expect("there is this preset");
+    let evaluation = compiler::compile_evaluation(&graph, &cluster, &spread()).expect("the plan is right");
+    let mut training = load(&model, &compiled(&graph, &spread()), Backend::Threads, Seed(7));
+    step(&model, &mut training);
+    let mut evaluation = load(&model, &evaluation, Backend::Shuffle { seed: 1 }, Seed(8));
+    // One step ahead, as the training is.
+    step(&model, &mut evaluation);
+    for _ in 0..2 {
+        evaluation.copy_parameters(&training);
+        let [expected, found] = [&mut training, &mut evaluation].map(|session| step(&model, session).loss);
+        assert_near(&[found], &[expected], "loss");
     }
 }
