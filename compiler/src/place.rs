@@ -54,7 +54,7 @@ fn smaller(a: Attempt, b: Attempt) -> Attempt {
 }
 
 /// The largest sum of what lives at once.
-fn live_bound(lifetimes: &[Lifetime]) -> u64 {
+pub(crate) fn live_bound(lifetimes: &[Lifetime]) -> u64 {
     let mut changes: Vec<(u32, i128)> = Vec::with_capacity(lifetimes.len() * 2);
     for lifetime in lifetimes {
         changes.push((lifetime.start * 2, i128::from(lifetime.bytes)));

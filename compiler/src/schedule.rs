@@ -112,7 +112,7 @@ impl<'a> RoleWriter<'a> {
         stage: u32,
         blocks: &mut Vec<Block>,
     ) -> RoleWriter<'a> {
-        let mut writer = Writer::default();
+        let mut writer = Writer::new(plan.prefetch);
         let scalars = writer.buffer(Bytes(2 * Element::F32.bytes()), Content::Scalars);
         let mut role = RoleWriter {
             setting,
@@ -210,6 +210,7 @@ impl<'a> RoleWriter<'a> {
         let visits = self.visits();
         for index in 0..visits.len() {
             self.visit(&visits, index, library);
+            self.writer.end_turn();
         }
         if self.setting.purpose == Purpose::Training {
             self.join_ties(library);
@@ -223,8 +224,10 @@ impl<'a> RoleWriter<'a> {
             for instance in &mut self.instances {
                 let span = Span { layer: Some(instance.layer as u16), ..STEP };
                 instance.update(&mut self.writer, library, span, self.scalars);
+                self.writer.end_turn();
             }
         }
+        self.writer.finish();
     }
 
     fn visits(&self) -> Vec<Visit> {

@@ -1,5 +1,8 @@
 //! Writes the code of one role: buffers come to life, instructions use them, frees end them.
 
+use std::collections::VecDeque;
+
+use ir::mesh::Axis;
 use ir::program::{Action, Buffer, BufferId, Content, Instr, Span, Stream};
 use ir::units::Bytes;
 
@@ -14,9 +17,19 @@ pub(crate) struct Writer {
     pub(crate) operands: Vec<BufferId>,
     /// The stream of the last instruction that used each buffer: its free goes there.
     last_stream: Vec<Stream>,
+    /// How many turns later buffers are freed that were read beside the computation: see [`Writer::free`].
+    free_delay: u32,
+    /// Frees that are due at a later turn, in order.
+    delayed: VecDeque<(u32, Span, BufferId)>,
+    turn: u32,
 }
 
 impl Writer {
+    /// An empty writer that delays frees by so many turns.
+    pub(crate) fn new(free_delay: u32) -> Writer {
+        Writer { free_delay, ..Writer::default() }
+    }
+
     /// A new buffer; it lives from the first instruction that writes it.
     pub(crate) fn buffer(&mut self, bytes: Bytes, content: Content) -> BufferId {
         self.buffers.push(Buffer { bytes: Bytes(aligned(bytes.0).max(ir::program::ALIGNMENT)), address: 0, content });
@@ -40,12 +53,38 @@ impl Writer {
     }
 
     /// Ends the life of a buffer, on the stream that used it last. Residents stay.
+    ///
+    /// What a reduction or a send reads is freed some turns later: if the next layer took its memory at once, it
+    /// would have to wait for it, and nothing would run side by side.
     pub(crate) fn free(&mut self, span: Span, buffer: BufferId) {
         if self.buffers[buffer.index()].is_resident() {
             return;
         }
-        let stream = self.last_stream[buffer.index()];
-        self.push(stream, span, Action::Free, &[buffer]);
+        match self.last_stream[buffer.index()] {
+            Stream::Exchange(Axis::Data) | Stream::Send(_) if self.free_delay > 0 => {
+                self.delayed.push_back((self.turn + self.free_delay, span, buffer));
+            }
+            stream => self.push(stream, span, Action::Free, &[buffer]),
+        }
+    }
+
+    /// Ends a turn: a visit to a layer, or the update of a block.
+    pub(crate) fn end_turn(&mut self) {
+        self.turn += 1;
+        while let Some(&(due, span, buffer)) = self.delayed.front() {
+            if due >= self.turn {
+                break;
+            }
+            self.delayed.pop_front();
+            let stream = self.last_stream[buffer.index()];
+            self.push(stream, span, Action::Free, &[buffer]);
+        }
+    }
+
+    /// Ends all turns.
+    pub(crate) fn finish(&mut self) {
+        self.turn = u32::MAX - 1;
+        self.end_turn();
     }
 
     /// Writes all steps of a body. `bind` says which buffer a slot is; slots for which `ends` holds are freed after

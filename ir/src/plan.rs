@@ -96,7 +96,8 @@ pub struct Plan {
     pub stages: Vec<Range<u32>>,
     /// The strategy of each layer.
     pub strategies: Vec<Strategy>,
-    /// Layers ahead of its use at which a sharded parameter is gathered.
+    /// Layers ahead of its use at which a sharded parameter is gathered, and layers behind at which what a reduction
+    /// reads is freed: how far exchanges may run beside other layers.
     pub prefetch: u32,
 }
 

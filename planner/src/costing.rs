@@ -1,7 +1,7 @@
 //! What each strategy costs a layer: measured on small programs of the same compiler, played by the same simulator.
 //!
-//! A layer's cost is the difference that it makes: two layers and three are simulated, for one microbatch and for
-//! two. So gathers ahead of their use and reductions beside the backward pass of a neighbour count as in the whole.
+//! A layer's cost is the difference that it makes: two layers and three are simulated, for two microbatches and for
+//! three. So gathers ahead of their use and reductions beside the backward pass of a neighbour count as in the whole.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,16 @@ pub(crate) struct Costing<'a> {
     pub(crate) precision: Precision,
     /// Sequences of a microbatch.
     pub(crate) sequences: u64,
+    /// Microbatches of the small programs: the first and the last of a step differ from those between, so times of a
+    /// microbatch are taken from the second to the third where there is more than one.
+    pub(crate) counts: [u32; 2],
+}
+
+impl Costing<'_> {
+    /// For steps of so many microbatches.
+    pub(crate) fn counts(microbatches: u32) -> [u32; 2] {
+        if microbatches == 1 { [1, 2] } else { [2, 3] }
+    }
 }
 
 /// Layers ahead at which sharded parameters are gathered.
@@ -91,13 +101,14 @@ impl Costing<'_> {
             (self.block(), LayoutClass::of(strategy).plain(strategy.ranks()))
         };
         let base = *bases.pairs.entry((partner, plain.clone())).or_insert_with(|| {
-            [1, 2].map(|microbatches| self.time(&[(partner, &plain), (partner, &plain)], microbatches).0)
+            self.counts.map(|microbatches| self.time(&[(partner, &plain), (partner, &plain)], microbatches).0)
         });
         let mut layers = vec![(partner, &plain), (partner, &plain)];
         layers.insert(if of.input.is_none() { 0 } else { 2 }, (kind, strategy));
-        let with = [1, 2].map(|microbatches| self.time(&layers, microbatches).0);
+        let with = self.counts.map(|microbatches| self.time(&layers, microbatches).0);
         let microbatch = ((with[1] - with[0]) - (base[1] - base[0])).max(0.0);
-        Times { microbatch, step: (with[0] - base[0] - microbatch).max(0.0) }
+        let step = (with[0] - base[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
+        Times { microbatch, step }
     }
 
     /// Seconds of a microbatch to go from one layout to another and back with the gradient.
@@ -109,11 +120,11 @@ impl Costing<'_> {
         let [a, b] = ends.map(|class| class.plain(ranks));
         let mut pair = |strategy: &Strategy| {
             *bases.pairs.entry((block, strategy.clone())).or_insert_with(|| {
-                [1, 2].map(|microbatches| self.time(&[(block, strategy), (block, strategy)], microbatches).0)
+                self.counts.map(|microbatches| self.time(&[(block, strategy), (block, strategy)], microbatches).0)
             })
         };
         let same = [pair(&a), pair(&b)];
-        let mixed = [1, 2].map(|microbatches| self.time(&[(block, &a), (block, &b)], microbatches).0);
+        let mixed = self.counts.map(|microbatches| self.time(&[(block, &a), (block, &b)], microbatches).0);
         let alone: f64 = same.iter().map(|times| (times[1] - times[0]) / 2.0).sum();
         ((mixed[1] - mixed[0]) - alone).max(0.0)
     }

@@ -105,7 +105,11 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
             space
         })
         .collect();
-    let spaces: Vec<Space> = spaces.into_iter().flatten().collect();
+    let narrower = |space: Space| {
+        let smaller = space.outer.degrees.iter().rev().skip(1).map(|&most| space.narrowed(most)).collect::<Vec<_>>();
+        std::iter::once(Some(space)).chain(smaller).flatten()
+    };
+    let spaces: Vec<Space> = spaces.into_iter().flatten().flat_map(narrower).collect();
     if spaces.is_empty() {
         return Err(NoPlan::NothingLegal { batch: request.batch, devices: setting.cluster.device_count() });
     }
@@ -116,7 +120,7 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
         return Err(NoPlan::NothingFits { outer: spaces[index].outer.clone(), shortage });
     }
     let fitting = estimates.len();
-    let (candidates, simulated) = simulate_best(request, estimates);
+    let (mut candidates, simulated) = simulate_best(request, estimates);
     if candidates.is_empty() {
         // The estimate said that plans fit, the placed programs do not: what misses least is the honest answer.
         let shortage = shortage_of_tightest(&spaces);
@@ -125,6 +129,11 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     let costs = spaces.iter().flat_map(|space| &space.problem.kinds).map(|kind| kind.strategies.len()).sum();
     let effort = Effort { outer: outers.len(), fitting, costs, simulated };
     let baselines = baselines(setting, request.batch);
+    // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
+    candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
+    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+    candidates.dedup_by(|a, b| a.plan == b.plan);
+    candidates.truncate(request.keep);
     Ok(Found { candidates, baselines, effort })
 }
 
@@ -158,6 +167,14 @@ fn solve_all(request: &Request<'_>, spaces: &[Space]) -> Estimates {
         }
     }
     found.sort_by(|a, b| a.0.0.total_cmp(&b.0.0).then(a.1.cmp(&b.1)));
+    let mut seen: Vec<Plan> = Vec::new();
+    found.retain(|(_, _, plan)| {
+        let is_new = !seen.contains(plan);
+        if is_new {
+            seen.push(plan.clone());
+        }
+        is_new
+    });
     (found.into_iter().map(|(time, _, plan)| (time, plan)).collect(), shortages)
 }
 
@@ -166,8 +183,8 @@ fn simulate_best(request: &Request<'_>, estimates: Vec<(Seconds, Plan)>) -> (Vec
     let with_twins: Vec<(Option<Seconds>, Plan)> = estimates
         .into_iter()
         .flat_map(|(time, plan)| {
-            let twin = (plan.stages.len() > 1).then(|| (None, Plan { schedule: Schedule::AllForward, ..plan.clone() }));
-            [Some((Some(time), plan)), twin].into_iter().flatten()
+            let twins = twins(request.setting, &plan);
+            std::iter::once((Some(time), plan)).chain(twins.into_iter().map(|twin| (None, twin)))
         })
         .collect();
     let mut candidates: Vec<Candidate> = Vec::new();
@@ -188,6 +205,23 @@ fn simulate_best(request: &Request<'_>, estimates: Vec<(Seconds, Plan)>) -> (Vec
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
     candidates.truncate(request.keep);
     (candidates, simulated)
+}
+
+/// Plans that the estimate cannot tell from this one, or takes for a little worse: the other schedule, and the
+/// commonest strategy for all layers.
+fn twins(setting: Setting<'_>, plan: &Plan) -> Vec<Plan> {
+    let mut twins = Vec::new();
+    if plan.stages.len() > 1 {
+        twins.push(Plan { schedule: Schedule::AllForward, ..plan.clone() });
+    }
+    let counts = plan.counts();
+    let commonest = counts.iter().max_by_key(|(_, count)| **count).map(|(strategy, _)| (*strategy).clone());
+    let uniform =
+        Plan { strategies: vec![commonest.expect("a plan has layers"); plan.strategies.len()], ..plan.clone() };
+    if uniform != *plan && compiler::check(setting.graph, setting.cluster, &uniform).is_empty() {
+        twins.push(uniform);
+    }
+    twins
 }
 
 /// Compiles and simulates one plan.

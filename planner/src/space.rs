@@ -114,7 +114,13 @@ impl Space {
     /// Fills in all costs of an outer choice. None if some layer has no legal strategy.
     pub fn new(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
         let Setting { graph, cluster, costs, precision } = setting;
-        let costing = Costing { graph, model: costs, precision, sequences: outer.sequences };
+        let costing = Costing {
+            graph,
+            model: costs,
+            precision,
+            sequences: outer.sequences,
+            counts: Costing::counts(outer.microbatches),
+        };
         let mut bases = Bases::default();
         let strategies: Vec<Vec<Strategy>> =
             (0..graph.kinds.len()).map(|kind| legal(graph, KindId(kind as u32), outer)).collect();
@@ -150,6 +156,27 @@ impl Space {
             ties: ties.into_iter().collect(),
         };
         Some(Space { outer: outer.clone(), problem, strategies })
+    }
+
+    /// The same choice with tensor degrees up to `most` only: the best plan of a narrower space is often the second
+    /// best of all, and simulated whole it may be the first. None if nothing is left of some kind.
+    pub fn narrowed(&self, most: u32) -> Option<Space> {
+        let keep = |strategies: &[Strategy]| -> Vec<usize> {
+            (0..strategies.len()).filter(|&index| strategies[index].tensor <= most).collect()
+        };
+        let kept: Vec<Vec<usize>> = self.strategies.iter().map(|list| keep(list)).collect();
+        let is_used = |kind: usize| self.problem.layers.contains(&kind);
+        if kept.iter().enumerate().any(|(kind, indices)| indices.is_empty() && is_used(kind)) {
+            return None;
+        }
+        let mut space = self.clone();
+        space.outer.degrees.retain(|&degree| degree <= most);
+        for (kind, indices) in kept.iter().enumerate() {
+            let pick = |&index: &usize| self.problem.kinds[kind].strategies[index].clone();
+            space.problem.kinds[kind].strategies = indices.iter().map(pick).collect();
+            space.strategies[kind] = indices.iter().map(|&index| self.strategies[kind][index].clone()).collect();
+        }
+        Some(space)
     }
 
     /// The plan that an assignment means.

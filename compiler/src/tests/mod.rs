@@ -1,4 +1,6 @@
 //! Models and plans that the tests of the passes use.
+mod scratch;
+mod slots;
 
 use ir::graph::KindId;
 use ir::model::{Embeddings, Family, Model, Precision, Training};
