@@ -139,8 +139,8 @@ impl Layout {
         let mut exchanges = Vec::new();
         let mut cut: Vec<Vec<usize>> = target.splits.iter().zip(&kept).map(|(to, &keep)| to[keep..].to_vec()).collect();
         let mut partial = self.partial.minus(target.partial);
-        for dimension in 0..self.splits.len() {
-            let gathered = &self.splits[dimension][kept[dimension]..];
+        for (dimension, (from, &keep)) in self.splits.iter().zip(&kept).enumerate() {
+            let gathered = &from[keep..];
             if gathered.is_empty() {
                 continue;
             }

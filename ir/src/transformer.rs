@@ -73,7 +73,7 @@ fn block(model: &Model) -> LayerKind {
     let small = DEVIATION / (2.0 * f64::from(model.layers)).sqrt();
     let x = layer.tensor("x", "bsh", Class::Activation);
     let normed = layer.norm(x, "attention norm");
-    let mut qkv = layer.product(normed, "attention in", "gcdh", "bsgcd", DEVIATION);
+    let mut qkv = layer.product(normed, "attention in", ["gcdh", "bsgcd"], DEVIATION);
     if model.family == Family::Llama {
         let rotary = Rotary { base: model.rotary_base, direction: Direction::Forward };
         qkv = layer.apply(Op::Rotary(rotary), &[qkv], "turned", "bsgcd");
@@ -81,15 +81,15 @@ fn block(model: &Model) -> LayerKind {
     let attended = layer.tensor("attended", "bsgrd", Class::Activation);
     let log_sum_exp = layer.tensor("log-sum-exp", "bsgr", Class::Statistic);
     layer.push(Op::Attention(Pattern::Causal), &[qkv], &[attended, log_sum_exp]);
-    let projected = layer.product(attended, "attention out", "hgrd", "bsh", small);
+    let projected = layer.product(attended, "attention out", ["hgrd", "bsh"], small);
     let middle = layer.apply(Op::Add, &[x, projected], "middle", "bsh");
     let normed = layer.norm(middle, "feed-forward norm");
     let (inner, activation) = match model.family {
-        Family::Gpt => (layer.product(normed, "feed-forward in", "fh", "bsf", DEVIATION), Activation::Gelu),
-        Family::Llama => (layer.product(normed, "feed-forward in", "efh", "bsef", DEVIATION), Activation::SwiGlu),
+        Family::Gpt => (layer.product(normed, "feed-forward in", ["fh", "bsf"], DEVIATION), Activation::Gelu),
+        Family::Llama => (layer.product(normed, "feed-forward in", ["efh", "bsef"], DEVIATION), Activation::SwiGlu),
     };
     let active = layer.apply(Op::Activation(activation), &[inner], "active", "bsf");
-    let projected = layer.product(active, "feed-forward out", "hf", "bsh", small);
+    let projected = layer.product(active, "feed-forward out", ["hf", "bsh"], small);
     let y = layer.apply(Op::Add, &[middle, projected], "y", "bsh");
     layer.finish("block", Some(x), Some(y))
 }
@@ -159,8 +159,9 @@ impl<'a> Builder<'a> {
         outputs[0]
     }
 
-    /// A product with its own matrix and, in the GPT family, its bias.
-    fn product(&mut self, x: TensorId, name: &str, matrix: &str, result: &str, deviation: f64) -> TensorId {
+    /// A product with its own matrix and, in the GPT family, its bias. `letters` are those of matrix and result.
+    fn product(&mut self, x: TensorId, name: &str, letters: [&str; 2], deviation: f64) -> TensorId {
+        let [matrix, result] = letters;
         let weight = self.matrix(&format!("{name} matrix"), matrix, deviation);
         let y = self.apply(Op::MatMul, &[x, weight], &format!("{name} product"), result);
         match self.model.family {
