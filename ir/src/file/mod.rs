@@ -1,7 +1,7 @@
 //! The files that people write and tools exchange: text to value and back, with every mistake at its line.
 //!
 //! Nothing here opens a file: callers pass the text, and a name for messages. All forms are YAML whose first key is
-//! `format: 1`; `parse_*` of what `print_*` gives is the same value again, to the bit.
+//! `format: 1`, but traces are lines of JSON. `parse_*` of what `print_*` gives is the same value again, to the bit.
 
 mod digest;
 mod locate;
@@ -15,6 +15,7 @@ mod plan;
 mod preset;
 mod profile;
 pub mod quantity;
+mod trace;
 
 pub use cluster::{parse_cluster, print_cluster};
 pub use digest::{Digest, digest};
@@ -22,3 +23,4 @@ pub use model::{parse_model, print_model};
 pub use parse::decode;
 pub use plan::{parse_plan, print_plan};
 pub use profile::{parse_profile, print_profile};
+pub use trace::{parse_trace, print_trace};
