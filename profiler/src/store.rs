@@ -1,0 +1,63 @@
+//! The profile on disk: read if it is there, and written at once and whole.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use hetu_profiler::Error;
+use ir::file::{parse_profile, print_profile};
+use ir::profile::Profile;
+use ir::units::{Bytes, Seconds};
+
+/// A profile without measurements.
+pub(crate) fn empty(device: &str) -> Profile {
+    Profile {
+        format: 1,
+        device: device.to_owned(),
+        samples: Vec::new(),
+        sharing: Vec::new(),
+        issue: Seconds::ZERO,
+        slowdown: Vec::new(),
+        reserved: Bytes::ZERO,
+    }
+}
+
+/// What was measured on this device before; nothing if there is no such file.
+pub(crate) fn known(path: &Path, device: &str) -> Result<Profile> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty(device)),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let name = path.display().to_string();
+    let profile = parse_profile(ir::file::decode(&bytes, &name)?, &name)?;
+    if profile.device != device {
+        bail!(
+            "error: {name}: measured on `{}`, but this is `{device}`\n  help: choose another file with -o, or measure \
+             everything anew with --again",
+            profile.device
+        );
+    }
+    Ok(profile)
+}
+
+/// Writes a profile: sorted, and so that the file is never half written.
+pub(crate) fn save(path: &Path, profile: &Profile) -> Result<(), Error> {
+    let mut profile = profile.clone();
+    profile.samples.sort_by(|a, b| a.work.cmp(&b.work));
+    write(path, &print_profile(&profile))
+}
+
+/// Writes a file beside its place and moves it there.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let written = fs::write(&part, text).and_then(|()| fs::rename(&part, path));
+    written.map_err(|source| {
+        // Best effort: what matters is the first error.
+        drop(fs::remove_file(&part));
+        Error::Save { file: path.display().to_string(), source }
+    })
+}

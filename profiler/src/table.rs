@@ -1,0 +1,73 @@
+//! What was measured, on a screen.
+
+use std::collections::BTreeMap;
+
+use ir::profile::{Profile, Sample, Work};
+use ir::units::Bytes;
+
+use crate::catalogue::Catalogue;
+
+/// A row for each kind of work: how many were measured, from the shortest to the longest median, and the rate that
+/// the largest reaches.
+pub fn summary(catalogue: &Catalogue, profile: &Profile) -> String {
+    let mut groups: BTreeMap<(u8, String), Vec<&Sample>> = BTreeMap::new();
+    for sample in &profile.samples {
+        groups.entry(group(&sample.work)).or_default().push(sample);
+    }
+    let mut rows = vec![["work", "count", "shortest", "longest", "largest reaches"].map(str::to_owned)];
+    for ((_, name), samples) in groups {
+        let by_time = |a: &&&Sample, b: &&&Sample| a.median.0.total_cmp(&b.median.0);
+        let shortest = samples.iter().min_by(by_time).expect("a group has samples");
+        let longest = samples.iter().max_by(by_time).expect("a group has samples");
+        let times = [shortest, longest].map(|sample| format!("{:.1}", sample.median));
+        let [shortest, longest_time] = times;
+        rows.push([name, samples.len().to_string(), shortest, longest_time, rate(catalogue, longest)]);
+    }
+    let mut text = aligned(&rows);
+    let sharing: Vec<String> = profile.sharing.iter().map(|factor| format!("{factor:.2}")).collect();
+    if !sharing.is_empty() {
+        text.push_str(&format!("\nranks at once   take longer by   {}\n", sharing.join("  ")));
+        text.push_str(&format!("instruction     {:.2}\n", profile.issue));
+        text.push_str(&format!("reserved        {} a rank\n", profile.reserved));
+    }
+    text
+}
+
+fn group(work: &Work) -> (u8, String) {
+    match work {
+        Work::Kernel { op, .. } if op == "matmul" => (0, op.clone()),
+        Work::Kernel { op, .. } => (1, op.clone()),
+        Work::Exchange { kind, .. } => (2, kind.clone()),
+        Work::Transfer { .. } => (3, "transfer".to_owned()),
+        Work::Copy { .. } => (4, "copy".to_owned()),
+    }
+}
+
+fn rate(catalogue: &Catalogue, sample: &Sample) -> String {
+    let moved = |bytes: Bytes| format!("{}", bytes / sample.median);
+    match &sample.work {
+        Work::Kernel { .. } => match catalogue.amounts.get(&sample.work) {
+            // Below this many operations a byte, a kernel waits for memory.
+            Some(amount) if amount.flops.0 < 10.0 * amount.bytes.as_f64() => moved(amount.bytes),
+            Some(amount) => {
+                format!("{}", amount.flops / sample.median)
+            }
+            None => String::new(),
+        },
+        Work::Exchange { bytes, .. } | Work::Transfer { bytes, .. } | Work::Copy { bytes } => moved(*bytes),
+    }
+}
+
+/// Columns: names to the left, numbers to the right.
+fn aligned(rows: &[[String; 5]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let line = |row: &[String; 5]| {
+        let mut line = format!("{:<1$}", row[0], widths[0]);
+        for (cell, width) in row.iter().zip(widths).skip(1) {
+            line.push_str(&format!("   {cell:>width$}"));
+        }
+        line.trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
