@@ -275,11 +275,11 @@ impl<'a> RoleWriter<'a> {
         }
     }
 
-    /// Gathers the parameters of a visit, unless they are there: the visit before may be to the same layer.
+    /// Gathers the parameters of a visit, unless they are there: visits before may be to the same layer.
     fn gather(&mut self, visits: &[Visit], index: usize, library: &mut Library) {
         let Some(&visit) = visits.get(index) else { return };
-        let stays = index > 0 && visits[index - 1].layer == visit.layer;
-        if self.gathered.contains_key(&index) || (stays && self.gathered.contains_key(&(index - 1))) {
+        let stays = |first: usize| visits[first..index].iter().all(|before| before.layer == visit.layer);
+        if self.gathered.range(..=index).next_back().is_some_and(|(&first, _)| stays(first)) {
             return;
         }
         let own = &self.blocks_of[&visit.layer];

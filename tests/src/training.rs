@@ -1,0 +1,94 @@
+//! Trainings of a few steps on random tokens, and how their results compare.
+
+use executor::{Backend, Batch, Session, Settings, StepResult};
+use ir::graph::Graph;
+use ir::model::Model;
+use ir::plan::Plan;
+use ir::program::Programs;
+use ir::seed::{Draws, Seed};
+use ir::units::Seconds;
+
+/// Steps over which the learning rate falls.
+const SCHEDULE: u64 = 20;
+
+/// The seed of all initial parameters.
+pub const SEED: Seed = Seed(7);
+
+/// The programs of a plan.
+///
+/// # Panics
+/// If the plan does not compile.
+pub fn compiled(graph: &Graph, plan: &Plan) -> Programs {
+    compiler::compile_unlimited(graph, plan).unwrap_or_else(|all| panic!("{plan:?}: {:#?}", &all[..all.len().min(3)]))
+}
+
+/// Programs with their initial parameters.
+///
+/// # Panics
+/// If they cannot be loaded.
+pub fn load(model: &Model, programs: &Programs, backend: Backend) -> Session {
+    let settings = Settings { training: model.training.clone(), steps: SCHEDULE, backend, patience: Seconds(120.0) };
+    Session::load(programs, &settings, SEED).expect("the programs load")
+}
+
+/// Tokens of a step and, one further, their targets: a function of the step alone. Words follow each other by a rule
+/// with exceptions, so that there is something to learn.
+pub fn tokens(model: &Model, step: u64) -> Vec<i32> {
+    let mut draws = Draws::new(Seed(1000 + step));
+    let mut last = draws.below(model.vocabulary);
+    let count = model.training.batch * model.sequence + 1;
+    (0..count)
+        .map(|_| {
+            let exception = draws.below(4) == 0;
+            last = if exception { draws.below(model.vocabulary) } else { (3 * last + 1) % model.vocabulary };
+            last as i32
+        })
+        .collect()
+}
+
+/// Does one step on the tokens of that step.
+///
+/// # Panics
+/// If the step fails.
+pub fn step(model: &Model, session: &mut Session) -> StepResult {
+    let tokens = tokens(model, session.steps_done());
+    let batch = Batch { inputs: &tokens[..tokens.len() - 1], targets: &tokens[1..] };
+    session.step(batch).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+/// What came of each step: its loss and its gradient norm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Course {
+    /// Losses.
+    pub losses: Vec<f64>,
+    /// Gradient norms before clipping.
+    pub norms: Vec<f64>,
+}
+
+/// Trains from the start for `steps`.
+///
+/// # Panics
+/// If a step fails.
+pub fn course(model: &Model, programs: &Programs, backend: Backend, steps: usize) -> Course {
+    let mut session = load(model, programs, backend);
+    let (losses, norms) = (0..steps).map(|_| step(model, &mut session)).map(|it| (it.loss, it.gradient_norm)).unzip();
+    Course { losses, norms }
+}
+
+impl Course {
+    /// The bits of all numbers.
+    pub fn bits(&self) -> Vec<u64> {
+        self.losses.iter().chain(&self.norms).map(|number| number.to_bits()).collect()
+    }
+
+    /// The largest relative difference of losses and of norms; infinite if a number is none.
+    pub fn distance(&self, other: &Course) -> [f64; 2] {
+        [(&self.losses, &other.losses), (&self.norms, &other.norms)].map(|(ours, theirs)| {
+            let relative = |(a, b): (&f64, &f64)| {
+                let difference = ((a - b) / b).abs();
+                if difference.is_finite() { difference } else { f64::INFINITY }
+            };
+            ours.iter().zip(theirs).map(relative).fold(0.0, f64::max)
+        })
+    }
+}
