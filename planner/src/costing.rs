@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use compiler::{LayerBatch, compile_unlimited, layer_bytes};
 use cost_model::{CostModel, Detail, simulate};
-use ir::graph::{Graph, KindId, LayerKind};
+use ir::graph::{Graph, KindId};
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::units::{Bytes, Seconds};
@@ -68,10 +68,17 @@ impl LayoutClass {
     }
 }
 
-/// Times of pairs of equal layers, which many layers are compared with.
+/// Pairs of equal layers, which many layers are compared with.
 #[derive(Default)]
 pub(crate) struct Bases {
-    pairs: BTreeMap<(KindId, Strategy), [f64; 2]>,
+    pairs: BTreeMap<(KindId, Strategy), Pair>,
+}
+
+/// Two equal layers: step time for each count of microbatches, and peak memory.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    steps: [f64; 2],
+    peak: Bytes,
 }
 
 impl Costing<'_> {
@@ -80,8 +87,13 @@ impl Costing<'_> {
         let times = self.layer_times(bases, kind, strategy);
         let batch = LayerBatch { sequences: self.sequences, precision: self.precision };
         let bytes = layer_bytes(self.graph, kind, strategy, batch).expect("a legal strategy has a mesh");
-        let alone = self.program(&self.around(kind), strategy, 1).1;
-        let held = (bytes.state + bytes.saved) * self.around(kind).len() as u64;
+        // Of inner layers, two are looked at, so that gathers ahead are seen.
+        let (alone, count) = if self.is_inner(kind) {
+            (self.pair(bases, kind, strategy).peak, 2)
+        } else {
+            (self.time(&[(kind, strategy)], 1).1, 1)
+        };
+        let held = (bytes.state + bytes.saved) * count;
         Costs {
             time_microbatch: times.microbatch,
             time_step: times.step,
@@ -94,15 +106,12 @@ impl Costing<'_> {
 
     fn layer_times(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Times {
         let of = &self.graph.kinds[kind.index()];
-        let is_inner = of.input.is_some() && of.output.is_some();
-        let (partner, plain) = if is_inner {
+        let (partner, plain) = if self.is_inner(kind) {
             (kind, strategy.clone())
         } else {
             (self.block(), LayoutClass::of(strategy).plain(strategy.ranks()))
         };
-        let base = *bases.pairs.entry((partner, plain.clone())).or_insert_with(|| {
-            self.counts.map(|microbatches| self.time(&[(partner, &plain), (partner, &plain)], microbatches).0)
-        });
+        let base = self.pair(bases, partner, &plain).steps;
         let mut layers = vec![(partner, &plain), (partner, &plain)];
         layers.insert(if of.input.is_none() { 0 } else { 2 }, (kind, strategy));
         let with = self.counts.map(|microbatches| self.time(&layers, microbatches).0);
@@ -118,12 +127,7 @@ impl Costing<'_> {
         }
         let block = self.block();
         let [a, b] = ends.map(|class| class.plain(ranks));
-        let mut pair = |strategy: &Strategy| {
-            *bases.pairs.entry((block, strategy.clone())).or_insert_with(|| {
-                self.counts.map(|microbatches| self.time(&[(block, strategy), (block, strategy)], microbatches).0)
-            })
-        };
-        let same = [pair(&a), pair(&b)];
+        let same = [&a, &b].map(|strategy| self.pair(bases, block, strategy).steps);
         let mixed = self.counts.map(|microbatches| self.time(&[(block, &a), (block, &b)], microbatches).0);
         let alone: f64 = same.iter().map(|times| (times[1] - times[0]) / 2.0).sum();
         ((mixed[1] - mixed[0]) - alone).max(0.0)
@@ -142,23 +146,25 @@ impl Costing<'_> {
         2.0 * self.model.price_transfer(bytes, route).0.0
     }
 
-    /// The kind that has layers before and behind it.
-    fn block(&self) -> KindId {
-        let is_inner = |kind: &LayerKind| kind.input.is_some() && kind.output.is_some();
-        let index = self.graph.kinds.iter().position(is_inner).expect("a model has inner layers");
-        KindId(index as u32)
+    /// Two equal layers alone.
+    fn pair(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Pair {
+        let make = || {
+            let played = self.counts.map(|microbatches| self.time(&[(kind, strategy), (kind, strategy)], microbatches));
+            Pair { steps: played.map(|(step, _)| step), peak: played[0].1 }
+        };
+        *bases.pairs.entry((kind, strategy.clone())).or_insert_with(make)
     }
 
-    /// The layers with which a kind's memory is looked at: two, so that gathers ahead are seen.
-    fn around(&self, kind: KindId) -> Vec<KindId> {
+    /// Whether a kind has layers before and behind it.
+    fn is_inner(&self, kind: KindId) -> bool {
         let of = &self.graph.kinds[kind.index()];
-        if of.input.is_some() && of.output.is_some() { vec![kind; 2] } else { vec![kind] }
+        of.input.is_some() && of.output.is_some()
     }
 
-    /// Step time and peak of some equal layers.
-    fn program(&self, kinds: &[KindId], strategy: &Strategy, microbatches: u32) -> (f64, Bytes) {
-        let layers: Vec<(KindId, &Strategy)> = kinds.iter().map(|&kind| (kind, strategy)).collect();
-        self.time(&layers, microbatches)
+    /// The inner kind that others are compared beside.
+    fn block(&self) -> KindId {
+        let mut kinds = (0..self.graph.kinds.len() as u32).map(KindId);
+        kinds.find(|&kind| self.is_inner(kind)).expect("a model has inner layers")
     }
 
     /// Step time and peak of a program of these layers alone.

@@ -1,5 +1,7 @@
 //! The outer choices: stages and microbatches. Each makes one [`Problem`], whose answer is a plan.
 
+use std::collections::BTreeSet;
+
 use ir::cluster::Cluster;
 use ir::graph::{Graph, KindId};
 use ir::model::Precision;
@@ -57,16 +59,17 @@ fn divisors(batch: u64) -> Vec<u64> {
     (1..=most).filter(|&count| batch.is_multiple_of(count)).collect()
 }
 
-/// Chains of tensor degrees, as long as possible, in which each divides the next: only those have a mesh in common.
+/// Chains of tensor degrees that every kind may have, as long as possible, in which each divides the next: only those
+/// have a mesh in common.
 fn degree_chains(graph: &Graph, ranks: u32, sequences: u64) -> Vec<Vec<u32>> {
-    let legal = |kind| compiler::strategies(kind, ranks, sequences).into_iter().map(|strategy| strategy.tensor);
-    let mut degrees: Vec<u32> = graph.kinds.iter().flat_map(legal).collect();
-    degrees.sort_unstable();
-    degrees.dedup();
-    let has_all = |degree: &u32| graph.kinds.iter().any(|kind| legal(kind).any(|tensor| tensor == *degree));
-    degrees.retain(has_all);
+    let legal = |kind| {
+        let all = compiler::strategies(kind, ranks, sequences);
+        all.into_iter().map(|strategy| strategy.tensor).collect::<BTreeSet<u32>>()
+    };
+    let of_kinds = graph.kinds.iter().map(legal);
+    let degrees = of_kinds.reduce(|all, more| all.intersection(&more).copied().collect()).unwrap_or_default();
     let mut chains: Vec<Vec<u32>> = Vec::new();
-    for &degree in &degrees {
+    for degree in degrees {
         let mut extended: Vec<Vec<u32>> = Vec::new();
         for chain in &chains {
             let divides = chain.last().is_none_or(|&last| degree % last == 0);
