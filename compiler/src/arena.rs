@@ -37,7 +37,7 @@ pub(crate) fn arena(stage: u32, writer: Writer) -> Role {
         Lifetime { bytes: buffers[buffer].bytes.0, start: starts[buffer], end: ends[buffer] }
     };
     let lifetimes: Vec<Lifetime> = order.iter().map(lifetime).collect();
-    let placement = place(&lifetimes);
+    let placement = place(&lifetimes, resident);
     for (&buffer, address) in order.iter().zip(&placement.addresses) {
         buffers[buffer].address = resident + address;
     }

@@ -334,7 +334,7 @@ impl<'a> Maker<'a> {
         }
         all.sort_by_key(|(lifetime, value)| (lifetime.start, *value));
         let lifetimes: Vec<Lifetime> = all.iter().map(|(lifetime, _)| *lifetime).collect();
-        let placement = place(&lifetimes);
+        let placement = place(&lifetimes, 0);
         let mut of_kernel = vec![0; workspaces.len()];
         for ((lifetime, value), address) in all.into_iter().zip(placement.addresses) {
             match value {

@@ -1,6 +1,4 @@
 //! Models and plans that the tests of the passes use.
-mod scratch;
-mod slots;
 
 use ir::graph::KindId;
 use ir::model::{Embeddings, Family, Model, Precision, Training};

@@ -1,0 +1,252 @@
+//! Where every buffer lies: static addresses from lifetimes.
+//!
+//! No way of placing is best for all programs, so a few are tried, cheap ones first, until one needs little more than
+//! what lives at once: what lives long apart from what comes and goes (`apart`), the largest first (`fit`), in the
+//! order of time from either end (`online`), and last a search.
+
+mod fit;
+mod online;
+
+use std::cmp::Reverse;
+
+use ir::program::ALIGNMENT;
+
+use fit::Items;
+use online::{in_order_of_end, in_order_of_start};
+
+/// Something that needs memory from `start` to `end`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    pub(crate) bytes: u64,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Lifetime {
+    fn length(&self) -> u32 {
+        self.end - self.start
+    }
+}
+
+/// Addresses for all, and how much memory they need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placement {
+    pub(crate) addresses: Vec<u64>,
+    pub(crate) size: u64,
+    /// The largest sum of what lives at once: no placement needs less.
+    pub(crate) bound: u64,
+}
+
+/// Addresses for all, and where the highest ends.
+struct Attempt {
+    addresses: Vec<u64>,
+    size: u64,
+}
+
+/// More lifetimes than this are not placed by size, which takes quadratic time, unless all else was bad.
+const BY_SIZE_MAX: usize = 1000;
+
+/// More lifetimes than this are never placed by size.
+const BY_SIZE_LIMIT: usize = 8000;
+
+/// Instructions of about one visit to a layer: what lives longer is kept for another visit.
+const VISIT: u32 = 64;
+
+/// The smallest of a few placements. `lifetimes` must be sorted by start; `resident` is what lies beside them: memory
+/// that is wasted is small or large compared to all.
+pub(crate) fn place(lifetimes: &[Lifetime], resident: u64) -> Placement {
+    let ends = by_end(lifetimes);
+    let bound = live_bound(lifetimes, &ends);
+    let good = bound + (bound + resident) / 100;
+    let mut best = Best { addresses: Vec::new(), size: u64::MAX, good };
+    if lifetimes.len() > BY_SIZE_MAX {
+        best.offer(|| apart(lifetimes, VISIT));
+    }
+    let mut items = None;
+    if !best.is_good() && lifetimes.len() <= BY_SIZE_LIMIT {
+        let all = items.insert(Items::each(lifetimes, &ends));
+        best.offer(|| all.largest_first());
+    }
+    best.offer(|| in_order_of_start(lifetimes));
+    best.offer(|| in_order_of_end(lifetimes));
+    if let Some(items) = items {
+        best.offer(|| items.search(good));
+    }
+    Placement { addresses: best.addresses, size: best.size, bound }
+}
+
+/// The best attempt so far; no more are made once it is good.
+struct Best {
+    addresses: Vec<u64>,
+    size: u64,
+    good: u64,
+}
+
+impl Best {
+    fn is_good(&self) -> bool {
+        self.size <= self.good
+    }
+
+    fn offer(&mut self, make: impl FnOnce() -> Attempt) {
+        if self.is_good() {
+            return;
+        }
+        let attempt = make();
+        if attempt.size < self.size {
+            self.addresses = attempt.addresses;
+            self.size = attempt.size;
+        }
+    }
+}
+
+/// Indices in the order of their ends.
+fn by_end(lifetimes: &[Lifetime]) -> Vec<u32> {
+    let last = lifetimes.iter().map(|lifetime| lifetime.end).max().unwrap_or(0);
+    let mut places = vec![0u32; last as usize + 2];
+    for lifetime in lifetimes {
+        places[lifetime.end as usize + 1] += 1;
+    }
+    for end in 1..places.len() {
+        places[end] += places[end - 1];
+    }
+    let mut order = vec![0; lifetimes.len()];
+    for (index, lifetime) in lifetimes.iter().enumerate() {
+        let place = &mut places[lifetime.end as usize];
+        order[*place as usize] = index as u32;
+        *place += 1;
+    }
+    order
+}
+
+/// A start or an end of the lifetime with this index.
+#[derive(Clone, Copy)]
+enum Change {
+    Start(usize),
+    End(usize),
+}
+
+/// All starts and ends in order. What ends at an instant makes place only after it.
+fn changes<'a>(lifetimes: &'a [Lifetime], ends: &'a [u32]) -> impl Iterator<Item = Change> + 'a {
+    let mut started = 0;
+    let mut ended = 0;
+    std::iter::from_fn(move || {
+        let &end = ends.get(ended)?;
+        if started < lifetimes.len() && lifetimes[started].start <= lifetimes[end as usize].end {
+            started += 1;
+            return Some(Change::Start(started - 1));
+        }
+        ended += 1;
+        Some(Change::End(end as usize))
+    })
+}
+
+/// The largest sum of what lives at once.
+fn live_bound(lifetimes: &[Lifetime], ends: &[u32]) -> u64 {
+    let mut live = 0;
+    let mut most = 0;
+    for change in changes(lifetimes, ends) {
+        match change {
+            Change::Start(index) => live += lifetimes[index].bytes,
+            Change::End(index) => live -= lifetimes[index].bytes,
+        }
+        most = most.max(live);
+    }
+    most
+}
+
+/// Places what lives longer than `visit` in order of start, and above it what comes and goes: as this is the same at
+/// every visit, all of one size take turns in a few slots, and slots that are never taken at once share addresses.
+fn apart(lifetimes: &[Lifetime], visit: u32) -> Attempt {
+    let (long, short): (Vec<usize>, Vec<usize>) =
+        (0..lifetimes.len()).partition(|&index| lifetimes[index].length() > visit);
+    let of = |indices: &[usize]| -> Vec<Lifetime> { indices.iter().map(|&index| lifetimes[index]).collect() };
+    let below = in_order_of_start(&of(&long));
+    let short_lifetimes = of(&short);
+    let (slots, slot_of) = Items::slots(&short_lifetimes, &by_end(&short_lifetimes));
+    let above = slots.largest_first();
+    let mut addresses = vec![0; lifetimes.len()];
+    for (index, address) in long.into_iter().zip(below.addresses) {
+        addresses[index] = address;
+    }
+    for (index, slot) in short.into_iter().zip(slot_of) {
+        addresses[index] = below.size + above.addresses[slot as usize];
+    }
+    Attempt { addresses, size: below.size + above.size }
+}
+
+/// The key that sorts the largest first.
+fn largest(bytes: u64, index: usize) -> (Reverse<u64>, usize) {
+    (Reverse(bytes), index)
+}
+
+/// A size as buffers have it.
+pub(crate) fn aligned(bytes: u64) -> u64 {
+    bytes.div_ceil(ALIGNMENT) * ALIGNMENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::seed::{Draws, Seed};
+
+    fn random(seed: u64, most: u64) -> Vec<Lifetime> {
+        let mut draws = Draws::new(Seed(seed));
+        let count = 1 + draws.below(most) as u32;
+        let time = most * 2;
+        let mut all: Vec<Lifetime> = (0..count)
+            .map(|_| {
+                let start = draws.below(time) as u32;
+                let length = if draws.below(4) == 0 { draws.below(time) } else { draws.below(30) };
+                Lifetime { bytes: 256 * (1 + draws.below(20)), start, end: start + length as u32 }
+            })
+            .collect();
+        all.sort_by_key(|lifetime| lifetime.start);
+        all
+    }
+
+    fn check(lifetimes: &[Lifetime], attempt: &Attempt, seed: u64) {
+        for (i, a) in lifetimes.iter().enumerate() {
+            assert!(attempt.addresses[i] + a.bytes <= attempt.size, "seed {seed}");
+            for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
+                let in_time = a.start <= b.end && b.start <= a.end;
+                let in_space = attempt.addresses[i] < attempt.addresses[j] + b.bytes
+                    && attempt.addresses[j] < attempt.addresses[i] + a.bytes;
+                assert!(!(in_time && in_space), "seed {seed}: {i} {a:?} and {j} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_that_lives_at_once_overlaps() {
+        for seed in 0..200 {
+            let lifetimes = random(seed, 60);
+            let items = Items::each(&lifetimes, &by_end(&lifetimes));
+            let placement = place(&lifetimes, 0);
+            assert!(placement.size >= placement.bound, "seed {seed}");
+            check(&lifetimes, &Attempt { addresses: placement.addresses, size: placement.size }, seed);
+            check(&lifetimes, &in_order_of_start(&lifetimes), seed);
+            check(&lifetimes, &in_order_of_end(&lifetimes), seed);
+            check(&lifetimes, &apart(&lifetimes, 20), seed);
+            if seed % 10 == 0 {
+                check(&lifetimes, &items.search(0), seed);
+            }
+        }
+        for seed in 0..3 {
+            let lifetimes = random(seed, 2 * BY_SIZE_MAX as u64);
+            let Placement { addresses, size, .. } = place(&lifetimes, 0);
+            check(&lifetimes, &Attempt { addresses, size }, seed);
+        }
+    }
+
+    #[test]
+    fn the_bound_is_the_largest_sum_of_what_lives_at_once() {
+        for seed in 0..200 {
+            let lifetimes = random(seed, 60);
+            let live = |now: u32| -> u64 {
+                lifetimes.iter().filter(|life| life.start <= now && now <= life.end).map(|life| life.bytes).sum()
+            };
+            let most = (0..400).map(live).max().expect("time is not empty");
+            assert_eq!(live_bound(&lifetimes, &by_end(&lifetimes)), most, "seed {seed}");
+        }
+    }
+}
