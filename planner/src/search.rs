@@ -1,7 +1,5 @@
 //! Finds plans: every outer choice is solved, the best are compiled and simulated whole.
 
-use std::sync::Mutex;
-
 use compiler::Violation;
 use cost_model::{Detail, simulate};
 use ir::plan::{Plan, Schedule};
@@ -90,92 +88,110 @@ pub enum NoPlan {
 /// How far a search is, for a progress bar.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
+/// Outer choices that are opened side by side. Fixed, so that the answer does not depend on the number of threads.
+const OPENED_AT_ONCE: usize = 4;
+
 /// The best plans for a request. `progress` is told outer choices done and to do.
 pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, NoPlan> {
     let setting = request.setting;
     let outers = outer_choices(setting.graph, setting.cluster, request.batch);
-    let done = Mutex::new(0);
-    let spaces: Vec<Option<Space>> = outers
+    let mut order: Vec<(f64, &Outer)> = outers
         .par_iter()
-        .map(|outer| {
-            let space = Space::new(setting, outer);
-            let mut done = done.lock().expect("no holder of this lock panics");
-            *done += 1;
-            progress(*done, outers.len());
-            space
-        })
+        .filter_map(|outer| Some((lower_bound(&Space::fastest(setting, outer)?.problem), outer)))
         .collect();
-    let narrower = |space: Space| {
-        let smaller = space.outer.degrees.iter().rev().skip(1).map(|&most| space.narrowed(most)).collect::<Vec<_>>();
-        std::iter::once(Some(space)).chain(smaller).flatten()
-    };
-    let spaces: Vec<Space> = spaces.into_iter().flatten().flat_map(narrower).collect();
-    if spaces.is_empty() {
+    if order.is_empty() {
         return Err(NoPlan::NothingLegal { batch: request.batch, devices: setting.cluster.device_count() });
     }
-    let (estimates, shortages) = solve_all(request, &spaces);
-    if estimates.is_empty() {
-        let least = shortages.into_iter().min_by_key(|(_, shortage)| shortage.excess_bytes());
-        let (index, shortage) = least.expect("a space without an answer has a shortage");
-        return Err(NoPlan::NothingFits { outer: spaces[index].outer.clone(), shortage });
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut estimates: Vec<(Seconds, Plan)> = Vec::new();
+    let mut shortages: Vec<(Outer, Shortage)> = Vec::new();
+    let mut effort = Effort { outer: outers.len(), ..Effort::default() };
+    for (index, chunk) in order.chunks(OPENED_AT_ONCE).enumerate() {
+        progress(index * OPENED_AT_ONCE, order.len());
+        let upper = estimates.get(request.keep - 1).map_or(f64::INFINITY, |worst| worst.0.0);
+        let open = chunk.par_iter().filter(|(bound, _)| *bound < upper);
+        let opened: Vec<Opened> = open.filter_map(|(_, outer)| Opened::new(request, outer, upper)).collect();
+        for outcome in opened {
+            effort.costs += outcome.costs;
+            effort.fitting += usize::from(!outcome.estimates.is_empty());
+            estimates.extend(outcome.estimates);
+            shortages.extend(outcome.shortage);
+        }
+        estimates.sort_by(|a, b| a.0.0.total_cmp(&b.0.0));
+        estimates.dedup_by(|a, b| a.1 == b.1);
     }
-    let fitting = estimates.len();
+    progress(order.len(), order.len());
     let (mut candidates, simulated) = simulate_best(request, estimates);
-    if candidates.is_empty() {
-        // The estimate said that plans fit, the placed programs do not: what misses least is the honest answer.
-        let shortage = shortage_of_tightest(&spaces);
-        return Err(shortage);
-    }
-    let costs = spaces.iter().flat_map(|space| &space.problem.kinds).map(|kind| kind.strategies.len()).sum();
-    let effort = Effort { outer: outers.len(), fitting, costs, simulated };
+    effort.simulated = simulated;
     let baselines = baselines(setting, request.batch);
     // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
     candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
     candidates.dedup_by(|a, b| a.plan == b.plan);
     candidates.truncate(request.keep);
+    if candidates.is_empty() {
+        return Err(nothing_fits(request, &order, shortages));
+    }
     Ok(Found { candidates, baselines, effort })
 }
 
-/// Plans by estimate, best first, and what is missing where there is none.
-type Estimates = (Vec<(Seconds, Plan)>, Vec<(usize, Shortage)>);
+/// What came of one outer choice.
+struct Opened {
+    estimates: Vec<(Seconds, Plan)>,
+    shortage: Option<(Outer, Shortage)>,
+    costs: usize,
+}
 
-/// Solves the problems in the order of their bounds, so that most need not be solved to the end.
-fn solve_all(request: &Request<'_>, spaces: &[Space]) -> Estimates {
-    let mut order: Vec<(f64, usize)> =
-        spaces.par_iter().enumerate().map(|(index, space)| (lower_bound(&space.problem), index)).collect();
-    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let mut found: Vec<(Seconds, usize, Plan)> = Vec::new();
-    let mut shortages = Vec::new();
-    for (bound, index) in order {
-        found.sort_by(|a, b| a.0.0.total_cmp(&b.0.0).then(a.1.cmp(&b.1)));
-        let upper = found.get(request.keep - 1).map_or(f64::INFINITY, |worst| worst.0.0);
-        if bound >= upper {
-            continue;
-        }
-        let method = match &request.method {
-            Method::DynamicProgram { .. } => Method::DynamicProgram { upper },
-            other => other.clone(),
-        };
-        match solve(&spaces[index].problem, &method) {
-            Solved::Found(answer) => {
-                let plan = spaces[index].plan(&answer.assignment, request.setting.precision);
-                found.push((Seconds(answer.objective), index, plan));
+impl Opened {
+    /// Solves the problem of an outer choice, and narrower ones. None if some layer has no legal strategy.
+    fn new(request: &Request<'_>, outer: &Outer, upper: f64) -> Option<Opened> {
+        let space = Space::new(request.setting, outer)?;
+        let costs = space.problem.kinds.iter().map(|kind| kind.strategies.len()).sum();
+        let narrower = outer.degrees.iter().rev().skip(1).filter_map(|&most| space.narrowed(most));
+        let spaces: Vec<Space> = narrower.collect();
+        let mut opened = Opened { estimates: Vec::new(), shortage: None, costs };
+        for space in std::iter::once(&space).chain(&spaces) {
+            if lower_bound(&space.problem) >= upper && upper.is_finite() {
+                continue;
             }
-            Solved::Infeasible(shortage) => shortages.push((index, shortage)),
-            Solved::Stopped { .. } => {}
+            let method = match &request.method {
+                Method::DynamicProgram { .. } => Method::DynamicProgram { upper },
+                other => other.clone(),
+            };
+            match solve(&space.problem, &method) {
+                Solved::Found(answer) => {
+                    let plan = space.plan(&answer.assignment, request.setting.precision);
+                    opened.estimates.push((Seconds(answer.objective), plan));
+                }
+                Solved::Infeasible(shortage) => opened.shortage = Some((outer.clone(), shortage)),
+                Solved::Stopped { .. } => {}
+            }
         }
+        Some(opened)
     }
-    found.sort_by(|a, b| a.0.0.total_cmp(&b.0.0).then(a.1.cmp(&b.1)));
-    let mut seen: Vec<Plan> = Vec::new();
-    found.retain(|(_, _, plan)| {
-        let is_new = !seen.contains(plan);
-        if is_new {
-            seen.push(plan.clone());
+}
+
+/// What misses least. Where estimates fitted and the placed programs did not, that is the tightest plan of all.
+fn nothing_fits(request: &Request<'_>, order: &[(f64, &Outer)], shortages: Vec<(Outer, Shortage)>) -> NoPlan {
+    let least =
+        |shortages: Vec<(Outer, Shortage)>| shortages.into_iter().min_by_key(|(_, shortage)| shortage.need.bytes());
+    if let Some((outer, shortage)) = least(shortages) {
+        return NoPlan::NothingFits { outer, shortage };
+    }
+    let tight = |(_, outer): &(f64, &Outer)| {
+        let mut space = Space::new(request.setting, outer)?;
+        for stage in &mut space.problem.stages {
+            stage.capacity_bytes = 1;
         }
-        is_new
-    });
-    (found.into_iter().map(|(time, _, plan)| (time, plan)).collect(), shortages)
+        match solve(&space.problem, &Method::DynamicProgram { upper: f64::INFINITY }) {
+            Solved::Infeasible(shortage) => Some(((*outer).clone(), shortage)),
+            Solved::Found(_) | Solved::Stopped { .. } => None,
+        }
+    };
+    let found = order.iter().filter_map(tight).collect();
+    let (outer, mut shortage) = least(found).expect("nothing fits one byte");
+    shortage.capacity_bytes = request.setting.cluster.capacity().0;
+    NoPlan::NothingFits { outer, shortage }
 }
 
 /// Compiles and simulates plans from the best estimate on, until `keep` of them fit.
@@ -234,21 +250,4 @@ pub fn candidate(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Vio
 pub fn played(setting: Setting<'_>, plan: &Plan, programs: &Programs) -> Candidate {
     let trace = simulate(programs, setting.costs, Detail::Totals).expect("verified programs do not deadlock");
     Candidate { plan: plan.clone(), estimated: None, trace, peak: programs.peak(), digest: programs.digest() }
-}
-
-fn shortage_of_tightest(spaces: &[Space]) -> NoPlan {
-    let tight = |space: &Space| {
-        let mut problem = space.problem.clone();
-        for stage in &mut problem.stages {
-            stage.capacity_bytes = 1;
-        }
-        match solve(&problem, &Method::DynamicProgram { upper: f64::INFINITY }) {
-            Solved::Infeasible(shortage) => Some((space.outer.clone(), shortage)),
-            Solved::Found(_) | Solved::Stopped { .. } => None,
-        }
-    };
-    let least = spaces.iter().filter_map(tight).min_by_key(|(_, shortage)| shortage.need.bytes());
-    let (outer, mut shortage) = least.expect("nothing fits one byte");
-    shortage.capacity_bytes = spaces[0].problem.stages[0].capacity_bytes;
-    NoPlan::NothingFits { outer, shortage }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ir::cluster::Cluster;
 use ir::graph::{Graph, KindId};
 use ir::model::Precision;
-use ir::plan::{Plan, Recompute, Schedule, Strategy};
+use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
 use ir::profile::Route;
 
 use cost_model::CostModel;
@@ -116,6 +116,25 @@ pub struct Setting<'a> {
 impl Space {
     /// Fills in all costs of an outer choice. None if some layer has no legal strategy.
     pub fn new(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
+        Space::of(setting, outer, &|_| true)
+    }
+
+    /// The same with only what can be fastest, as if memory had no end and what happens once a step took no time:
+    /// whatever else a strategy does, it adds to the time of a microbatch. Its bound bounds the whole space.
+    pub(crate) fn fastest(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
+        let is_plain =
+            |strategy: &Strategy| strategy.shard == Shard::Nothing && strategy.recompute == Recompute::Nothing;
+        let mut space = Space::of(setting, outer, &is_plain)?;
+        for stage in &mut space.problem.stages {
+            stage.capacity_bytes = u64::MAX;
+        }
+        for strategy in space.problem.kinds.iter_mut().flat_map(|kind| &mut kind.strategies) {
+            strategy.time_step = 0.0;
+        }
+        Some(space)
+    }
+
+    fn of(setting: Setting<'_>, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Option<Space> {
         let Setting { graph, cluster, costs, precision } = setting;
         let costing = Costing {
             graph,
@@ -126,7 +145,7 @@ impl Space {
         };
         let mut bases = Bases::default();
         let strategies: Vec<Vec<Strategy>> =
-            (0..graph.kinds.len()).map(|kind| legal(graph, KindId(kind as u32), outer)).collect();
+            (0..graph.kinds.len()).map(|kind| legal(graph, KindId(kind as u32), outer, keep)).collect();
         let used = |kind: usize| graph.layers.iter().any(|layer| layer.index() == kind);
         if (0..strategies.len()).any(|kind| used(kind) && strategies[kind].is_empty()) {
             return None;
@@ -201,11 +220,12 @@ impl Space {
 }
 
 /// The strategies of a kind under an outer choice. Kinds with a tied parameter list the same ones.
-fn legal(graph: &Graph, kind: KindId, outer: &Outer) -> Vec<Strategy> {
+fn legal(graph: &Graph, kind: KindId, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Vec<Strategy> {
     let all = compiler::strategies(&graph.kinds[kind.index()], outer.ranks, outer.sequences);
     let keeps_nothing = graph.kinds[kind.index()].input.is_none() && graph.tie.is_none();
     let has_effect = |strategy: &Strategy| !keeps_nothing || strategy.recompute == Recompute::Nothing;
-    all.into_iter().filter(|strategy| outer.degrees.contains(&strategy.tensor) && has_effect(strategy)).collect()
+    let is_wanted = |strategy: &Strategy| outer.degrees.contains(&strategy.tensor) && has_effect(strategy);
+    all.into_iter().filter(|strategy| is_wanted(strategy) && keep(strategy)).collect()
 }
 
 /// Whether neighbouring stages lie in different nodes.
