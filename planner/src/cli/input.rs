@@ -1,0 +1,123 @@
+//! What a command is given: models, clusters, profiles and plans, from files or by name.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use cost_model::CostModel;
+use ir::cluster::Cluster;
+use ir::error::{Mistake, Mistakes, shown};
+use ir::file::{decode, parse_cluster, parse_model, parse_plan, parse_profile};
+use ir::model::Model;
+use ir::plan::{PlanFile, Reference};
+use ir::profile::Profile;
+
+use super::failure::Failure;
+use super::output::folder_of;
+
+/// A cluster, and how it was found.
+pub(crate) struct Devices {
+    pub(crate) cluster: Cluster,
+    pub(crate) origin: Origin,
+}
+
+/// How a cluster was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// A shipped description, by its name.
+    Preset(String),
+    /// This machine.
+    Detected,
+}
+
+/// The text of a file; `-` is standard input.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    let read = if name == "-" {
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
+    } else {
+        fs::read(path).map(|content| bytes = content)
+    };
+    read.map_err(|error| Failure::wrong(format!("cannot read {name}: {error}")))?;
+    Ok(decode(&bytes, &name)?.to_owned())
+}
+
+/// The value of a file by its parser.
+fn read<T>(path: &Path, parse: impl Fn(&str, &str) -> Result<T, Mistakes>) -> Result<T, Failure> {
+    Ok(parse(&read_text(path)?, &path.display().to_string())?)
+}
+
+pub(crate) fn read_model(path: &Path) -> Result<Model, Failure> {
+    read(path, parse_model)
+}
+
+pub(crate) fn read_plan(path: &Path) -> Result<PlanFile, Failure> {
+    read(path, parse_plan)
+}
+
+/// A cluster file, a preset, or this machine if nothing is named.
+pub(crate) fn devices(named: Option<&str>) -> Result<Devices, Failure> {
+    let Some(name) = named else {
+        return Ok(Devices { cluster: machine::detect(None), origin: Origin::Detected });
+    };
+    if Path::new(name).exists() {
+        let cluster = read(Path::new(name), parse_cluster)?;
+        return Ok(Devices { cluster, origin: Origin::File(name.into()) });
+    }
+    let cluster = Cluster::preset(name).map_err(|mistakes| missing_cluster(name, mistakes))?;
+    Ok(Devices { origin: Origin::Preset(cluster.name.clone()), cluster })
+}
+
+/// A name that looks like a path was meant as one.
+fn missing_cluster(name: &str, mistakes: Mistakes) -> Failure {
+    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
+        return Failure::wrong(format!("cannot read {}: there is no such file", shown(name)));
+    }
+    mistakes.into()
+}
+
+/// A profile of the cluster's device.
+pub(crate) fn profile(path: Option<&Path>, cluster: &Cluster) -> Result<Option<Profile>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let profile = read(path, parse_profile)?;
+    if profile.device == cluster.device.name {
+        return Ok(Some(profile));
+    }
+    let (measured, wanted) = (shown(&profile.device), shown(&cluster.device.name));
+    let what =
+        format!("measured on `{measured}`, but the devices of cluster `{}` are `{wanted}`", shown(&cluster.name));
+    let help = "run hetu-profile on that device, or leave out --profile: prices are then modelled";
+    Err(Mistake::new(&path.display().to_string(), what).help(help).into())
+}
+
+/// A plan with all that it refers to.
+pub(crate) struct Job {
+    pub(crate) file: PlanFile,
+    pub(crate) model: Model,
+    pub(crate) cluster: Cluster,
+    pub(crate) costs: CostModel,
+}
+
+/// A plan and what it was made for, checked to be that.
+pub(crate) fn job(path: &Path, profile_path: Option<&Path>) -> Result<Job, Failure> {
+    let file = read_plan(path)?;
+    let folder = folder_of(path);
+    let model = read_model(&folder.join(&file.model.path)).map_err(|failure| referred(failure, path, &file.model))?;
+    let beside = folder.join(&file.cluster.path);
+    let named = if beside.exists() { beside.to_string_lossy().into_owned() } else { file.cluster.path.clone() };
+    let cluster = devices(Some(&named)).map_err(|failure| referred(failure, path, &file.cluster))?.cluster;
+    let profile = profile(profile_path, &cluster)?;
+    let costs = CostModel::new(&cluster, profile.as_ref());
+    let name = path.display().to_string();
+    file.check(&model, &cluster, &name).map_err(|mistakes| Failure::negative(mistakes.to_string()))?;
+    Ok(Job { file, model, cluster, costs })
+}
+
+/// Says where the name of a file that cannot be read comes from.
+fn referred(failure: Failure, plan: &Path, reference: &Reference) -> Failure {
+    let note = format!("\n  note: {} refers to `{}`", plan.display(), shown(&reference.path));
+    Failure { text: failure.text + &note, ..failure }
+}

@@ -1,0 +1,156 @@
+//! Results as JSON: times in seconds, sizes in bytes, under names that say so.
+
+use hetu_planner::{Baseline, Candidate, Failure as RecipeFailure};
+use ir::file::Digest;
+use ir::plan::{Plan, Strategy};
+use ir::trace::Totals;
+use serde_json::{Value, json};
+
+use super::input::Origin;
+use super::losers::{Parts, reason};
+use super::plan::{Outcome, Question};
+use super::rate::{device_rate, model_flops};
+use super::words::{precision_word, recompute_word, schedule_word, sequence_word, shard_word};
+
+/// The whole answer of a search. Equal questions give equal documents.
+pub(crate) fn answer(question: &Question, outcome: &Outcome) -> Value {
+    let best = &outcome.found.candidates[0];
+    let candidates: Vec<Value> = outcome
+        .found
+        .candidates
+        .iter()
+        .enumerate()
+        .map(|(index, each)| {
+            let mut value = candidate(each);
+            if index > 0 {
+                value["slower_because"] = json!(reason(best, each));
+            }
+            value
+        })
+        .collect();
+    let effort = outcome.found.effort;
+    let cluster = &question.devices.cluster;
+    let flops = model_flops(&question.model, &question.graph, question.batch);
+    let (rate, share) = device_rate(flops, best.trace.step, cluster, best.plan.precision);
+    json!({
+        "format": 1,
+        "model": {
+            "name": question.model.name,
+            "digest": question.model.digest().to_string(),
+            "layers": question.model.layers,
+            "parameters": question.graph.parameter_count(),
+            "batch": question.batch,
+        },
+        "cluster": {
+            "name": cluster.name,
+            "digest": cluster.digest().to_string(),
+            "devices": cluster.device_count(),
+            "device": cluster.device.name,
+            "capacity_bytes": cluster.capacity(),
+            "origin": origin(&question.devices.origin),
+            "source": cluster.device.source,
+        },
+        "profile": question.profile.as_ref().map(|profile| profile.samples.len()),
+        "searched": {
+            "outer_choices": effort.outer,
+            "fitting": effort.fitting,
+            "layer_costs": effort.costs,
+            "simulated": effort.simulated,
+        },
+        "model_flops_per_second_per_device": rate.0,
+        "share_of_peak": share,
+        "candidates": candidates,
+        "recipes": outcome.found.baselines.iter().map(recipe).collect::<Vec<_>>(),
+        "written": outcome.written,
+    })
+}
+
+fn origin(origin: &Origin) -> &'static str {
+    match origin {
+        Origin::File(_) => "file",
+        Origin::Preset(_) => "preset",
+        Origin::Detected => "detected",
+    }
+}
+
+/// A plan with its costs.
+pub(crate) fn candidate(candidate: &Candidate) -> Value {
+    let parts = Parts::of(candidate);
+    let [measured, interpolated, modelled] = candidate.trace.shares;
+    json!({
+        "plan": plan(&candidate.plan),
+        "step_seconds": candidate.trace.step,
+        "estimated_seconds": candidate.estimated,
+        "peak_bytes": candidate.peak,
+        "programs": Digest(candidate.digest).to_string(),
+        "compute_seconds": parts.compute,
+        "exposed_exchange_seconds": parts.exchange,
+        "idle_seconds": parts.idle,
+        "totals": candidate.trace.totals.iter().map(totals).collect::<Vec<_>>(),
+        "trust": {
+            "measured_seconds": measured,
+            "interpolated_seconds": interpolated,
+            "modelled_seconds": modelled,
+        },
+    })
+}
+
+fn totals(totals: &Totals) -> Value {
+    let Totals { rank, compute, exchange, transfer, hidden, idle, arena } = *totals;
+    json!({
+        "rank": rank,
+        "compute_seconds": compute,
+        "exchange_seconds": exchange,
+        "transfer_seconds": transfer,
+        "hidden_seconds": hidden,
+        "idle_seconds": idle,
+        "arena_bytes": arena,
+    })
+}
+
+/// A plan in the words of its file.
+fn plan(plan: &Plan) -> Value {
+    let stages: Vec<[u32; 2]> = plan.stages.iter().map(|stage| [stage.start, stage.end]).collect();
+    let runs = plan.runs();
+    let layers: Vec<Value> = runs
+        .iter()
+        .map(|(layers, strategy)| {
+            let Strategy { data, tensor, sequence, shard, recompute } = strategy;
+            json!({
+                "layers": [layers.start, layers.end],
+                "data": data,
+                "tensor": tensor,
+                "sequence": sequence_word(*sequence),
+                "shard": shard_word(*shard),
+                "recompute": recompute_word(*recompute),
+            })
+        })
+        .collect();
+    json!({
+        "batch": plan.batch,
+        "microbatches": plan.microbatches,
+        "schedule": schedule_word(plan.schedule),
+        "precision": precision_word(plan.precision),
+        "prefetch": plan.prefetch,
+        "stages": stages,
+        "layers": layers,
+    })
+}
+
+fn recipe(baseline: &Baseline) -> Value {
+    match &baseline.outcome {
+        Ok(found) => json!({
+            "name": baseline.name,
+            "step_seconds": found.trace.step,
+            "peak_bytes": found.peak,
+            "microbatches": found.plan.microbatches,
+        }),
+        Err(failure) => {
+            let needed = match failure {
+                RecipeFailure::Memory { needed, .. } => Some(*needed),
+                RecipeFailure::Illegal(_) => None,
+            };
+            json!({ "name": baseline.name, "failure": failure.to_string(), "needed_bytes": needed })
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The commands of `hetu-plan`, and what they share.
+//!
+//! All reading and writing of files, and all printing, is here; the library is pure.
+
+mod check;
+mod compile;
+mod explain;
+mod failure;
+mod input;
+mod json;
+mod losers;
+mod no_plan;
+mod output;
+mod plan;
+mod rate;
+mod solve;
+mod table;
+mod text;
+mod words;
+
+pub(crate) use check::check;
+pub(crate) use compile::compile;
+pub(crate) use failure::Failure;
+pub(crate) use output::{complain, show};
+pub(crate) use plan::plan;
+pub(crate) use solve::solve;

@@ -1,0 +1,99 @@
+//! Printing, and files that are written whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::failure::Failure;
+
+/// Held while a file is replaced, so that an interrupt waits for it.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Prints to stdout. A reader that has gone ends the command quietly.
+pub(crate) fn show(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure { status: 0, text: String::new() }),
+        Err(error) => Err(Failure::wrong(format!("cannot print: {error}"))),
+    }
+}
+
+/// Prints to stderr, if there is something to say and somebody to read it.
+pub(crate) fn complain(text: &str) {
+    if !text.is_empty() {
+        // Nobody is left to tell that this failed.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// From now on an interrupt ends the command with status 130, but not in the middle of a file.
+pub(crate) fn end_at_interrupt() -> Result<(), Failure> {
+    let handler = || {
+        let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        complain("\ninterrupted: the search was not finished");
+        std::process::exit(130);
+    };
+    ctrlc::set_handler(handler).map_err(|error| Failure::wrong(format!("cannot catch interrupts: {error}")))
+}
+
+/// Makes sure that a file can be written at `path`, before time is spent on its content.
+pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(cannot_write(path, "it is a folder").help("name a file, such as plan.yaml"));
+    }
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        let what = format!("`{}` is not a folder", folder.display());
+        return Err(cannot_write(path, what).help("make the folder first"));
+    }
+    let trial = trial_path(path);
+    File::create(&trial).and_then(|_| fs::remove_file(&trial)).map_err(|error| cannot_write(path, error))
+}
+
+/// Makes sure that a folder is there and can be written.
+pub(crate) fn check_folder(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| cannot_write(folder, error))?;
+    check_writable(&folder.join("report.html"))
+}
+
+/// Replaces the file at `path`: readers see the old content or the new, never a part.
+pub(crate) fn write_whole(path: &Path, content: &str) -> Result<(), Failure> {
+    let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let trial = trial_path(path);
+    let written = fs::write(&trial, content).and_then(|()| fs::rename(&trial, path));
+    written.map_err(|error| {
+        // The error that counts is the first.
+        let _ = fs::remove_file(&trial);
+        cannot_write(path, error)
+    })
+}
+
+/// The folder of a file.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// `path` as it is found from `folder`; absolute if they have nothing in common.
+pub(crate) fn relative(path: &Path, folder: &Path) -> Result<String, Failure> {
+    let absolute = |path: &Path| {
+        fs::canonicalize(path).map_err(|error| Failure::wrong(format!("cannot find {}: {error}", path.display())))
+    };
+    let (path, folder) = (absolute(path)?, absolute(folder)?);
+    let common = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(common).map(|_| PathBuf::from(".."));
+    let down = path.components().skip(common).map(|part| PathBuf::from(part.as_os_str()));
+    let relative: PathBuf = if common == 0 { path.clone() } else { up.chain(down).collect() };
+    let text = relative.to_str().map(str::to_owned);
+    text.ok_or_else(|| Failure::wrong(format!("cannot name {} in a file: it is not UTF-8", path.display())))
+}
+
+fn trial_path(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+}
+
+fn cannot_write(path: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::wrong(format!("cannot write {}: {why}", path.display()))
+}

@@ -1,0 +1,249 @@
+//! The main command: search, write, tell.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use cost_model::{CostModel, Detail, simulate};
+use hetu_planner::{Candidate, Found, Request, Setting, outer_choices, search};
+use indicatif::{ProgressBar, ProgressStyle};
+use ir::file::{Digest, parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace};
+use ir::graph::{Graph, LayerId};
+use ir::model::Model;
+use ir::plan::{PlanFile, Predicted};
+use ir::profile::Profile;
+use ir::program::Programs;
+use ir::trace::Trace;
+use ir::units::Seconds;
+use reports::{CandidatePoint, Report, Standing, write_report};
+
+use super::failure::Failure;
+use super::input::{Devices, Origin, devices, profile, read_model, read_text};
+use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, relative, show, write_whole};
+use super::solve::{check_count, ways_to_cut};
+use super::words::plan_label;
+use super::{explain, json, no_plan, text};
+use crate::options::{Form, MethodName, PlanOptions};
+
+/// What is asked for, with everything read.
+pub(crate) struct Question {
+    pub(crate) model_path: PathBuf,
+    pub(crate) model: Model,
+    pub(crate) graph: Graph,
+    pub(crate) devices: Devices,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) costs: CostModel,
+    pub(crate) batch: u64,
+}
+
+/// What was found and written.
+pub(crate) struct Outcome {
+    pub(crate) found: Found,
+    /// The programs of the best plan.
+    pub(crate) programs: Programs,
+    /// Its simulated step, with events.
+    pub(crate) trace: Trace,
+    pub(crate) elapsed: Seconds,
+    pub(crate) written: Vec<String>,
+}
+
+pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
+    let question = question(options)?;
+    check_writable(&options.output)?;
+    check_writable(&beside(options, TRACE))?;
+    if let Some(folder) = &options.report {
+        check_folder(folder)?;
+    }
+    if options.method == MethodName::Exhaustive {
+        check_count(assignments(&question))?;
+    }
+    end_at_interrupt()?;
+    let form = options.form.form();
+    let start = Instant::now();
+    let found = searched(&question, options, form)?;
+    let elapsed = Seconds(start.elapsed().as_secs_f64());
+    let (programs, trace) = whole(&question, &found.candidates[0]);
+    let mut outcome = Outcome { found, programs, trace, elapsed, written: Vec::new() };
+    write(&question, &mut outcome, options)?;
+    match form {
+        Form::Json => show(&format!("{:#}\n", json::answer(&question, &outcome))),
+        Form::LastLine => show(&text::last_line(&outcome)),
+        Form::Text => {
+            let details = if options.explain { explain::explain(&question, &outcome) } else { String::new() };
+            show(&(text::answer(&question, &outcome) + &details + &text::last_line(&outcome)))
+        }
+    }
+}
+
+/// The simulated step of the best plan, beside the plan.
+const TRACE: &str = "predicted.trace";
+/// This machine as a cluster, beside the plan.
+const CLUSTER: &str = "cluster.yaml";
+
+fn beside(options: &PlanOptions, name: &str) -> PathBuf {
+    options.output.with_file_name(name)
+}
+
+fn question(options: &PlanOptions) -> Result<Question, Failure> {
+    let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
+    let model = read_model(&model_path)?;
+    if let Some(batch) = options.batch {
+        check_batch(&model, batch)?;
+    }
+    let devices = match devices(options.cluster.as_deref())? {
+        Devices { cluster, origin: Origin::Detected } => {
+            known_machine(Devices { cluster, origin: Origin::Detected }, &beside(options, CLUSTER))?
+        }
+        named => named,
+    };
+    let profile = profile(options.profile.as_deref(), &devices.cluster)?;
+    let costs = CostModel::new(&devices.cluster, profile.as_ref());
+    let batch = options.batch.unwrap_or(model.training.batch);
+    Ok(Question { graph: model.graph(), model_path, model, devices, profile, costs, batch })
+}
+
+/// A batch from the command line obeys the rules of the file.
+fn check_batch(model: &Model, batch: u64) -> Result<(), Failure> {
+    let mut changed = model.clone();
+    changed.training.batch = batch;
+    parse_model(&print_model(&changed), &format!("--batch {batch}"))?;
+    Ok(())
+}
+
+/// The description of this machine that an earlier search wrote, if there is one: its memory may have been corrected
+/// by hand, and plans beside it rely on it.
+fn known_machine(found: Devices, path: &Path) -> Result<Devices, Failure> {
+    if !path.exists() {
+        return Ok(found);
+    }
+    let name = path.display().to_string();
+    let known = parse_cluster(&read_text(path)?, &name)?;
+    let device = |cluster: &ir::cluster::Cluster| (cluster.device.name.clone(), cluster.device.execution);
+    if device(&known) == device(&found.cluster) {
+        return Ok(Devices { cluster: known, origin: Origin::File(path.to_owned()) });
+    }
+    let what = format!("{name} describes other devices than this machine, and would be overwritten");
+    Err(Failure::wrong(what).help(format!("plan for them with --cluster {name}, or write the plan elsewhere with -o")))
+}
+
+/// How many assignments an enumeration would try, all in all.
+fn assignments(question: &Question) -> f64 {
+    let (graph, cluster) = (&question.graph, &question.devices.cluster);
+    let outers = outer_choices(graph, cluster, question.batch);
+    let of_one = |outer: &hetu_planner::Outer| {
+        let choices = |kind: &ir::graph::KindId| {
+            let all = compiler::strategies(&graph.kinds[kind.index()], outer.ranks, outer.sequences);
+            all.iter().filter(|strategy| outer.degrees.contains(&strategy.tensor)).count() as f64
+        };
+        ways_to_cut(graph.layers.len(), outer.stages as usize) * graph.layers.iter().map(choices).product::<f64>()
+    };
+    outers.iter().map(of_one).sum()
+}
+
+fn searched(question: &Question, options: &PlanOptions, form: Form) -> Result<Found, Failure> {
+    let setting = setting(question);
+    let method = options.method.method();
+    let request = Request { setting, batch: question.batch, method, keep: options.keep as usize };
+    // Drawn only where stderr is a terminal.
+    let bar = if form == Form::LastLine { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}").expect("the template is valid");
+    bar.set_style(style);
+    bar.set_message("costs of layers");
+    let progress = |done: usize, all: usize| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        if done == all {
+            bar.set_message("best plans");
+        }
+    };
+    let found = search(&request, &progress);
+    bar.finish_and_clear();
+    found.map_err(|reason| no_plan::failure(&reason))
+}
+
+fn setting(question: &Question) -> Setting<'_> {
+    Setting {
+        graph: &question.graph,
+        cluster: &question.devices.cluster,
+        costs: &question.costs,
+        precision: question.model.training.precision,
+    }
+}
+
+/// Programs and events of a plan.
+fn whole(question: &Question, best: &Candidate) -> (Programs, Trace) {
+    let programs = compiler::compile(&question.graph, &question.devices.cluster, &best.plan);
+    let programs = programs.expect("a candidate was compiled before");
+    let trace = simulate(&programs, &question.costs, Detail::Events).expect("verified programs do not deadlock");
+    (programs, trace)
+}
+
+fn write(question: &Question, outcome: &mut Outcome, options: &PlanOptions) -> Result<(), Failure> {
+    let folder = folder_of(&options.output);
+    let cluster = &question.devices.cluster;
+    let reference = match &question.devices.origin {
+        Origin::Preset(name) => name.clone(),
+        Origin::File(path) => relative(path, folder)?,
+        Origin::Detected => CLUSTER.to_owned(),
+    };
+    let best = &outcome.found.candidates[0];
+    let model = relative(&question.model_path, folder)?;
+    let mut file = PlanFile::new(best.plan.clone(), (&question.model, &model), (cluster, &reference));
+    let (step, peak, programs) = (best.trace.step, best.peak, Digest(best.digest));
+    file.predicted = Some(Predicted { step, peak, programs });
+    // The plan comes last: whoever finds it finds all that it refers to.
+    let mut written = Vec::new();
+    if question.devices.origin == Origin::Detected {
+        written.push((beside(options, CLUSTER), print_cluster(cluster)));
+    }
+    written.push((beside(options, TRACE), print_trace(&outcome.trace)));
+    written.push((options.output.clone(), print_plan(&file)));
+    for (path, content) in &written {
+        write_whole(path, content)?;
+    }
+    outcome.written.extend(written.iter().rev().map(|(path, _)| path.display().to_string()));
+    if let Some(folder) = &options.report {
+        let report = write_pages(question, outcome, folder)?;
+        outcome.written.push(report.display().to_string());
+    }
+    Ok(())
+}
+
+fn write_pages(question: &Question, outcome: &Outcome, folder: &Path) -> Result<PathBuf, Failure> {
+    let best = &outcome.found.candidates[0];
+    let layers: Vec<String> =
+        (0..question.graph.layers.len() as u32).map(|layer| layer_name(&question.graph, layer)).collect();
+    let point = |(index, each): (usize, &Candidate)| CandidatePoint {
+        label: plan_label(&each.plan),
+        time: each.trace.step,
+        peak: each.peak,
+        standing: if index == 0 { Standing::Chosen } else { Standing::Fits },
+    };
+    let cluster = &question.devices.cluster;
+    let row = |name: &str, value: String| (name.to_owned(), value);
+    let report = Report {
+        title: &format!("{} on {}", question.model.name, cluster.name),
+        model: &[row("model", text::model_line(&question.model)), row("batch", question.batch.to_string())],
+        cluster: &[
+            row("cluster", text::cluster_line(cluster)),
+            row("source", super::words::one_line(&cluster.device.source)),
+        ],
+        plan: &best.plan,
+        layers: &layers,
+        programs: &outcome.programs,
+        predicted: Some(&outcome.trace),
+        measured: None,
+        steps: &[],
+        candidates: &outcome.found.candidates.iter().enumerate().map(point).collect::<Vec<_>>(),
+        capacity: cluster.capacity(),
+    };
+    let paths = write_report(folder, &report).map_err(Failure::wrong)?;
+    Ok(paths.into_iter().next().unwrap_or_else(|| folder.to_owned()))
+}
+
+/// What a layer is called in tables: its kind, and its number where there are several.
+pub(crate) fn layer_name(graph: &Graph, layer: u32) -> String {
+    let kind = graph.layers[layer as usize];
+    let name = &graph.kind(LayerId(layer)).name;
+    let is_one = graph.layers.iter().filter(|other| **other == kind).count() == 1;
+    if is_one { name.clone() } else { format!("{name} {layer}") }
+}

@@ -1,0 +1,208 @@
+//! The answer of a search as text.
+
+use std::fmt::Write as _;
+
+use hetu_planner::{Baseline, Candidate, Failure as RecipeFailure};
+use ir::cluster::{Cluster, Execution};
+use ir::model::Model;
+use ir::units::{Bytes, Seconds};
+
+use super::input::Origin;
+use super::losers::{composition, reason};
+use super::plan::{Outcome, Question};
+use super::rate::{device_rate, model_flops};
+use super::table::{Side, Table};
+use super::words::{
+    SizeUnit, TimeUnit, counted, degree_range, one_line, percent, schedule_word, short_count, signed_percent,
+    strategy_words, tensor_cell, thousands,
+};
+
+/// All that is said of a search but its last line.
+pub(crate) fn answer(question: &Question, outcome: &Outcome) -> String {
+    let best = &outcome.found.candidates[0];
+    let flops = model_flops(&question.model, &question.graph, question.batch);
+    let (rate, share) = device_rate(flops, best.trace.step, &question.devices.cluster, best.plan.precision);
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
+    line("Model", model_line(&question.model));
+    line("Cluster", cluster_line(&question.devices.cluster));
+    line("Prices", prices(question));
+    line("Searched", searched(outcome));
+    text += &format!("\n{}\n{}\n", candidates(outcome), recipes(outcome));
+    let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
+    line("Rate", format!("{rate} of the model per device, {:.1} % of its peak", share * 100.0));
+    line("Trust", trust(best));
+    if let Some(advice) = advice(question, best) {
+        line("", advice);
+    }
+    text
+}
+
+pub(crate) fn model_line(model: &Model) -> String {
+    let parameters = short_count(model.graph().parameter_count() as f64);
+    let blocks = counted(u64::from(model.layers), "block");
+    format!("{}: {blocks}, {parameters} parameters, sequences of {} tokens", model.name, thousands(model.sequence))
+}
+
+pub(crate) fn cluster_line(cluster: &Cluster) -> String {
+    let device = &cluster.device;
+    let mut text = format!("{}: ", cluster.name);
+    if cluster.nodes > 1 {
+        text += &format!("{} nodes of ", cluster.nodes);
+    }
+    text += &format!("{} × {}, {} each", cluster.devices_per_node, device.name, cluster.capacity());
+    match device.execution {
+        Execution::Concurrent => text += &format!(", {} inside", cluster.inside.rate),
+        Execution::Shared { cores } => text += &format!(", on {}", counted(u64::from(cores), "core")),
+    }
+    if cluster.nodes > 1 {
+        text += &format!(", {} between", cluster.between.rate);
+    }
+    text
+}
+
+/// Where prices come from.
+fn prices(question: &Question) -> String {
+    if let Some(profile) = &question.profile {
+        let samples = counted(profile.samples.len() as u64, "measurement");
+        return format!("{samples} on {}; the rest by formula", profile.device);
+    }
+    let device = &question.devices.cluster.device;
+    let source = one_line(&device.source);
+    match &question.devices.origin {
+        Origin::Preset(_) => format!("modelled from the shipped description of {}. {source}", device.name),
+        Origin::File(path) => format!("modelled from {}. {source}", path.display()),
+        Origin::Detected => "guessed: cores and memory were detected, but nothing was measured".to_owned(),
+    }
+}
+
+fn searched(outcome: &Outcome) -> String {
+    let effort = outcome.found.effort;
+    format!(
+        "{} (stages, microbatches, degrees), {}, {} plans solved, {} simulated, in {:.2} s",
+        counted(effort.outer as u64, "choice"),
+        counted(effort.costs as u64, "layer cost"),
+        thousands(effort.fitting as u64),
+        thousands(effort.simulated as u64),
+        outcome.elapsed.0
+    )
+}
+
+fn candidates(outcome: &Outcome) -> String {
+    let list = &outcome.found.candidates;
+    let time = TimeUnit::of(list.iter().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
+    let size = SizeUnit::of(list.iter().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
+    let mut table = Table::new(&[
+        ("#", Side::Right),
+        ("stages", Side::Right),
+        ("microbatches", Side::Right),
+        ("schedule", Side::Left),
+        ("data", Side::Right),
+        ("tensor", Side::Right),
+        ("shard", Side::Left),
+        ("recompute", Side::Left),
+        ("step", Side::Right),
+        ("peak", Side::Right),
+        ("estimate off", Side::Right),
+        ("why", Side::Left),
+    ]);
+    let best = &list[0];
+    for (index, each) in list.iter().enumerate() {
+        let plan = &each.plan;
+        let [shard, recompute] = strategy_words(plan);
+        let off = each.estimated.map(|estimated| signed_percent(estimated.0 / each.trace.step.0 - 1.0));
+        table.push(vec![
+            (index + 1).to_string(),
+            plan.stages.len().to_string(),
+            plan.microbatches.to_string(),
+            if plan.stages.len() > 1 { schedule_word(plan.schedule) } else { "" }.to_owned(),
+            degree_range(plan, |strategy| strategy.data),
+            tensor_cell(plan),
+            shard,
+            recompute,
+            time.show(each.trace.step),
+            size.show(each.peak),
+            off.unwrap_or_default(),
+            if index == 0 { composition(best) } else { reason(best, each) },
+        ]);
+    }
+    table.text()
+}
+
+fn recipes(outcome: &Outcome) -> String {
+    let best = &outcome.found.candidates[0];
+    let fitting = || outcome.found.baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok());
+    let time = TimeUnit::of(fitting().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
+    let size = SizeUnit::of(fitting().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
+    let mut table = Table::new(&[
+        ("usual recipe", Side::Left),
+        ("microbatches", Side::Right),
+        ("step", Side::Right),
+        ("peak", Side::Right),
+        ("beside the best", Side::Left),
+    ]);
+    for Baseline { name, outcome } in &outcome.found.baselines {
+        let cells = match outcome {
+            Ok(found) => vec![
+                found.plan.microbatches.to_string(),
+                time.show(found.trace.step),
+                size.show(found.peak),
+                format!("{:.2} × as long", found.trace.step.0 / best.trace.step.0),
+            ],
+            Err(failure) => vec![String::new(), String::new(), String::new(), failure.to_string()],
+        };
+        table.push(std::iter::once((*name).to_owned()).chain(cells).collect());
+    }
+    table.text()
+}
+
+/// What the time of a plan rests on.
+pub(crate) fn trust(candidate: &Candidate) -> String {
+    let total: f64 = candidate.trace.shares.iter().map(|share| share.0).sum();
+    let [measured, interpolated, modelled] =
+        candidate.trace.shares.map(|share| percent(if total > 0.0 { share.0 / total } else { 0.0 }));
+    format!("{measured} of the step rests on measured, {interpolated} on interpolated, {modelled} on modelled prices")
+}
+
+/// How to replace formulas by measurements.
+fn advice(question: &Question, best: &Candidate) -> Option<String> {
+    let model = question.model_path.display();
+    let is_modelled = best.trace.shares[2] > Seconds::ZERO;
+    let place = match question.devices.origin {
+        Origin::Detected | Origin::File(_) => "",
+        Origin::Preset(_) => " there",
+    };
+    is_modelled
+        .then(|| format!("to measure{place}: hetu-profile cluster --model {model}, then pass --profile profile.yaml"))
+}
+
+/// The last line: what was written, and how good the plan is beside what one would do without a search.
+pub(crate) fn last_line(outcome: &Outcome) -> String {
+    let best = &outcome.found.candidates[0];
+    let baselines = &outcome.found.baselines;
+    let named = |name: &str| baselines.iter().find(|baseline| baseline.name == name);
+    let sharded = named("fully sharded").and_then(|baseline| baseline.outcome.as_ref().ok());
+    let fastest = || {
+        let fitting = baselines.iter().filter_map(|each| Some((each.name, each.outcome.as_ref().ok()?)));
+        fitting.min_by(|a, b| a.1.trace.step.0.total_cmp(&b.1.trace.step.0))
+    };
+    let compared = sharded.map(|found| ("fully sharded data parallelism", found)).or_else(fastest);
+    let mut text = format!("Wrote {}: ", outcome.written.join(", "));
+    text += &match compared {
+        None => "no usual recipe fits".to_owned(),
+        Some((name, found)) => {
+            let ratio = found.trace.step.0 / best.trace.step.0;
+            let step = TimeUnit::of(found.trace.step).show(found.trace.step);
+            if ratio < 1.005 {
+                format!("as fast as {name} ({step})")
+            } else {
+                format!("{ratio:.2} × faster than {name} ({step})")
+            }
+        }
+    };
+    let plain = named("data parallel").map(|baseline| &baseline.outcome);
+    if let Some(Err(RecipeFailure::Memory { .. })) = plain {
+        text += "; plain data parallelism does not fit";
+    }
+    text + "\n"
+}

@@ -1,0 +1,36 @@
+//! `hetu-plan`: from a model and devices to the fastest plan that fits.
+
+mod cli;
+mod options;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::Failure;
+use options::{Command, Options};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            cli::complain(&failure.text);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Failure> {
+    if let Some(shell) = options.completions {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Options::command(), "hetu-plan", &mut text);
+        return cli::show(&String::from_utf8_lossy(&text));
+    }
+    match options.command {
+        None => cli::plan(&options.plan),
+        Some(Command::Check(options)) => cli::check(&options),
+        Some(Command::Solve(options)) => cli::solve(&options),
+        Some(Command::Compile(options)) => cli::compile(&options),
+    }
+}

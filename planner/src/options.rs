@@ -1,0 +1,194 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use hetu_planner::solve::Method;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  hetu-plan model.yaml
+      plan for this machine; write plan.yaml and cluster.yaml
+  hetu-plan model.yaml --profile profile.yaml
+      the same with prices that hetu-profile measured
+  hetu-plan llama3-8b.yaml --cluster 8xA100-80GB -o out/plan.yaml --report out/report
+      plan for a node of eight devices that are not here
+  hetu-plan llama3-70b.yaml --cluster 64x8xH100 --batch 2048 --explain
+      64 nodes of eight, another batch, the best plan in detail
+  hetu-plan check plan.yaml
+      is the plan legal, does it fit, what does it cost
+  hetu-plan --completions bash > ~/.local/share/bash-completion/completions/hetu-plan
+
+EXIT STATUS
+  0 done; 1 no plan fits, or a check failed; 2 wrong use, or a file that cannot be read or written; 130 interrupted";
+
+/// Finds the fastest plan to train a model on given devices.
+///
+/// Every pipeline depth, count of microbatches and mix of per-layer strategies (data, tensor, sequence, sharding,
+/// recomputation) is considered; the best are compiled and simulated whole. The fastest that fits is written as a file
+/// that hetu-exec runs.
+#[derive(Parser)]
+#[command(name = "hetu-plan", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Options {
+    /// What to do instead of planning.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// What to plan.
+    #[command(flatten)]
+    pub(crate) plan: PlanOptions,
+    /// Print completions for a shell: bash, zsh or fish.
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    pub(crate) completions: Option<Shell>,
+}
+
+/// Everything but the search.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Say whether a plan is legal and fits, and what it costs; name every violation.
+    ///
+    /// The model and cluster are those that the plan refers to, relative to the plan file. A plan that was made for
+    /// other content is refused. Exit status 1 if the plan is not legal or does not fit.
+    Check(CheckOptions),
+    /// Solve a bare problem of numbers, and print assignment, objective and bound as JSON.
+    Solve(SolveOptions),
+    /// Print the program of every stage of a plan as text.
+    Compile(CompileOptions),
+}
+
+/// The search.
+#[derive(Args)]
+pub(crate) struct PlanOptions {
+    /// The model: a file with its sizes and how it is trained.
+    #[arg(value_name = "MODEL.YAML", required_unless_present = "completions")]
+    pub(crate) model: Option<PathBuf>,
+    /// Devices: a cluster file, or a shipped description such as 8xA100-80GB or 64x8xH100; this machine if absent.
+    #[arg(long, value_name = "FILE|PRESET")]
+    pub(crate) cluster: Option<String>,
+    /// Measured prices, as hetu-profile writes them; must be of the cluster's device.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Where to write the plan; predicted.trace is written beside it.
+    #[arg(short, long, value_name = "FILE", default_value = "plan.yaml")]
+    pub(crate) output: PathBuf,
+    /// Write a page, pictures and a timeline of the best plan into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Sequences of a step, instead of the model's `training.batch`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) batch: Option<u64>,
+    /// How strategies are chosen.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) method: MethodName,
+    /// How many plans are simulated whole and listed.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) keep: u32,
+    /// Describe the best plan: strategies by layer, exchanges with bytes and prices, memory by class.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// How much is printed.
+    #[command(flatten)]
+    pub(crate) form: FormOptions,
+}
+
+/// In which form results are printed.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct FormOptions {
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Whether only the last line counts.
+    #[command(flatten)]
+    last: LastOption,
+}
+
+#[derive(Args, Clone, Copy)]
+struct LastOption {
+    /// Print only the last line, and no progress.
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Text for people.
+    Text,
+    /// Its last line.
+    LastLine,
+    /// A document for programs.
+    Json,
+}
+
+impl FormOptions {
+    /// What is to be printed.
+    pub(crate) fn form(self) -> Form {
+        if self.json {
+            Form::Json
+        } else if self.last.quiet {
+            Form::LastLine
+        } else {
+            Form::Text
+        }
+    }
+}
+
+/// A plan to check.
+#[derive(Args)]
+pub(crate) struct CheckOptions {
+    /// The plan.
+    #[arg(value_name = "PLAN.YAML")]
+    pub(crate) plan: PathBuf,
+    /// Measured prices, as hetu-profile writes them; must be of the cluster's device.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A problem to solve.
+#[derive(Args)]
+pub(crate) struct SolveOptions {
+    /// The problem, as JSON; `-` reads it from standard input.
+    #[arg(value_name = "PROBLEM.JSON")]
+    pub(crate) problem: PathBuf,
+    /// How it is solved.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) method: MethodName,
+}
+
+/// A plan to compile.
+#[derive(Args)]
+pub(crate) struct CompileOptions {
+    /// The plan.
+    #[arg(value_name = "PLAN.YAML")]
+    pub(crate) plan: PathBuf,
+    /// Where to write the programs; standard output if absent.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// A method by its word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MethodName {
+    /// A dynamic program: exact and fast.
+    #[default]
+    Dp,
+    /// An integer program, to check the other by; slow.
+    Ilp,
+    /// Every assignment, one after another; for tiny problems only.
+    Exhaustive,
+}
+
+impl MethodName {
+    /// The method, without limits.
+    pub(crate) fn method(self) -> Method {
+        match self {
+            MethodName::Dp => Method::DynamicProgram { upper: f64::INFINITY },
+            MethodName::Ilp => Method::IntegerProgram { time_limit: f64::INFINITY },
+            MethodName::Exhaustive => Method::Exhaustive,
+        }
+    }
+}
