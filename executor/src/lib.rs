@@ -39,4 +39,5 @@ mod tests;
 
 pub use checkpoint::CheckpointError;
 pub use fault::{Fault, Head, LoadError};
+pub use rate::learning_rate;
 pub use session::{Backend, Batch, Session, Settings, StepResult};

@@ -7,7 +7,7 @@ const FINAL_PART: f64 = 0.1;
 
 /// The learning rate of a step, from 0, in a training of `steps`: it rises linearly over the warm-up, then falls
 /// along half a cosine (Loshchilov and Hutter 2017) to a tenth.
-pub(crate) fn learning_rate(training: &Training, step: u64, steps: u64) -> f64 {
+pub fn learning_rate(training: &Training, step: u64, steps: u64) -> f64 {
     let warmup = training.warmup_steps;
     if step < warmup {
         return training.learning_rate * (step + 1) as f64 / warmup as f64;

@@ -1,0 +1,78 @@
+//! The text, as batches: to train on, and held out.
+
+use std::path::Path;
+
+use hetu_executor::Batch;
+use hetu_executor::data::batch::{Rows, fill};
+use hetu_executor::data::corpus::{Corpus, Split, Windows};
+use hetu_executor::data::order::Order;
+use hetu_executor::data::tokens::Tokenizer;
+use ir::seed::Seed;
+
+use super::failure::{Failure, Outcome};
+use super::inputs::Inputs;
+use crate::options::Options;
+
+/// Windows in the order of steps.
+pub(crate) struct Feed {
+    windows: Windows,
+    order: Order,
+    inputs: Vec<i32>,
+    targets: Vec<i32>,
+}
+
+/// What is trained on, and what is held out, if anything is.
+pub(crate) struct Feeds {
+    pub(crate) training: Feed,
+    pub(crate) held_out: Option<Feed>,
+}
+
+/// The path of `--text`.
+pub(crate) fn text_path(options: &Options) -> Outcome<&Path> {
+    options.text.as_deref().ok_or_else(|| {
+        Failure::wrong_use("no text to train on: --text is missing")
+            .help("give a plain text, such as `--text examples/text/austen.txt` of the repository")
+    })
+}
+
+/// Reads and cuts the text.
+pub(crate) fn read(options: &Options, inputs: &Inputs) -> Outcome<Feeds> {
+    let tokenizer = if options.tokenizer == Path::new("bytes") {
+        Tokenizer::Bytes
+    } else {
+        Tokenizer::read(&options.tokenizer).map_err(Failure::wrong_use)?
+    };
+    tokenizer.check_fits(inputs.model.vocabulary as usize).map_err(Failure::wrong_use)?;
+    let split = Split { sequence: inputs.model.sequence as usize, held_out: options.held_out };
+    let Corpus { training, held_out } =
+        Corpus::read(text_path(options)?, &tokenizer, split).map_err(Failure::wrong_use)?;
+    let batch = inputs.plan.batch as usize;
+    let seed = Seed(options.seed).derive_name("order of the text");
+    let held_out = (held_out.count() > 0).then(|| Feed::new(held_out, batch, seed));
+    Ok(Feeds { training: Feed::new(training, batch, seed), held_out })
+}
+
+impl Feed {
+    fn new(windows: Windows, batch: usize, seed: Seed) -> Feed {
+        let tokens = vec![0; batch * windows.sequence()];
+        let order = Order::new(windows.count(), batch, seed);
+        Feed { order, inputs: tokens.clone(), targets: tokens, windows }
+    }
+
+    /// How many windows there are.
+    pub(crate) fn count(&self) -> usize {
+        self.windows.count()
+    }
+
+    /// Steps that see every window at least once.
+    pub(crate) fn steps(&self) -> u64 {
+        self.windows.count().div_ceil(self.order.global_batch()) as u64
+    }
+
+    /// What is read in a step, from 0.
+    pub(crate) fn batch(&mut self, step: u64) -> Batch<'_> {
+        let rows = Rows { step, first: 0, count: self.order.global_batch() };
+        fill(&self.windows, &self.order, rows, &mut self.inputs, &mut self.targets);
+        Batch { inputs: &self.inputs, targets: &self.targets }
+    }
+}

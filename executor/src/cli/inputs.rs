@@ -1,0 +1,151 @@
+//! From the plan file to verified programs, with all that the plan refers to.
+
+use std::path::{Path, PathBuf};
+
+use ir::cluster::Cluster;
+use ir::error::{Mistake, Mistakes};
+use ir::file::{Digest, decode, parse_cluster, parse_model, parse_plan, parse_trace};
+use ir::graph::Graph;
+use ir::model::{Model, Precision};
+use ir::plan::{Plan, PlanFile, Predicted};
+use ir::program::Programs;
+use ir::trace::Trace;
+
+use super::failure::{Failure, Outcome};
+use crate::options::Options;
+
+/// The simulated step, which the planner writes beside its plan.
+const TRACE_NAME: &str = "predicted.trace";
+
+/// A plan that can run, with what it was made for.
+pub(crate) struct Inputs {
+    /// The plan file's name.
+    pub(crate) path: PathBuf,
+    pub(crate) plan: Plan,
+    pub(crate) model: Model,
+    pub(crate) cluster: Cluster,
+    pub(crate) graph: Graph,
+    pub(crate) programs: Programs,
+    /// What these very programs are expected to cost.
+    pub(crate) predicted: Option<Predicted>,
+    /// A simulated step of these very programs.
+    pub(crate) predicted_trace: Option<Trace>,
+    /// What the user should know, though it is no error.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Reads the plan, its model and its cluster, and compiles.
+pub(crate) fn read(options: &Options) -> Outcome<Inputs> {
+    let path = options.plan.clone().expect("the command line demands a plan");
+    let file = parse_plan(&text(&path)?, &name(&path))?;
+    let (model, model_path) = model(&path, &file)?;
+    let cluster = cluster(&path, &file)?;
+    file.check(&model, &cluster, &name(&path))?;
+    check_precision(&path, &file, &model, &model_path)?;
+    let graph = model.graph();
+    let programs = compiler::compile(&graph, &cluster, &file.plan).map_err(|violations| {
+        let mistakes = violations.iter().map(|violation| Mistake::new(&name(&path), violation.to_string()));
+        Mistakes(mistakes.collect())
+    })?;
+    let mut notes = Vec::new();
+    let predicted = prediction(&path, &file, &programs, options, &mut notes)?;
+    let predicted_trace = predicted_trace(&path, &programs, &mut notes);
+    let plan = file.plan;
+    Ok(Inputs { path, plan, model, cluster, graph, programs, predicted, predicted_trace, notes })
+}
+
+fn model(plan: &Path, file: &PlanFile) -> Outcome<(Model, PathBuf)> {
+    let path = beside(plan, &file.model.path);
+    let model = parse_model(&text_of("model", plan, &path)?, &name(&path))?;
+    Ok((model, path))
+}
+
+/// The cluster's file, or the preset of that name if there is no such file.
+fn cluster(plan: &Path, file: &PlanFile) -> Outcome<Cluster> {
+    let path = beside(plan, &file.cluster.path);
+    let looks_like_file = file.cluster.path.contains(['/', '.']);
+    if !path.exists() && !looks_like_file {
+        return Ok(Cluster::preset(&file.cluster.path)?);
+    }
+    Ok(parse_cluster(&text_of("cluster", plan, &path)?, &name(&path))?)
+}
+
+/// The CPU ranks compute in 32 bits.
+fn check_precision(path: &Path, file: &PlanFile, model: &Model, model_path: &Path) -> Outcome<()> {
+    if file.plan.precision == Precision::Full {
+        return Ok(());
+    }
+    let failure =
+        Failure::wrong_use(format!("{}: the plan computes in bf16, but CPU ranks compute in f32", path.display()));
+    Err(match model.training.precision {
+        Precision::Mixed => {
+            let model = model_path.display();
+            failure.help(format!("set `precision: f32` under `training` in {model}, and plan again"))
+        }
+        Precision::Full => failure.help("set `precision: f32` in the plan"),
+    })
+}
+
+/// What was predicted, if it was of these programs.
+fn prediction(
+    path: &Path,
+    file: &PlanFile,
+    programs: &Programs,
+    options: &Options,
+    notes: &mut Vec<String>,
+) -> Outcome<Option<Predicted>> {
+    let Some(predicted) = &file.predicted else { return Ok(None) };
+    let digest = Digest(programs.digest());
+    if predicted.programs == digest {
+        return Ok(Some(predicted.clone()));
+    }
+    let what =
+        format!("{}: predicted for programs {}, but it compiles to {digest}", path.display(), predicted.programs);
+    if options.ignore_prediction {
+        notes.push(format!("{what}; the prediction is left out"));
+        return Ok(None);
+    }
+    Err(Failure::wrong_use(what)
+        .help("make the plan again with `hetu-plan`, or run it without its prediction: --ignore-prediction"))
+}
+
+fn predicted_trace(plan: &Path, programs: &Programs, notes: &mut Vec<String>) -> Option<Trace> {
+    let path = plan.with_file_name(TRACE_NAME);
+    let text = std::fs::read_to_string(&path).ok()?;
+    match parse_trace(&text, &name(&path)) {
+        Ok(trace) if trace.digest == programs.digest() => Some(trace),
+        Ok(_) => {
+            notes.push(format!("{} is of other programs and is left out", path.display()));
+            None
+        }
+        Err(mistakes) => {
+            notes.push(format!("{} is left out: {}", path.display(), mistakes.0[0].what));
+            None
+        }
+    }
+}
+
+/// A path that stands in the plan, seen from here.
+fn beside(plan: &Path, path: &str) -> PathBuf {
+    plan.parent().unwrap_or(Path::new("")).join(path)
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn text(path: &Path) -> Outcome<String> {
+    let bytes = std::fs::read(path).map_err(|error| Mistakes::from(unreadable(path, &error)))?;
+    Ok(decode(&bytes, &name(path))?.to_owned())
+}
+
+/// The text of a file to which the plan refers.
+fn text_of(kind: &str, plan: &Path, path: &Path) -> Outcome<String> {
+    let help = format!("{} refers to it as its {kind}; paths there are relative to the plan", plan.display());
+    let bytes = std::fs::read(path).map_err(|error| Mistakes::from(unreadable(path, &error).help(help)))?;
+    Ok(decode(&bytes, &name(path))?.to_owned())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Mistake {
+    Mistake::new(&name(path), format!("cannot be read: {error}"))
+}

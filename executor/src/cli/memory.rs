@@ -1,0 +1,77 @@
+//! Whether this machine has the memory of all arenas, asked before they are allocated.
+
+use std::fs;
+
+use ir::program::Programs;
+use ir::units::Bytes;
+
+use super::failure::{Failure, Outcome};
+
+/// Memory of this machine, or of the group of processes that it is shared out to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) total: Bytes,
+    pub(crate) available: Bytes,
+}
+
+/// Arenas of all ranks.
+pub(crate) fn arenas(programs: &Programs) -> Bytes {
+    let ranks = u64::from(programs.mesh().ranks_per_stage());
+    programs.roles().iter().map(|role| role.arena * ranks).sum()
+}
+
+/// An error if the machine could never hold so much, a note if it cannot now.
+pub(crate) fn check(needed: Bytes, memory: Option<Memory>) -> Outcome<Option<String>> {
+    let Some(Memory { total, available }) = memory else { return Ok(None) };
+    if needed > total {
+        return Err(Failure::run(format!("all ranks together need {needed}, but this machine has {total}"))
+            .help("plan for fewer ranks or less memory of each, with smaller `memory` in cluster.yaml"));
+    }
+    let note = || format!("all ranks together need {needed}, but only {available} of {total} are free");
+    Ok((needed > available).then(note))
+}
+
+/// What the system says; none where it does not say it in this way.
+pub(crate) fn memory() -> Option<Memory> {
+    let machine = of_machine(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse().ok().map(Bytes);
+    let group = "/sys/fs/cgroup/memory";
+    Some(match (number(&format!("{group}.max")), number(&format!("{group}.current"))) {
+        (Some(limit), Some(used)) => {
+            Memory { total: machine.total.min(limit), available: machine.available.min(limit.saturating_sub(used)) }
+        }
+        (_, None) | (None, _) => machine,
+    })
+}
+
+/// The lines `MemTotal:  16384 kB` and `MemAvailable:  8192 kB`, in units of 1024 bytes.
+fn of_machine(text: &str) -> Option<Memory> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok().map(|count: u64| Bytes(count << 10))
+    };
+    Some(Memory { total: field("MemTotal:")?, available: field("MemAvailable:")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_counts_in_kibibytes() {
+        let text = "MemTotal:       2048 kB\nMemFree:  7 kB\nMemAvailable:   1024 kB\n";
+        assert_eq!(of_machine(text), Some(Memory { total: Bytes(2 << 20), available: Bytes(1 << 20) }));
+        assert_eq!(of_machine("MemTotal: many kB"), None);
+    }
+
+    #[test]
+    fn more_than_there_is_is_an_error_and_more_than_is_free_a_note() {
+        let memory = Some(Memory { total: Bytes(4 << 30), available: Bytes(1 << 30) });
+        assert_eq!(check(Bytes(1 << 30), memory).expect("fits"), None);
+        let note = check(Bytes(2 << 30), memory).expect("may fit").expect("a note");
+        assert_eq!(note, "all ranks together need 2.0 GiB, but only 1.0 GiB of 4.0 GiB are free");
+        let failure = check(Bytes(5 << 30), memory).expect_err("cannot fit");
+        assert!(failure.text.starts_with("error: all ranks together need 5.0 GiB"), "{}", failure.text);
+        assert_eq!(check(Bytes(u64::MAX), None).expect("unknown"), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! The tool from its options to its exit status.
+
+mod checkpoints;
+mod evaluation;
+mod failure;
+mod feed;
+mod inputs;
+mod memory;
+mod report;
+mod show;
+mod statistics;
+mod summary;
+mod train;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hetu_executor::{Backend, LoadError, Session, Settings};
+use ir::program::Programs;
+use ir::seed::Seed;
+use ir::units::{Bytes, Seconds};
+use serde_json::json;
+
+pub(crate) use failure::Failure;
+
+use checkpoints::Checkpoints;
+use evaluation::Evaluation;
+use failure::Outcome;
+use feed::{Feeds, text_path};
+use inputs::Inputs;
+use show::{Closed, Screen};
+use summary::Summary;
+use train::{Ending, Trainer};
+
+use crate::options::{BackendName, Options};
+
+/// The largest single piece of work, one kernel, is far shorter even on slow machines.
+const PATIENCE: Seconds = Seconds(600.0);
+
+/// Does what the command line asks for.
+pub(crate) fn run(options: &Options) -> Outcome<Ending> {
+    // What can be seen to be wrong at once, before anything takes time.
+    text_path(options)?;
+    for folder in options.report.iter().chain(&options.checkpoint) {
+        make(folder)?;
+    }
+    let inputs = inputs::read(options)?;
+    let Feeds { training: feed, held_out } = feed::read(options, &inputs)?;
+    let checkpoints = Checkpoints::open(options, &inputs)?;
+    let held_out = held_out.filter(|_| options.evaluate_every > 0);
+    let evaluation = match &held_out {
+        Some(_) => Some(evaluation_programs(&inputs)?),
+        None => None,
+    };
+
+    let mut screen = Screen::new(options);
+    inputs.notes.iter().for_each(|note| screen.note(note));
+    check_memory(&inputs, evaluation.as_ref(), &screen)?;
+    let settings = settings(options, &inputs);
+    let mut session = Session::load(&inputs.programs, &settings, Seed(options.seed)).map_err(load_failure)?;
+    let resumed = match &checkpoints {
+        Some(checkpoints) if options.resume => Some(checkpoints.resume(&mut session, options.steps)?),
+        Some(_) | None => None,
+    };
+    let windows = [feed.count(), held_out.as_ref().map_or(0, feed::Feed::count)];
+    let evaluation = match (evaluation, held_out) {
+        (Some(programs), Some(feed)) => Some(Evaluation::load(&programs, &settings, feed)?),
+        (Some(_), None) | (None, Some(_) | None) => None,
+    };
+    if head(&mut screen, (options, &inputs), windows, resumed.as_deref()) == Err(Closed) {
+        return Ok(Ending::Unread);
+    }
+    let stop = stop_on_interrupt()?;
+    let trainer = Trainer { options, inputs: &inputs, session, feed, evaluation, checkpoints, stop };
+    let history = trainer.train(&mut screen)?;
+    let mut summary = Summary::new(&inputs, &history)?;
+    if let Some(folder) = &options.report {
+        summary.wrote(report::write(folder, &inputs, &history)?);
+    }
+    summary.wrote(history.checkpoint.clone());
+    match screen.summary(&summary.text(), summary.data()) {
+        Ok(()) => Ok(history.ending),
+        Err(Closed) => Ok(Ending::Unread),
+    }
+}
+
+/// A folder that can be written, or a failure.
+fn make(folder: &Path) -> Outcome<()> {
+    let probe = folder.join(format!(".hetu-exec-{}", std::process::id()));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&probe, ""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|error| Failure::folder(folder, &error))
+}
+
+fn evaluation_programs(inputs: &Inputs) -> Outcome<Programs> {
+    compiler::compile_evaluation(&inputs.graph, &inputs.cluster, &inputs.plan).map_err(|violations| {
+        let words: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        Failure::run(format!("the evaluation cannot be compiled: {}", words.join("; "))).help("--evaluate-every 0")
+    })
+}
+
+fn settings(options: &Options, inputs: &Inputs) -> Settings {
+    let backend = match options.backend {
+        BackendName::Threads => Backend::Threads,
+        BackendName::Shuffle => Backend::Shuffle { seed: options.seed },
+    };
+    Settings { training: inputs.model.training.clone(), steps: options.steps, backend, patience: PATIENCE }
+}
+
+fn check_memory(inputs: &Inputs, evaluation: Option<&Programs>, screen: &Screen) -> Outcome<()> {
+    let needed = memory::arenas(&inputs.programs) + evaluation.map_or(Bytes::ZERO, memory::arenas);
+    if let Some(note) = memory::check(needed, memory::memory())? {
+        screen.note(&note);
+    }
+    Ok(())
+}
+
+fn load_failure(error: LoadError) -> Failure {
+    let help = match &error {
+        LoadError::Precision => "set `precision: f32` under `training` in the model file, and plan again",
+        LoadError::Memory { .. } | LoadError::Thread { .. } => "plan for fewer ranks, or stop other programs",
+    };
+    Failure::run(&error).help(help)
+}
+
+/// What is about to run.
+fn head(
+    screen: &mut Screen,
+    (options, inputs): (&Options, &Inputs),
+    [training, held_out]: [usize; 2],
+    resumed: Option<&Path>,
+) -> Result<(), Closed> {
+    let Inputs { plan, model, graph, programs, .. } = inputs;
+    let (ranks, stages) = (programs.mesh().rank_count(), programs.mesh().stages());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let parameters = graph.parameter_count();
+    let text = options.text.as_deref().unwrap_or(Path::new("")).display();
+    let sequences = plan.microbatch_sequences();
+    let mut facts = vec![
+        (
+            "Model",
+            format!("{}, {} layers, {:.1} M parameters", model.name, plan.strategies.len(), parameters as f64 / 1e6),
+        ),
+        (
+            "Plan",
+            format!(
+                "{}: {} on {}, {}, {} of {}",
+                inputs.path.display(),
+                counted(ranks.into(), "rank"),
+                counted(cores as u64, "core"),
+                counted(stages.into(), "stage"),
+                counted(plan.microbatches.into(), "microbatch"),
+                counted(sequences, "sequence")
+            ),
+        ),
+        ("Text", format!("{text}: {training} windows of {} tokens to train on, {held_out} held out", model.sequence)),
+    ];
+    if let Some(path) = resumed {
+        facts.push(("Resumed", path.display().to_string()));
+    }
+    let data = json!({
+        "model": model.name,
+        "parameters": parameters,
+        "plan": inputs.path,
+        "programs": format!("{:016x}", programs.digest()),
+        "ranks": ranks,
+        "stages": stages,
+        "microbatches": plan.microbatches,
+        "cores": cores,
+        "windows": training,
+        "held_out_windows": held_out,
+        "resumed": resumed,
+    });
+    screen.head(&facts, data)
+}
+
+/// `1 rank`, `4 ranks`, `2 microbatches`.
+fn counted(count: u64, noun: &str) -> String {
+    match (count, noun.ends_with('h')) {
+        (1, _) => format!("1 {noun}"),
+        (_, true) => format!("{count} {noun}es"),
+        (_, false) => format!("{count} {noun}s"),
+    }
+}
+
+/// Becomes true with the first Ctrl-C; the second one ends the tool at once.
+fn stop_on_interrupt() -> Outcome<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    let handler = move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(Ending::Interrupted.exit()));
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| Failure::run(format!("Ctrl-C cannot be handled: {error}")))?;
+    Ok(stop)
+}

@@ -1,0 +1,180 @@
+//! What the tool prints while it trains: a line a step on standard output, and a bar on a terminal's standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ir::units::{Bytes, Seconds};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::options::Options;
+
+/// One step, as it is printed.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) step: u64,
+    pub(crate) loss: f64,
+    pub(crate) tokens_per_second: f64,
+    #[serde(rename = "step_time")]
+    pub(crate) time: Seconds,
+    #[serde(rename = "predicted_step_time")]
+    pub(crate) predicted: Option<Seconds>,
+    #[serde(rename = "memory")]
+    pub(crate) peak: Bytes,
+    pub(crate) learning_rate: f64,
+    pub(crate) gradient_norm: f64,
+    #[serde(rename = "held_out_loss")]
+    pub(crate) evaluation: Option<f64>,
+    pub(crate) traced: bool,
+}
+
+/// Nobody reads the output any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// Standard output, with a bar beside it.
+pub(crate) struct Screen {
+    form: Form,
+    lines: Lines,
+    bar: ProgressBar,
+    unit: Option<Unit>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    All,
+    Summary,
+}
+
+impl Screen {
+    pub(crate) fn new(options: &Options) -> Screen {
+        let form = if options.json { Form::Json } else { Form::Text };
+        let lines = if options.quiet { Lines::Summary } else { Lines::All };
+        let is_shown = io::stderr().is_terminal() && !options.quiet;
+        let bar = if is_shown { ProgressBar::new(options.steps) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{wide_bar} step {pos} of {len}, {eta} left");
+        bar.set_style(style.expect("the template is right"));
+        Screen { form, lines, bar, unit: None }
+    }
+
+    /// What is about to run: names and values for people, the same as data for machines.
+    pub(crate) fn head(&mut self, facts: &[(&str, String)], data: Value) -> Result<(), Closed> {
+        match (self.lines, self.form) {
+            (Lines::Summary, _) => Ok(()),
+            (Lines::All, Form::Json) => self.json("run", data),
+            (Lines::All, Form::Text) => {
+                facts.iter().try_for_each(|(name, value)| self.print(&format!("{name:<8}{value}")))
+            }
+        }
+    }
+
+    /// A step.
+    pub(crate) fn row(&mut self, row: &Row) -> Result<(), Closed> {
+        self.bar.set_position(row.step);
+        match (self.lines, self.form) {
+            (Lines::Summary, _) => Ok(()),
+            (Lines::All, Form::Json) => self.json("step", json!(row)),
+            (Lines::All, Form::Text) => {
+                if self.unit.is_none() {
+                    self.print("")?;
+                    self.print(&titles())?;
+                }
+                // One unit for the whole column.
+                let unit = *self.unit.get_or_insert_with(|| Unit::of(row.predicted.unwrap_or(row.time)));
+                self.print(&line(row, unit))
+            }
+        }
+    }
+
+    /// What came of it: text for people, the same as data for machines.
+    pub(crate) fn summary(&mut self, text: &str, data: Value) -> Result<(), Closed> {
+        self.bar.finish_and_clear();
+        match self.form {
+            Form::Json => self.json("summary", data),
+            Form::Text => {
+                if self.unit.is_some() {
+                    self.print("")?;
+                }
+                self.print(text.trim_end())
+            }
+        }
+    }
+
+    /// Something that the user should know, on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        // If nobody listens, it is lost.
+        self.bar.suspend(|| drop(writeln!(io::stderr(), "note: {text}")));
+    }
+
+    fn json(&self, kind: &str, data: Value) -> Result<(), Closed> {
+        let mut object = json!({ "kind": kind });
+        if let (Value::Object(object), Value::Object(data)) = (&mut object, data) {
+            object.extend(data);
+        }
+        self.print(&object.to_string())
+    }
+
+    fn print(&self, line: &str) -> Result<(), Closed> {
+        let written = self.bar.suspend(|| {
+            let mut output = io::stdout().lock();
+            writeln!(output, "{line}").and_then(|()| output.flush())
+        });
+        written.map_err(|_| Closed)
+    }
+}
+
+const WIDTHS: [usize; 9] = [7, 9, 11, 12, 12, 11, 14, 14, 14];
+const NONE: &str = "–";
+
+fn titles() -> String {
+    let names = ["step", "loss", "tokens/s", "step time", "predicted", "memory", "learning rate", "gradient norm"];
+    aligned(names.map(str::to_owned).into_iter().chain(["held-out loss".to_owned()]))
+}
+
+fn line(row: &Row, unit: Unit) -> String {
+    let cells = [
+        row.step.to_string(),
+        format!("{:.4}", row.loss),
+        format!("{:.0}", row.tokens_per_second),
+        unit.show(row.time),
+        row.predicted.map_or(NONE.to_owned(), |time| unit.show(time)),
+        format!("{:.1}", row.peak),
+        format!("{:.2e}", row.learning_rate),
+        format!("{:.4}", row.gradient_norm),
+        row.evaluation.map_or(NONE.to_owned(), |loss| format!("{loss:.4}")),
+    ];
+    aligned(cells.into_iter()) + if row.traced { "  traced" } else { "" }
+}
+
+fn aligned(cells: impl Iterator<Item = String>) -> String {
+    cells.zip(WIDTHS).map(|(cell, width)| format!("{cell:>width$}")).collect()
+}
+
+/// The unit of a column of times.
+#[derive(Clone, Copy)]
+pub(crate) struct Unit {
+    scale: f64,
+    name: &'static str,
+}
+
+impl Unit {
+    /// In which `time` has one to three digits before the point.
+    pub(crate) fn of(time: Seconds) -> Unit {
+        match time.0 {
+            time if time >= 1.0 => Unit { scale: 1.0, name: "s" },
+            time if time >= 1e-3 => Unit { scale: 1e3, name: "ms" },
+            _ => Unit { scale: 1e6, name: "µs" },
+        }
+    }
+
+    /// A time with its unit.
+    pub(crate) fn show(self, time: Seconds) -> String {
+        format!("{:.3} {}", time.0 * self.scale, self.name)
+    }
+}

@@ -1,0 +1,42 @@
+//! `hetu-exec`: trains under a plan and reports predicted beside measured.
+
+mod cli;
+mod options;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use options::Options;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let Some(shell) = options.completions {
+        clap_complete::generate(shell, &mut Options::command(), "hetu-exec", &mut Quiet);
+        return ExitCode::SUCCESS;
+    }
+    match cli::run(&options) {
+        Ok(ending) => ExitCode::from(ending.exit()),
+        Err(failure) => {
+            // If nobody listens, the exit status still says it.
+            let _ = writeln!(std::io::stderr(), "{}", failure.text);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+/// Standard output, without a complaint if nobody reads it.
+struct Quiet;
+
+impl Write for Quiet {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stdout().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let _ = std::io::stdout().flush();
+        Ok(())
+    }
+}
