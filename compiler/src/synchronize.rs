@@ -3,8 +3,6 @@
 //! Needs come from buffers (read after write, write after read or write, free after all) and from memory that
 //! changes its buffer (the first write of the next comes after the free of the last).
 
-use std::collections::BTreeMap;
-
 use ir::program::{Access, Action, EventId, Fragment, Instr, Role, Stream};
 
 const STREAMS: usize = Stream::ALL.len();
@@ -14,151 +12,180 @@ type Clock = [u32; STREAMS];
 
 /// Writes all signals and waits of a role.
 pub(crate) fn synchronize(role: &mut Role, fragments: &[Fragment]) {
-    let (waits, signalled) = needs(role, fragments);
-    let mut events: Vec<Option<EventId>> = vec![None; role.code.len()];
-    for (count, &index) in signalled.iter().enumerate() {
-        events[index as usize] = Some(EventId(count as u32));
-    }
-    let mut code = Vec::with_capacity(role.code.len() + waits.len() + signalled.len());
-    let mut next_wait = waits.iter().peekable();
+    let Needs { waits, mut events } = needs(role, fragments);
+    let mut code = Vec::with_capacity(role.code.len() + waits.len() * 2);
+    let mut waits = waits.iter().peekable();
+    let mut event_count = 0;
     for (index, instr) in role.code.iter().enumerate() {
-        let sync = |action| Instr { action, operands: (0, 0), ..*instr };
-        while let Some(&&(_, on)) = next_wait.peek().filter(|(at, _)| *at as usize == index) {
-            let event = events[on as usize].expect("every wait has its signal");
-            code.push(sync(Action::Wait(event)));
-            next_wait.next();
+        let sync =
+            |event, action: fn(EventId) -> Action| Instr { action: action(EventId(event)), operands: (0, 0), ..*instr };
+        while let Some(wait) = waits.next_if(|wait| wait.at as usize == index) {
+            code.push(sync(events[wait.on as usize], Action::Wait));
         }
         code.push(*instr);
-        if let Some(event) = events[index] {
-            code.push(sync(Action::Signal(event)));
+        let event = &mut events[index];
+        if *event != NO_EVENT {
+            *event = event_count;
+            event_count += 1;
+            code.push(sync(*event, Action::Signal));
         }
     }
     role.code = code;
 }
 
-/// Pairs of (instruction, instruction on another stream that it waits for), and all that are waited for, in order.
-fn needs(role: &Role, fragments: &[Fragment]) -> (Vec<(u32, u32)>, Vec<u32>) {
+/// What has to wait for what.
+struct Needs {
+    /// In the order of the code.
+    waits: Vec<Wait>,
+    /// For each instruction, whether something waits for it: a number that is not yet its event's, or none.
+    events: Vec<u32>,
+}
+
+/// Indices of an instruction that waits, and of one before it on another stream.
+struct Wait {
+    at: u32,
+    on: u32,
+}
+
+const NO_EVENT: u32 = u32::MAX;
+
+fn needs(role: &Role, fragments: &[Fragment]) -> Needs {
     let mut known: [Clock; STREAMS] = [[0; STREAMS]; STREAMS];
     let mut clocks: Vec<Clock> = Vec::with_capacity(role.code.len());
     let mut hazards = Hazards::new(role);
-    let mut waits = Vec::new();
-    let mut signalled = Vec::new();
+    let mut needs = Needs { waits: Vec::new(), events: vec![NO_EVENT; role.code.len()] };
     for (index, instr) in role.code.iter().enumerate() {
         let stream = instr.stream.index();
         let mut need: Clock = [0; STREAMS];
         hazards.collect(role, fragments, instr, &mut need);
         let own = &mut known[stream];
-        for other in 0..STREAMS {
-            let last = need[other];
-            if other == stream || last <= own[other] {
-                continue;
-            }
-            let follows = (0..STREAMS).any(|third| {
-                third != other
-                    && third != stream
-                    && need[third] > own[third]
-                    && clocks[need[third] as usize - 1][other] >= last
-            });
-            if !follows {
-                waits.push((index as u32, last - 1));
-                signalled.push(last - 1);
-            }
-        }
-        for other in (0..STREAMS).filter(|&other| other != stream) {
-            if need[other] > own[other] {
-                let reached = clocks[need[other] as usize - 1];
-                own[other] = need[other];
-                for (mine, theirs) in own.iter_mut().zip(reached) {
-                    *mine = (*mine).max(theirs);
+        own[stream] = index as u32 + 1;
+        if need.iter().zip(own.iter()).any(|(need, own)| need > own) {
+            let late = |other: &usize| need[*other] > own[*other];
+            let reached = |other: usize| clocks[need[other] as usize - 1];
+            let others: [usize; STREAMS] = std::array::from_fn(|other| other);
+            for &other in others.iter().filter(|other| late(other)) {
+                // Waiting for a third stream may be enough, because it has waited for this one.
+                let follows = |third: &usize| *third != other && late(third) && reached(*third)[other] >= need[other];
+                if !others.iter().any(|third| follows(third)) {
+                    needs.waits.push(Wait { at: index as u32, on: need[other] - 1 });
+                    needs.events[need[other] as usize - 1] = 0;
                 }
             }
+            let mut after = *own;
+            for &other in others.iter().filter(|other| late(other)) {
+                after[other] = after[other].max(need[other]);
+                for (mine, theirs) in after.iter_mut().zip(reached(other)) {
+                    *mine = theirs.max(*mine);
+                }
+            }
+            *own = after;
         }
-        own[stream] = index as u32 + 1;
         clocks.push(*own);
-        hazards.record(role, fragments, instr, index as u32);
+        hazards.record(role, fragments, instr, index as u32 + 1);
     }
-    signalled.sort_unstable();
-    signalled.dedup();
-    (waits, signalled)
+    needs
 }
 
-/// The last accesses of every buffer and of all memory.
+/// The last accesses of every buffer and of all memory; instructions are named by their index + 1.
 struct Hazards {
-    /// The last write of each buffer: its stream and index + 1. Zero if there was none.
-    writes: Vec<(u8, u32)>,
-    /// The last read of each buffer on each stream since that write, as index + 1.
-    reads: Vec<Clock>,
-    /// Memory by its start: its end, and the free (stream, index + 1) of what lay there last.
-    freed: BTreeMap<u64, (u64, u8, u32)>,
+    buffers: Vec<Accesses>,
+    freed: Freed,
+}
+
+/// What happened to a buffer. Zero is never.
+#[derive(Clone, Copy)]
+struct Accesses {
+    /// The last write, and its stream.
+    write: u32,
+    write_stream: u8,
+    /// The last read on each stream since that write.
+    reads: Clock,
 }
 
 impl Hazards {
     fn new(role: &Role) -> Hazards {
-        let count = role.buffers.len();
-        Hazards { writes: vec![(0, 0); count], reads: vec![[0; STREAMS]; count], freed: BTreeMap::new() }
+        let never = Accesses { write: 0, write_stream: 0, reads: [0; STREAMS] };
+        Hazards { buffers: vec![never; role.buffers.len()], freed: Freed::default() }
     }
 
     /// What must be over before `instr`.
     fn collect(&self, role: &Role, fragments: &[Fragment], instr: &Instr, need: &mut Clock) {
         for (position, operand) in role.operands(instr).iter().enumerate() {
-            let access = access(fragments, instr, position);
-            let buffer = operand.index();
-            let (stream, last) = self.writes[buffer];
-            need[stream as usize] = need[stream as usize].max(last);
-            if access == Access::Read {
+            let accesses = &self.buffers[operand.index()];
+            let write = &mut need[usize::from(accesses.write_stream)];
+            *write = accesses.write.max(*write);
+            if access(fragments, instr, position) == Access::Read {
                 continue;
             }
-            for (needed, &read) in need.iter_mut().zip(&self.reads[buffer]) {
-                *needed = (*needed).max(read);
+            for (needed, &read) in need.iter_mut().zip(&accesses.reads) {
+                *needed = read.max(*needed);
             }
-            let target = &role.buffers[buffer];
-            if last == 0 && !target.is_resident() {
-                self.reused(target.address, target.address + target.bytes.0, need);
-            }
-        }
-    }
-
-    fn reused(&self, start: u64, end: u64, need: &mut Clock) {
-        let from = self.freed.range(..=start).next_back().map_or(start, |(&before, _)| before);
-        for (_, &(piece_end, stream, last)) in self.freed.range(from..end) {
-            if piece_end > start {
-                need[stream as usize] = need[stream as usize].max(last);
+            let buffer = &role.buffers[operand.index()];
+            if accesses.write == 0 && !buffer.is_resident() {
+                self.freed.collect(buffer.address, buffer.address + buffer.bytes.0, need);
             }
         }
     }
 
-    fn record(&mut self, role: &Role, fragments: &[Fragment], instr: &Instr, index: u32) {
+    fn record(&mut self, role: &Role, fragments: &[Fragment], instr: &Instr, name: u32) {
         let stream = instr.stream.index();
         for (position, operand) in role.operands(instr).iter().enumerate() {
-            let buffer = operand.index();
+            let accesses = &mut self.buffers[operand.index()];
             if access(fragments, instr, position) == Access::Read {
-                self.reads[buffer][stream] = index + 1;
+                accesses.reads[stream] = name;
             } else {
-                self.writes[buffer] = (stream as u8, index + 1);
-                self.reads[buffer] = [0; STREAMS];
+                *accesses = Accesses { write: name, write_stream: stream as u8, reads: [0; STREAMS] };
             }
             if instr.action == Action::Free {
-                let target = &role.buffers[buffer];
-                self.free(target.address, target.address + target.bytes.0, stream as u8, index + 1);
+                let buffer = &role.buffers[operand.index()];
+                let end = buffer.address + buffer.bytes.0;
+                self.freed.free(Piece { start: buffer.address, end, stream: stream as u8, last: name });
             }
         }
     }
+}
 
-    /// Remembers who freed memory last; pieces of earlier frees that stick out stay.
-    fn free(&mut self, start: u64, end: u64, stream: u8, last: u32) {
-        let from = self.freed.range(..=start).next_back().map_or(start, |(&before, _)| before);
-        let touched: Vec<(u64, (u64, u8, u32))> =
-            self.freed.range(from..end).filter(|(_, piece)| piece.0 > start).map(|(&at, &piece)| (at, piece)).collect();
-        for (at, (piece_end, piece_stream, piece_last)) in touched {
-            self.freed.remove(&at);
-            if at < start {
-                self.freed.insert(at, (start, piece_stream, piece_last));
-            }
-            if piece_end > end {
-                self.freed.insert(end, (piece_end, piece_stream, piece_last));
-            }
+/// Memory that was freed, in order of addresses.
+#[derive(Default)]
+struct Freed {
+    pieces: Vec<Piece>,
+}
+
+/// Addresses, and the instruction that freed what lay there last.
+#[derive(Clone, Copy)]
+struct Piece {
+    start: u64,
+    end: u64,
+    stream: u8,
+    last: u32,
+}
+
+impl Freed {
+    fn collect(&self, start: u64, end: u64, need: &mut Clock) {
+        let first = self.pieces.partition_point(|piece| piece.end <= start);
+        for piece in self.pieces[first..].iter().take_while(|piece| piece.start < end) {
+            let needed = &mut need[usize::from(piece.stream)];
+            *needed = piece.last.max(*needed);
         }
-        self.freed.insert(start, (end, stream, last));
+    }
+
+    /// Remembers who freed memory last; parts of earlier pieces that stick out stay.
+    fn free(&mut self, new: Piece) {
+        let first = self.pieces.partition_point(|piece| piece.end <= new.start);
+        let Some(&before) = self.pieces.get(first) else {
+            self.pieces.push(new);
+            return;
+        };
+        if (before.start, before.end) == (new.start, new.end) {
+            self.pieces[first] = new;
+            return;
+        }
+        let count = self.pieces[first..].partition_point(|piece| piece.start < new.end);
+        let behind = if count == 0 { before } else { self.pieces[first + count - 1] };
+        let low = (before.start < new.start).then_some(Piece { end: new.start, ..before });
+        let high = (count > 0 && behind.end > new.end).then_some(Piece { start: new.end, ..behind });
+        self.pieces.splice(first..first + count, low.into_iter().chain([new]).chain(high));
     }
 }
 
