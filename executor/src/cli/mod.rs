@@ -11,6 +11,7 @@ mod show;
 mod statistics;
 mod summary;
 mod train;
+mod words;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use inputs::Inputs;
 use show::{Closed, Screen};
 use summary::Summary;
 use train::{Ending, Trainer};
+use words::{counted, short};
 
 use crate::options::{BackendName, Options};
 
@@ -141,7 +143,7 @@ fn head(
     let mut facts = vec![
         (
             "Model",
-            format!("{}, {} layers, {:.1} M parameters", model.name, plan.strategies.len(), parameters as f64 / 1e6),
+            format!("{}, {}, {} parameters", model.name, counted(model.layers.into(), "block"), short(parameters)),
         ),
         (
             "Plan",
@@ -174,15 +176,6 @@ fn head(
         "resumed": resumed,
     });
     screen.head(&facts, data)
-}
-
-/// `1 rank`, `4 ranks`, `2 microbatches`.
-fn counted(count: u64, noun: &str) -> String {
-    match (count, noun.ends_with('h')) {
-        (1, _) => format!("1 {noun}"),
-        (_, true) => format!("{count} {noun}es"),
-        (_, false) => format!("{count} {noun}s"),
-    }
 }
 
 /// Becomes true with the first Ctrl-C; the second one ends the tool at once.

@@ -10,6 +10,7 @@ use reports::{Report, StepRecord, write_report};
 use super::failure::{Failure, Outcome};
 use super::inputs::Inputs;
 use super::train::History;
+use super::words::short;
 
 /// Writes the report; gives back its files.
 pub(crate) fn write(folder: &Path, inputs: &Inputs, history: &History) -> Outcome<Vec<PathBuf>> {
@@ -46,7 +47,7 @@ fn model_facts(model: &Model, graph: &Graph) -> Vec<(String, String)> {
     facts([
         ("name", model.name.clone()),
         ("family", family.to_owned()),
-        ("parameters", format!("{:.1} M", graph.parameter_count() as f64 / 1e6)),
+        ("parameters", short(graph.parameter_count())),
         ("blocks", model.layers.to_string()),
         ("hidden", model.hidden.to_string()),
         ("heads", format!("{}, {} of keys and values", model.heads, model.groups())),

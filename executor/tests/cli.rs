@@ -1,0 +1,358 @@
+//! `hetu-exec` as a user meets it: what it prints and writes, and what it says to wrong input.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use ir::cluster::Cluster;
+use ir::file::{Digest, parse_model, parse_plan, print_trace};
+use ir::trace::{Origin, Totals, Trace};
+use ir::units::Seconds;
+use serde_json::Value;
+
+const MODEL: &str = "\
+format: 1
+name: speck
+family: llama
+layers: 2
+hidden: 16
+heads: 4
+key_value_heads: 2
+feed_forward: 24
+vocabulary: 256
+sequence: 8
+training:
+  batch: 8
+  precision: f32
+  learning_rate: 1.0e-2
+";
+
+/// Written by a person: no digests, no prediction.
+const PLAN: &str = "\
+format: 1
+model: model.yaml
+cluster: 4xCPU
+batch: 8
+microbatches: 2
+precision: f32
+stages: [0..2, 2..4]
+layers:
+  0..4: { data: 2, shard: parameters }
+";
+
+/// A folder with a model, a plan and a text.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Place {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let place = Place(folder);
+        place.write("model.yaml", MODEL);
+        place.write("plan.yaml", PLAN);
+        place.write("text.txt", &"It is a truth universally acknowledged, that a plan needs a text. ".repeat(40));
+        place
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), text).unwrap();
+    }
+
+    /// With a part of a file replaced.
+    fn replace(&self, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.0.join(name)).unwrap();
+        assert!(text.contains(from), "{name} has no `{from}`");
+        self.write(name, &text.replacen(from, to, 1));
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join(folder)).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().expect("a name in UTF-8")).collect();
+        names.sort();
+        names
+    }
+
+    /// Not yet started, with the words of `line` as arguments.
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hetu-exec"));
+        command.current_dir(&self.0).args(line.split_whitespace());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// What a good run prints.
+    #[track_caller]
+    fn good(&self, line: &str) -> String {
+        let output = self.run(line);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{line}: {errors}");
+        assert_eq!(errors, "", "{line}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The objects that a good run prints.
+    #[track_caller]
+    fn objects(&self, line: &str) -> Vec<Value> {
+        self.good(&format!("{line} --json")).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Steps with their losses and gradient norms.
+    #[track_caller]
+    fn losses(&self, line: &str) -> Vec<(u64, f64, f64)> {
+        let of = |object: &Value| {
+            Some((object["step"].as_u64()?, object["loss"].as_f64()?, object["gradient_norm"].as_f64()?))
+        };
+        self.objects(line).iter().filter_map(of).collect()
+    }
+
+    /// A run that is refused with these words.
+    #[track_caller]
+    fn refused(&self, line: &str, what: &str) {
+        let output = self.run(line);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {errors}");
+        assert!(errors.starts_with("error: ") && errors.contains(what), "{line}: no `{what}` in\n{errors}");
+        assert!(output.stdout.is_empty(), "{line}: nothing is printed");
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What stays is in the build folder.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_plan_of_a_person_trains_and_says_so() {
+    let place = Place::new("trains");
+    let text = place.good("plan.yaml --text text.txt --steps 3 --report out");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[1].contains("4 ranks on") && lines[1].contains("2 stages, 2 microbatches of 4 sequences"), "{text}");
+    assert!(lines[4].ends_with("held-out loss") && lines[7].ends_with("  traced"), "{text}");
+    let columns = |line: &str| line.chars().count();
+    assert!(columns(lines[4]) == columns(lines[5]) && columns(lines[5]) == columns(lines[6]), "{text}");
+    assert!(lines[lines.len() - 1].starts_with("Wrote   out/report.html"), "{text}");
+    assert!(place.names("out").iter().any(|name| name == "trace.json"));
+    assert_eq!(place.names("."), ["model.yaml", "out", "plan.yaml", "text.txt"]);
+}
+
+#[test]
+fn json_has_a_line_a_step_and_both_ends() {
+    let place = Place::new("json");
+    let objects = place.objects("plan.yaml --text text.txt --steps 4 --evaluate-every 2 --trace-every 2");
+    let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["run", "step", "step", "step", "step", "summary"]);
+    let evaluated: Vec<bool> = objects[1..5].iter().map(|object| object["held_out_loss"].is_number()).collect();
+    assert_eq!(evaluated, [false, true, false, true]);
+    assert_eq!(objects[5]["held_out_loss"], objects[4]["held_out_loss"]);
+    assert_eq!(objects[5]["comparison"], Value::Null);
+    let last = objects[4]["loss"].as_f64().unwrap();
+    assert!(last < objects[1]["loss"].as_f64().unwrap(), "it learns");
+    let quiet = place.good("plan.yaml --text text.txt --steps 2 --quiet --held-out 0");
+    assert!(quiet.starts_with("Step ") && !quiet.contains("held out"), "{quiet}");
+}
+
+#[test]
+fn a_training_that_goes_on_has_the_losses_of_one_that_never_stopped() {
+    let place = Place::new("resume");
+    let whole = place.losses("plan.yaml --text text.txt --steps 6");
+    let saved = place.losses("plan.yaml --text text.txt --steps 6 --checkpoint run --save-every 2");
+    assert_eq!(saved, whole, "saving changes nothing");
+    assert_eq!(place.names("run"), ["run.json", "step-000004.safetensors", "step-000006.safetensors"]);
+    fs::remove_file(place.0.join("run/step-000006.safetensors")).unwrap();
+    let resumed = place.losses("plan.yaml --text text.txt --steps 6 --checkpoint run --resume --backend shuffle");
+    assert_eq!(resumed, whole[4..], "to the bit");
+
+    fs::remove_file(place.0.join("run/step-000006.safetensors")).unwrap();
+    place.write("other.yaml", &PLAN.replace("data: 2, shard: parameters", "tensor: 2, recompute: full"));
+    let resumed = place.losses("other.yaml --text text.txt --steps 6 --checkpoint run --resume");
+    assert_eq!(resumed.len(), 2);
+    for ((_, found, _), (_, expected, _)) in resumed.iter().zip(&whole[4..]) {
+        assert!((found - expected).abs() < 1e-5 * expected, "{found} is not {expected}");
+    }
+}
+
+#[test]
+fn a_folder_of_checkpoints_belongs_to_one_training() {
+    let place = Place::new("folder");
+    place.refused("plan.yaml --text text.txt --resume", "--checkpoint");
+    let line = "plan.yaml --text text.txt --steps 2 --checkpoint run";
+    place.refused(&format!("{line} --resume"), "no checkpoint to go on from");
+    place.good(line);
+    place.refused(line, "there is a training of 2 steps already");
+    place.refused(&format!("{line} --resume"), "2 of 2 steps are done");
+    let longer = "plan.yaml --text text.txt --steps 3 --checkpoint run --resume";
+    place.refused(&format!("{longer} --seed 7"), "--seed was 1, is 7");
+    place.replace("text.txt", "truth", "lie");
+    place.refused(longer, "content of --text was");
+    place.replace("text.txt", "lie", "truth");
+    place.replace("model.yaml", "feed_forward: 24", "feed_forward: 32");
+    place.refused(longer, "is it a checkpoint of another model?");
+}
+
+/// As the planner would write it, with a step that is wrong but of the right programs.
+fn predict(place: &Place) {
+    let plan = parse_plan(PLAN, "plan.yaml").unwrap().plan;
+    let graph = parse_model(MODEL, "model.yaml").unwrap().graph();
+    let cluster = Cluster::preset("4xCPU").unwrap();
+    let programs = compiler::compile(&graph, &cluster, &plan).unwrap();
+    let totals = |rank| Totals { rank, compute: Seconds(0.5), arena: programs.peak(), ..Totals::default() };
+    let trace = Trace {
+        origin: Origin::Predicted,
+        digest: programs.digest(),
+        step: Seconds(0.75),
+        events: Vec::new(),
+        memory: Vec::new(),
+        totals: vec![totals(0), totals(2)],
+        shares: [Seconds(0.5), Seconds::ZERO, Seconds::ZERO],
+    };
+    place.write("predicted.trace", &print_trace(&trace));
+    let digest = Digest(programs.digest());
+    place.write(
+        "plan.yaml",
+        &format!("{PLAN}predicted: {{ step: 750 ms, peak: {} B, programs: \"{digest}\" }}\n", programs.peak().0),
+    );
+}
+
+#[test]
+fn predicted_stands_beside_measured() {
+    let place = Place::new("predicted");
+    predict(&place);
+    let text = place.good("plan.yaml --text text.txt --steps 3 --report out");
+    assert!(
+        text.contains("mean of ranks") && text.contains("750.000 ms") && text.contains("; predicted 750"),
+        "{text}"
+    );
+    assert!(fs::read_to_string(place.0.join("out/results.json")).unwrap().contains("\"comparison\""));
+    let summary = place.objects("plan.yaml --text text.txt --steps 3").pop().unwrap();
+    assert_eq!(summary["comparison"]["step"]["predicted"], 0.75);
+    assert_eq!(summary["predicted_step_time"], 0.75);
+    fs::remove_file(place.0.join("predicted.trace")).unwrap();
+    let text = place.good("plan.yaml --text text.txt --steps 3");
+    assert!(text.contains("predicted      measured     error") && !text.contains("mean of ranks"), "{text}");
+}
+
+#[test]
+fn a_prediction_of_other_programs_is_refused_or_left_out() {
+    let place = Place::new("digest");
+    predict(&place);
+    place.replace("plan.yaml", "microbatches: 2", "microbatches: 1");
+    place.refused("plan.yaml --text text.txt", "make the plan again");
+    let output = place.run("plan.yaml --text text.txt --steps 2 --ignore-prediction");
+    assert_eq!(output.status.code(), Some(0));
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(notes.contains("the prediction is left out") && notes.contains("predicted.trace is of other"), "{notes}");
+}
+
+#[test]
+fn wrong_input_is_refused_with_its_place_and_a_remedy() {
+    let place = Place::new("wrong");
+    place.refused("", "PLAN");
+    place.refused("plan.yaml", "no text to train on");
+    place.refused("no.yaml --text text.txt", "no.yaml: cannot be read");
+    place.refused("plan.yaml --text no.txt", "no.txt: the text cannot be read");
+    place.refused("plan.yaml --text text.txt --steps 0", "--steps");
+    place.refused("plan.yaml --text text.txt --held-out 1.5", "from 0 to below 1");
+    place.refused("plan.yaml --text text.txt --tokenizer no.json", "no.json: the tokenizer file cannot be read");
+    place.refused("plan.yaml --text text.txt --report text.txt/out", "text.txt/out: cannot be written");
+    place.refused("plan.yaml --text text.txt --checkpoint text.txt", "text.txt: cannot be written");
+    place.write("short.txt", "too short");
+    place.refused("plan.yaml --text short.txt", "the text is too short");
+    assert_eq!(place.names("."), ["model.yaml", "plan.yaml", "short.txt", "text.txt"]);
+}
+
+#[test]
+fn a_wrong_plan_is_refused() {
+    let cases = [
+        ("plan.yaml", "batch: 8", "batches: 8", "unknown key `batches`"),
+        ("plan.yaml", "model.yaml", "other.yaml", "refers to it as its model"),
+        ("plan.yaml", "4xCPU", "cluster.yaml", "refers to it as its cluster"),
+        ("plan.yaml", "4xCPU", "4xCPUs", "no preset with this device"),
+        (
+            "plan.yaml",
+            "model.yaml",
+            "{ path: model.yaml, digest: \"0000000000000001\" }",
+            "made for a model with digest",
+        ),
+        ("plan.yaml", "4xCPU", "{ path: 4xCPU, digest: \"0000000000000001\" }", "made for a cluster with digest"),
+        ("plan.yaml", "data: 2", "data: 4", "needs 8 devices, but the cluster has 4"),
+        ("plan.yaml", "0..4: {", "0..4: { sequence: split,", "layer 0: `sequence: split` has no effect"),
+        ("plan.yaml", "f32", "bf16", "computes in bf16"),
+        ("model.yaml", "layers: 2", "layers: 3", "strategies for 4 layers, but the model has 5"),
+        ("model.yaml", "vocabulary: 256", "vocabulary: 128", "bytes: has ids up to 255"),
+    ];
+    for (file, from, to, what) in cases {
+        let place = Place::new("plan");
+        place.replace(file, from, to);
+        place.refused("plan.yaml --text text.txt --steps 1", what);
+    }
+}
+
+#[test]
+fn a_training_that_diverges_is_a_failure() {
+    let place = Place::new("diverges");
+    place.replace("model.yaml", "learning_rate: 1.0e-2", "learning_rate: 1.0e30");
+    let output = place.run("plan.yaml --text text.txt --steps 9 --checkpoint run --save-every 0");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("the training diverged"), "{errors}");
+    assert_eq!(place.names("run"), [""; 0], "no checkpoint of a broken state");
+}
+
+/// Starts a training without end, and waits until it has done a step.
+#[cfg(unix)]
+fn started(place: &Place) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
+    let mut command = place.command("plan.yaml --text text.txt --steps 100000000 --checkpoint run --report out --json");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        output.read_line(&mut String::new()).unwrap();
+    }
+    (child, output)
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_training_is_saved_and_reported() {
+    let place = Place::new("interrupt");
+    let (child, output) = started(&place);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let last = output.lines().last().unwrap().unwrap();
+    let summary: Value = serde_json::from_str(&last).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(summary["ended"], "interrupted");
+    let saved = format!("step-{:06}.safetensors", summary["steps"].as_u64().unwrap());
+    assert!(place.names("run").contains(&saved), "{:?} of {summary}", place.names("run"));
+    assert!(place.names("out").contains(&"report.html".to_owned()));
+}
+
+#[cfg(unix)]
+#[test]
+fn output_that_nobody_reads_ends_the_training_quietly() {
+    let place = Place::new("unread");
+    let (child, output) = started(&place);
+    drop(output);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(141), ""));
+    assert!(place.names("run").len() > 1, "it is saved");
+}
+
+#[test]
+fn help_and_completions_name_every_option() {
+    let place = Place::new("help");
+    let help = place.good("--help");
+    let completions = place.good("--completions bash");
+    let options = ["--steps", "--text", "--tokenizer", "--seed", "--report", "--evaluate-every", "--held-out"];
+    let more = ["--trace-every", "--checkpoint", "--save-every", "--resume", "--backend", "--ignore-prediction"];
+    for option in options.into_iter().chain(more).chain(["--json", "--quiet", "--completions"]) {
+        assert!(help.contains(option) && completions.contains(option), "{option}");
+    }
+    assert!(help.contains("EXAMPLES"));
+}
