@@ -1,0 +1,160 @@
+//! Gradients are slopes: along each parameter's gradient, the loss of the whole model rises as fast as the gradient is
+//! long. The slope is measured by changing checkpoints, so nothing here knows how a gradient is computed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use executor::{Backend, Session};
+use hetu_tests::notation::plan;
+use hetu_tests::specimen;
+use hetu_tests::training::{compiled, load, step};
+use ir::model::Model;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+/// Distance from the middle to where losses are taken.
+const REACH: f64 = 0.02;
+/// Relative difference of slope and gradient. Losses are sums in 32 bits, and slopes are not straight.
+const TOLERANCE: f64 = 0.02;
+/// Shorter gradients than this drown in the rounding of losses.
+const LEAST: f64 = 2e-3;
+/// Initial matrices are so small that hardly any attention is paid; larger ones show more.
+const ENLARGED: f32 = 12.0;
+
+/// A checkpoint's tensors: shape and values by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+fn read(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).expect("the checkpoint was written");
+    let file = SafeTensors::deserialize(&bytes).expect("a checkpoint is of this format");
+    let values = |view: &TensorView<'_>| -> Vec<f32> {
+        view.data().chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
+    };
+    file.iter().map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), values(&view)))).collect()
+}
+
+fn write(path: &Path, tensors: &Tensors) {
+    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
+    let owned: Vec<_> = tensors.iter().map(|(name, (shape, values))| (name, shape, bytes(values))).collect();
+    let views = owned.iter().map(|(name, shape, bytes)| {
+        (name.as_str(), TensorView::new(Dtype::F32, (*shape).clone(), bytes).expect("bytes of the shape"))
+    });
+    let metadata = [("format".to_owned(), "1".to_owned()), ("steps".to_owned(), "0".to_owned())];
+    safetensors::serialize_to_file(views, Some(metadata.into()), path).expect("the checkpoint is written");
+}
+
+/// A session whose parameters come from files.
+struct Probe {
+    model: Model,
+    session: Session,
+    path: PathBuf,
+}
+
+impl Probe {
+    fn new(model: Model, name: &str, text: &str) -> Probe {
+        let programs = compiled(&model.graph(), &plan(model.training.batch, text));
+        let session = load(&model, &programs, Backend::Shuffle { seed: 5 });
+        let path = std::env::temp_dir().join(format!("{}-{name}.safetensors", std::process::id()));
+        Probe { model, session, path }
+    }
+
+    fn saved(&self) -> Tensors {
+        self.session.save(&self.path).expect("a checkpoint is written");
+        read(&self.path)
+    }
+
+    /// The loss and gradient norm with these parameters, on the tokens of the first step.
+    fn ask(&mut self, tensors: &Tensors) -> (f64, f64) {
+        write(&self.path, tensors);
+        self.session.resume(&self.path).expect("a checkpoint is read");
+        let result = step(&self.model, &mut self.session);
+        (result.loss, result.gradient_norm)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+fn length(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+/// The parts of a gradient that are tried alone: of packed products each of their rows of heads, else the whole.
+fn parts(name: &str, shape: &[usize], gradient: &[f64]) -> Vec<Vec<f64>> {
+    if !name.contains("attention in") {
+        return vec![gradient.to_vec()];
+    }
+    let inner: usize = shape[2..].iter().product();
+    let of = |part: usize| {
+        let masked = gradient.iter().enumerate();
+        masked.map(|(index, &value)| if index / inner % shape[1] == part { value } else { 0.0 }).collect()
+    };
+    (0..shape[1]).map(of).collect()
+}
+
+/// Checks every parameter; returns how many parts had a gradient long enough.
+fn assert_slopes(mut probe: Probe) -> usize {
+    let mut middle = probe.saved();
+    for (name, (_, values)) in &mut middle {
+        if ["matrix", "table", "positions"].iter().any(|end| name.ends_with(end)) {
+            values.iter_mut().for_each(|value| *value *= ENLARGED);
+        }
+    }
+    let (_, norm) = probe.ask(&middle);
+    // The first moment after one step is this part of the gradient (Kingma and Ba 2015).
+    let part = 1.0 - probe.model.training.betas[0];
+    let after = probe.saved();
+    let mut square = 0.0;
+    let mut tried = 0;
+    for (name, (shape, moment)) in
+        after.iter().filter_map(|(name, tensor)| Some((name.strip_suffix("/first moment")?, tensor)))
+    {
+        let gradient: Vec<f64> = moment.iter().map(|&value| f64::from(value) / part).collect();
+        square += length(&gradient).powi(2);
+        for direction in parts(name, shape, &gradient) {
+            let expected = length(&direction);
+            if expected < LEAST {
+                continue;
+            }
+            tried += 1;
+            let mut loss = |reach: f64| {
+                let mut moved = middle.clone();
+                let (_, values) = moved.get_mut(name).expect("a moment has its parameter");
+                values.iter_mut().zip(&direction).for_each(|(value, by)| *value += (reach * by / expected) as f32);
+                probe.ask(&moved).0
+            };
+            let slope = (loss(REACH) - loss(-REACH)) / (2.0 * REACH);
+            assert!((slope / expected - 1.0).abs() < TOLERANCE, "{name}: slope {slope}, gradient {expected}");
+        }
+    }
+    assert!((square.sqrt() / norm - 1.0).abs() < 1e-5, "{} is not the norm {norm}", square.sqrt());
+    tried
+}
+
+/// A model whose gradients are never clipped.
+fn unclipped(model: Model) -> Model {
+    let training = ir::model::Training { gradient_norm_max: 1e9, ..model.training.clone() };
+    Model { training, ..model }
+}
+
+#[test]
+fn a_llama_s_gradients_are_slopes() {
+    let one = assert_slopes(Probe::new(unclipped(specimen::llama()), "llama-one", "5: d1"));
+    let text = "2+3: d2 / t2 split full / d2 parameters / t2 selective / d2";
+    let four = assert_slopes(Probe::new(unclipped(specimen::llama()), "llama-four", text));
+    // A block has two norms, four rows of heads, and three other matrices; outside are table, norm and matrix.
+    assert_eq!([one, four], [3 * (2 + 4 + 3) + 3; 2], "every parameter is tried");
+}
+
+#[test]
+fn a_gpt_s_gradients_are_slopes() {
+    let one = assert_slopes(Probe::new(unclipped(specimen::gpt()), "gpt-one", "5: d1"));
+    let text = "1+4: d2 t2 split / d4 parameters / t4 / d2 t2 full / d2 t2 split";
+    let eight = assert_slopes(Probe::new(unclipped(specimen::gpt()), "gpt-eight", text));
+    // A block has two norms, three rows of heads of which that of the keys has a bias without effect, and three other
+    // matrices, each with its bias; outside are table, positions and norm.
+    assert_eq!([one, eight], [3 * (4 + 3 + 2 + 6) + 2 + 2; 2], "every parameter is tried");
+}

@@ -1,0 +1,52 @@
+//! From a model and a cluster to a training: the planner's best plan compiles to the programs that it predicted, and
+//! these run.
+
+use cost_model::CostModel;
+use executor::Backend;
+use hetu_tests::training::{course, load};
+use ir::cluster::Cluster;
+use ir::file::parse_model;
+use planner::solve::Method;
+use planner::{Request, Setting, search};
+
+const MODEL: &str = include_str!("../../examples/models/tiny-llama.yaml");
+
+#[test]
+fn the_best_plan_is_found_and_trains() {
+    let mut model = parse_model(MODEL, "tiny-llama.yaml").expect("an example is valid");
+    // Fewer and shorter sequences, so that two steps are soon done.
+    (model.training.batch, model.sequence) = (8, 32);
+    let graph = model.graph();
+    let cluster = Cluster::preset("4xCPU").expect("there is this preset");
+    let costs = CostModel::new(&cluster, None);
+    let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
+    let method = Method::DynamicProgram { upper: f64::INFINITY };
+    let request = Request { setting, batch: model.training.batch, method, keep: 2 };
+    let found = search(&request, &|_, _| {}).expect("there is a plan");
+    let best = &found.candidates[0];
+    assert_eq!(best.plan.rank_count(), cluster.device_count());
+
+    let programs = compiler::compile(&graph, &cluster, &best.plan).expect("what was found compiles");
+    assert_eq!((programs.digest(), programs.peak()), (best.digest, best.peak), "what was simulated is what runs");
+    let losses = course(&model, &programs, Backend::Threads, 2).losses;
+    assert!((losses[0] - (model.vocabulary as f64).ln()).abs() < 0.1, "a new model knows nothing: {losses:?}");
+    assert!(losses[1].is_finite() && losses[1] < losses[0] + 0.5, "{losses:?}");
+    assert_eq!(load(&model, &programs, Backend::Threads).steps_done(), 0);
+}
+
+#[test]
+fn a_search_gives_the_same_plans_again() {
+    let model = hetu_tests::specimen::llama();
+    let graph = model.graph();
+    let cluster = Cluster::preset("4xCPU").expect("there is this preset");
+    let costs = CostModel::new(&cluster, None);
+    let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
+    let plans = || {
+        let method = Method::DynamicProgram { upper: f64::INFINITY };
+        let request = Request { setting, batch: model.training.batch, method, keep: 4 };
+        let found = search(&request, &|_, _| {}).expect("there is a plan");
+        let told = found.candidates.into_iter().map(|it| (it.plan, it.trace.step.0.to_bits(), it.digest));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(plans(), plans());
+}
