@@ -11,8 +11,8 @@ use ir::program::{
 };
 use ir::units::Bytes;
 
-use crate::fragment::Library;
 use crate::layer::{BlockTemplate, Layer};
+use crate::library::Library;
 use crate::place::aligned;
 use crate::writer::Writer;
 
@@ -25,8 +25,7 @@ pub(crate) struct Instance {
     fragments: BlockFragments,
     /// The sum of gradients, while it lives.
     sum: Option<BufferId>,
-    /// Whether this role's squares of it count in the norm: those of the second copy of a tied block do not.
-    counts: bool,
+    uses: Uses,
     pub(crate) is_tied: bool,
 }
 
@@ -144,7 +143,7 @@ impl BlockPlan {
             resident: Resident { parameters, master, moments },
             fragments: self.fragments,
             sum: None,
-            counts: uses != Uses::SecondCopy,
+            uses,
             is_tied: self.is_tied,
         }
     }
@@ -273,29 +272,22 @@ impl Instance {
     }
 
     /// Gathers the parameters into a new buffer.
-    pub(crate) fn gather(&self, writer: &mut Writer, library: &mut Library, span: Span) -> BufferId {
+    pub(crate) fn gather(&self, writer: &mut Writer, span: Span) -> BufferId {
         let whole = writer.value(Bytes(self.shape.padded * self.shape.compute.bytes()));
-        self.gather_into(writer, library, span, [self.resident.parameters, whole]);
+        self.gather_into(writer, span, [self.resident.parameters, whole]);
         whole
     }
 
-    fn gather_into(&self, writer: &mut Writer, library: &mut Library, span: Span, operands: [BufferId; 2]) {
+    fn gather_into(&self, writer: &mut Writer, span: Span, operands: [BufferId; 2]) {
         let exchange = Exchange::AllGather { axes: self.shape.data.clone(), dimension: 0 };
-        self.exchange(writer, library, span, (exchange, self.shape.share(), self.shape.compute), &operands);
+        self.exchange(writer, span, (exchange, self.shape.share(), self.shape.compute), &operands);
     }
 
-    fn exchange(
-        &self,
-        writer: &mut Writer,
-        library: &mut Library,
-        span: Span,
-        what: (Exchange, u64, Element),
-        operands: &[BufferId],
-    ) {
+    fn exchange(&self, writer: &mut Writer, span: Span, what: (Exchange, u64, Element), operands: &[BufferId]) {
         let (exchange, elements, element) = what;
         let tensor = exchange.axes().iter().any(|&axis| self.shape.tensor.contains(axis));
         let axis = if tensor { Axis::Tensor } else { Axis::Data };
-        let collective = library.collective(Collective { exchange, axis, shape: vec![elements], element });
+        let collective = writer.collectives.id(Collective { exchange, axis, shape: vec![elements], element });
         writer.push(Stream::Exchange(axis), span, Action::Exchange(collective), operands);
     }
 
@@ -315,7 +307,7 @@ impl Instance {
     }
 
     /// After a backward pass: gradients that are kept in shares are scattered and added to the sum.
-    pub(crate) fn collect(&mut self, writer: &mut Writer, library: &mut Library, span: Span, gradients: BufferId) {
+    pub(crate) fn collect(&mut self, writer: &mut Writer, span: Span, gradients: BufferId) {
         if self.shape.shard < Shard::Gradients {
             return;
         }
@@ -323,7 +315,7 @@ impl Instance {
         let rest = self.shape.partial.minus(data);
         let from = self.shape.flat(&[], self.shape.partial);
         let to = self.shape.flat(&self.shape.data, rest);
-        let share = self.convert(writer, library, span, gradients, (&from, &to));
+        let share = self.convert(writer, span, gradients, (&from, &to));
         match self.sum {
             None => self.sum = Some(share),
             Some(sum) => {
@@ -337,7 +329,6 @@ impl Instance {
     fn convert(
         &self,
         writer: &mut Writer,
-        library: &mut Library,
         span: Span,
         mut buffer: BufferId,
         (from, to): (&Layout, &Layout),
@@ -348,7 +339,7 @@ impl Instance {
             let next = if in_place { buffer } else { writer.value(Bytes(self.shape.share() * Element::F32.bytes())) };
             let operands = [buffer, next];
             let operands = if in_place { &operands[..1] } else { &operands[..] };
-            self.exchange(writer, library, span, (exchange, elements, Element::F32), operands);
+            self.exchange(writer, span, (exchange, elements, Element::F32), operands);
             if !in_place {
                 writer.free(span, buffer);
                 elements = self.shape.share();
@@ -359,7 +350,7 @@ impl Instance {
     }
 
     /// After the last backward pass: the sum of gradients is joined over all ranks.
-    pub(crate) fn reduce(&mut self, writer: &mut Writer, library: &mut Library, span: Span) {
+    pub(crate) fn reduce(&mut self, writer: &mut Writer, span: Span) {
         let sum = self.sum.expect("a layer is reduced after its backward passes");
         let data: AxisSet = self.shape.data.iter().copied().collect();
         let from = if self.shape.shard >= Shard::Gradients {
@@ -369,7 +360,7 @@ impl Instance {
         };
         let split: &[usize] = if self.shape.shard == Shard::Nothing { &[] } else { &self.shape.data };
         let to = self.shape.flat(split, AxisSet::EMPTY);
-        self.sum = Some(self.convert(writer, library, span, sum, (&from, &to)));
+        self.sum = Some(self.convert(writer, span, sum, (&from, &to)));
     }
 
     /// Sends the sum of gradients to the stage that owns the block, and takes back the sum of both.
@@ -389,16 +380,16 @@ impl Instance {
         writer.push(Stream::Send(ir::program::Phase::Forward), span, Action::Send { to: copy }, &[sum]);
     }
 
-    /// Adds its squares to the norm of the whole gradient.
+    /// Adds its squares to the norm of the whole gradient; those of a second copy do not count.
     pub(crate) fn square(&self, writer: &mut Writer, span: Span, scalars: BufferId) {
-        if self.counts {
+        if self.uses != Uses::SecondCopy {
             let sum = self.sum.expect("gradients are reduced before their norm is taken");
             writer.push(Stream::Compute, span, Action::Compute(self.fragments.square), &[sum, scalars]);
         }
     }
 
     /// Updates parameters and moments, and gathers what others compute with.
-    pub(crate) fn update(&mut self, writer: &mut Writer, library: &mut Library, span: Span, scalars: BufferId) {
+    pub(crate) fn update(&mut self, writer: &mut Writer, span: Span, scalars: BufferId) {
         let sum = self.sum.take().expect("gradients are reduced before the update");
         let Resident { parameters, master, moments } = self.resident;
         let gathers = matches!(self.shape.shard, Shard::Optimizer | Shard::Gradients);
@@ -407,7 +398,7 @@ impl Instance {
             if master.is_none() {
                 let exchange = Exchange::Slice { axes: self.shape.data.clone(), dimension: 0 };
                 let what = (exchange, self.shape.padded, self.shape.compute);
-                self.exchange(writer, library, span, what, &[parameters, share]);
+                self.exchange(writer, span, what, &[parameters, share]);
             }
             share
         } else {
@@ -420,7 +411,7 @@ impl Instance {
         writer.push(Stream::Compute, span, Action::Compute(self.fragments.update), &operands);
         writer.free(span, sum);
         if gathers {
-            self.gather_into(writer, library, span, [share, parameters]);
+            self.gather_into(writer, span, [share, parameters]);
             writer.free(span, share);
         }
     }

@@ -152,7 +152,7 @@ fn shape_violations(graph: &Graph, plan: &Plan) -> Vec<Violation> {
     }
     if plan.microbatches == 0 || plan.microbatches > COUNT_MAX {
         violations.push(zero("microbatches (and at most 65534)"));
-    } else if plan.batch % u64::from(plan.microbatches) != 0 {
+    } else if !plan.batch.is_multiple_of(u64::from(plan.microbatches)) {
         violations.push(Violation::Microbatches { batch: plan.batch, microbatches: plan.microbatches });
     }
     let layers = graph.layers.len();

@@ -9,6 +9,7 @@ use ir::op::{Op, Write};
 use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentId, Kernel, Offset, Operand};
 use ir::units::Bytes;
 
+use crate::library::Library;
 use crate::place::{Lifetime, aligned, place};
 use crate::spread::{Rule, Spread, Step, ValueId};
 
@@ -61,28 +62,6 @@ pub(crate) struct Body {
     pub(crate) steps: Vec<BodyStep>,
 }
 
-/// Fragments and collectives of all layers; equal collectives are one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Library {
-    pub(crate) fragments: Vec<Fragment>,
-    pub(crate) collectives: Vec<Collective>,
-}
-
-impl Library {
-    pub(crate) fn collective(&mut self, collective: Collective) -> CollectiveId {
-        let found = self.collectives.iter().position(|other| *other == collective);
-        CollectiveId(found.unwrap_or_else(|| {
-            self.collectives.push(collective);
-            self.collectives.len() - 1
-        }) as u32)
-    }
-
-    pub(crate) fn fragment(&mut self, fragment: Fragment) -> FragmentId {
-        self.fragments.push(fragment);
-        FragmentId(self.fragments.len() as u32 - 1)
-    }
-}
-
 /// Where the values of a pass live.
 pub(crate) trait Homes {
     /// The slot of a value that outlives its fragment or comes from elsewhere, and its place in it in bytes. None
@@ -120,7 +99,7 @@ pub(crate) fn fragments(pass: &Pass<'_>, library: &mut Library) -> Body {
                 if !matches!(exchange, Exchange::AllReduce { .. }) {
                     operands.push(body.slot(&storage, pass, *destination));
                 }
-                let action = BodyAction::Exchange(library.collective(collective), *axis);
+                let action = BodyAction::Exchange(library.collectives.id(collective), *axis);
                 body.steps.push(BodyStep { action, operands, last_uses: Vec::new() });
             }
             kernels => {

@@ -11,7 +11,8 @@ use ir::units::Bytes;
 
 use crate::axes::StrategyAxes;
 use crate::differentiate::{Differentiated, differentiate};
-use crate::fragment::{Body, Homes, Library, Pass, Slot, fragments};
+use crate::fragment::{Body, Homes, Pass, Slot, fragments};
+use crate::library::Library;
 use crate::place::aligned;
 use crate::retain::{Retained, retain};
 use crate::spread::{Rule, Spread, Value, ValueId, spread};
@@ -49,6 +50,13 @@ pub(crate) struct Layer {
     pub(crate) saved: Vec<Bytes>,
     pub(crate) keeps_input: bool,
     pub(crate) blocks: Vec<BlockTemplate>,
+}
+
+impl Layer {
+    /// What the residual stream takes before and behind this layer.
+    pub(crate) fn boundary_bytes(&self, element: Element) -> Bytes {
+        Bytes(self.boundary_shape.iter().product::<u64>() * element.bytes())
+    }
 }
 
 /// What a layer is made for.
@@ -224,7 +232,12 @@ impl Blocks<'_> {
 fn decay_of(kind: &LayerKind, id: TensorId) -> Decay {
     match kind.tensor(id).class {
         Class::Parameter { decay, .. } => decay,
-        class => panic!("{class:?} is no parameter"),
+        class @ (Class::ParameterGradient { .. }
+        | Class::Activation
+        | Class::Statistic
+        | Class::Tokens
+        | Class::Targets
+        | Class::Loss) => panic!("{class:?} is no parameter"),
     }
 }
 

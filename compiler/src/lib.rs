@@ -20,9 +20,13 @@ mod check;
 mod differentiate;
 mod fragment;
 mod layer;
+mod layers;
 mod legal;
+mod library;
+mod pass;
 mod place;
 mod retain;
+mod role;
 mod schedule;
 mod spread;
 mod synchronize;
@@ -32,6 +36,7 @@ mod writer;
 use ir::cluster::Cluster;
 use ir::graph::{Element, Graph, KindId};
 use ir::model::Precision;
+use ir::parallel;
 use ir::plan::{Plan, Strategy};
 use ir::program::{Draft, Programs, Role, StepSize};
 use ir::units::Bytes;
@@ -42,9 +47,10 @@ pub use legal::strategies;
 pub use visits::in_flight;
 
 use block::BlockPlan;
-use fragment::Library;
 use layer::{Purpose, Setting};
-use schedule::{Layers, schedule};
+use layers::Layers;
+use library::Library;
+use schedule::schedule;
 
 /// The programs of a training step, or every reason why there are none: rules broken, or memory missing.
 pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs, Vec<Violation>> {
@@ -131,15 +137,14 @@ fn draft(graph: &Graph, plan: &Plan, purpose: Purpose) -> Result<Draft, Vec<Viol
     let setting = Setting { graph, mesh: &mesh, sequences, compute, purpose };
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
-    let (writers, blocks) = schedule(setting, plan, &layers, &mut library);
-    let role = |(stage, writer)| {
+    let (writers, blocks) = schedule(setting, plan, &layers, &mut library.collectives);
+    let roles = parallel::map(writers.into_iter().enumerate().collect(), |(stage, writer)| {
         let mut role = arena::arena(stage as u32, writer);
         synchronize::synchronize(&mut role, &library.fragments);
         role
-    };
-    let roles = writers.into_iter().enumerate().map(role).collect();
+    });
     let step = StepSize { microbatches: plan.microbatches, sequences, sequence: graph.sequence };
-    Ok(Draft { step, fragments: library.fragments, collectives: library.collectives, blocks, roles, mesh })
+    Ok(Draft { step, fragments: library.fragments, collectives: library.collectives.all, blocks, roles, mesh })
 }
 
 #[cfg(test)]

@@ -151,13 +151,11 @@ pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: 
 
 /// The loss is a sum over all ranks of the stage: those that have the same rows share it.
 fn with_replicas(rule: Rule<'_>, node: &Node, result: &Value) -> Op {
-    match node.op {
-        Op::CrossEntropy { .. } => {
-            let parts = rule.mesh.extent(result.layout.partial());
-            Op::CrossEntropy { replicas: rule.mesh.ranks_per_stage() / parts }
-        }
-        op => op,
+    if !matches!(node.op, Op::CrossEntropy { .. }) {
+        return node.op;
     }
+    let parts = rule.mesh.extent(result.layout.partial());
+    Op::CrossEntropy { replicas: rule.mesh.ranks_per_stage() / parts }
 }
 
 impl Spread {

@@ -67,7 +67,7 @@ fn needs(role: &Role, fragments: &[Fragment]) -> Needs {
             for &other in others.iter().filter(|other| late(other)) {
                 // Waiting for a third stream may be enough, because it has waited for this one.
                 let follows = |third: &usize| *third != other && late(third) && reached(*third)[other] >= need[other];
-                if !others.iter().any(|third| follows(third)) {
+                if !others.iter().any(follows) {
                     needs.waits.push(Wait { at: index as u32, on: need[other] - 1 });
                     needs.events[need[other] as usize - 1] = 0;
                 }

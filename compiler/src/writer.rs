@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use ir::mesh::Axis;
-use ir::program::{Action, Buffer, BufferId, Content, Instr, Span, Stream};
+use ir::program::{Action, Buffer, BufferId, CollectiveId, Content, Instr, Span, Stream};
 use ir::units::Bytes;
 
 use crate::fragment::{Body, BodyAction, Slot};
+use crate::library::Collectives;
 use crate::place::aligned;
 
 /// The code of a role while it is written: without addresses, signals and waits.
@@ -15,6 +16,8 @@ pub(crate) struct Writer {
     pub(crate) buffers: Vec<Buffer>,
     pub(crate) code: Vec<Instr>,
     pub(crate) operands: Vec<BufferId>,
+    /// What exchanges of the code name.
+    pub(crate) collectives: Collectives,
     /// The stream of the last instruction that used each buffer: its free goes there.
     last_stream: Vec<Stream>,
     /// How many turns later buffers are freed that were read beside the computation: see [`Writer::free`].
@@ -25,9 +28,21 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// An empty writer that delays frees by so many turns.
-    pub(crate) fn new(free_delay: u32) -> Writer {
-        Writer { free_delay, ..Writer::default() }
+    /// An empty writer that delays frees by so many turns; bodies may name the collectives that are given.
+    pub(crate) fn new(free_delay: u32, collectives: Collectives) -> Writer {
+        Writer { free_delay, collectives, ..Writer::default() }
+    }
+
+    /// Gives every collective of the code the new id that stands at its old one.
+    pub(crate) fn rename_collectives(&mut self, names: &[CollectiveId]) {
+        if names.iter().enumerate().all(|(old, new)| new.index() == old) {
+            return;
+        }
+        for instr in &mut self.code {
+            if let Action::Exchange(id) = &mut instr.action {
+                *id = names[id.index()];
+            }
+        }
     }
 
     /// A new buffer; it lives from the first instruction that writes it.
@@ -60,11 +75,11 @@ impl Writer {
         if self.buffers[buffer.index()].is_resident() {
             return;
         }
-        match self.last_stream[buffer.index()] {
-            Stream::Exchange(Axis::Data) | Stream::Send(_) if self.free_delay > 0 => {
-                self.delayed.push_back((self.turn + self.free_delay, span, buffer));
-            }
-            stream => self.push(stream, span, Action::Free, &[buffer]),
+        let stream = self.last_stream[buffer.index()];
+        if self.free_delay > 0 && matches!(stream, Stream::Exchange(Axis::Data) | Stream::Send(_)) {
+            self.delayed.push_back((self.turn + self.free_delay, span, buffer));
+        } else {
+            self.push(stream, span, Action::Free, &[buffer]);
         }
     }
 

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod mesh;
 pub mod model;
 pub mod op;
+pub mod parallel;
 pub mod plan;
 pub mod profile;
 pub mod program;

@@ -1,0 +1,50 @@
+//! The layers of a plan, compiled: equal ones once.
+
+use std::collections::BTreeMap;
+
+use ir::graph::Element;
+use ir::op::Op;
+use ir::plan::{Plan, Strategy};
+use ir::program::FragmentId;
+
+use crate::block::{BlockPlan, one_kernel};
+use crate::layer::{Layer, Setting, layer};
+use crate::library::Library;
+
+/// All layers of a plan, compiled; equal ones once.
+pub(crate) struct Layers {
+    /// The compiled layer of each layer.
+    pub(crate) of: Vec<usize>,
+    pub(crate) distinct: Vec<Layer>,
+    /// For each distinct layer, its blocks.
+    pub(crate) plans: Vec<Vec<BlockPlan>>,
+    pub(crate) clear_scalars: FragmentId,
+}
+
+impl Layers {
+    /// Passes 1 to 4 for every distinct pair of kind and strategy.
+    pub(crate) fn new(setting: Setting<'_>, plan: &Plan, library: &mut Library) -> Layers {
+        let mut keys: BTreeMap<(u32, &Strategy), usize> = BTreeMap::new();
+        let mut distinct: Vec<Layer> = Vec::new();
+        let mut plans = Vec::new();
+        let mut of = Vec::new();
+        for (kind, strategy) in setting.graph.layers.iter().zip(&plan.strategies) {
+            let index = *keys.entry((kind.0, strategy)).or_insert_with(|| {
+                distinct.push(layer(setting, *kind, strategy, library));
+                distinct.len() - 1
+            });
+            if index == plans.len() {
+                let made = &distinct[index];
+                let block = |template| BlockPlan::new(setting.mesh, made, template, (setting.compute, library));
+                plans.push(made.blocks.iter().map(block).collect::<Vec<_>>());
+            }
+            of.push(index);
+        }
+        let clear_scalars = library.fragment(one_kernel("clear sums", Op::Zero, &[], &[(0, 2, Element::F32)]));
+        Layers { of, distinct, plans, clear_scalars }
+    }
+
+    pub(crate) fn layer(&self, id: u32) -> &Layer {
+        &self.distinct[self.of[id as usize]]
+    }
+}

@@ -1,0 +1,219 @@
+//! One visit to a layer: its body with buffers bound to its slots, and what goes to the next layer.
+
+use ir::graph::LayerId;
+use ir::layout::Exchange;
+use ir::mesh::{Axis, AxisSet};
+use ir::program::{Action, BufferId, Collective, Content, Span, Stream};
+use ir::units::Bytes;
+
+use crate::fragment::Slot;
+use crate::layer::Layer;
+use crate::role::{RoleWriter, Visit};
+use crate::visits::Turn;
+use crate::writer::Writer;
+
+impl RoleWriter<'_> {
+    /// Runs a layer forward. Returns what is for the next stage, and that stage.
+    pub(crate) fn forward(&mut self, visit: Visit, index: usize) -> Option<(BufferId, u16)> {
+        let Visit { turn: Turn { microbatch, .. }, layer: id } = visit;
+        let layers = self.layers;
+        let layer = layers.layer(id);
+        let here = self.place_of(microbatch, id);
+        let alone = (id == 0 && self.setting.graph.kind(LayerId(id)).input.is_some()).then(|| self.outside());
+        if let Some(input) = self.received.remove(&index).or(alone) {
+            self.inputs[here] = Some(input);
+        }
+        let saved: Vec<BufferId> = layer.saved.iter().map(|&bytes| self.writer.value(bytes)).collect();
+        let bindings = Bindings { saved, ..self.bindings(visit, index) };
+        let mut output = None;
+        let output_bytes = layer.boundary_bytes(self.setting.compute);
+        let mut bind = |writer: &mut Writer, slot: Slot| {
+            if slot == Slot::Output {
+                *output.get_or_insert_with(|| writer.value(output_bytes))
+            } else {
+                bindings.get(slot)
+            }
+        };
+        let keeps_input = layer.keeps_input;
+        let ends = |slot: Slot| matches!(slot, Slot::Temporary(_)) || (slot == Slot::Input && !keeps_input);
+        self.writer.body(&layer.forward, visit.span(), &mut bind, &ends);
+        if !keeps_input {
+            self.inputs[here] = None;
+        }
+        self.saved[here] = bindings.saved;
+        let output = output?;
+        if id as usize + 1 == self.setting.graph.layers.len() {
+            self.writer.free(visit.span(), output);
+            return None;
+        }
+        let output = self.move_boundary(visit.span(), output, (layer, layers.layer(id + 1)));
+        if id + 1 == self.stage_layers().end {
+            return Some((output, self.stage as u16 + 1));
+        }
+        self.inputs[here + 1] = Some(output);
+        None
+    }
+
+    /// Runs a layer backward. Returns what is for the stage before, and that stage.
+    pub(crate) fn backward(&mut self, visit: Visit, index: usize) -> Option<(BufferId, u16)> {
+        let Visit { turn: Turn { microbatch, .. }, layer: id } = visit;
+        let layers = self.layers;
+        let layer = layers.layer(id);
+        let here = self.place_of(microbatch, id);
+        let output_gradient = self.incoming(visit, index);
+        let own = self.blocks_of(id).to_vec();
+        let gradients = own.iter().map(|&block| self.instances[block].gradients(&mut self.writer, visit.span()));
+        let gradients: Vec<BufferId> = gradients.collect();
+        let saved = std::mem::take(&mut self.saved[here]);
+        let bindings = Bindings { output_gradient, gradients, saved, ..self.bindings(visit, index) };
+        let mut outgoing = None;
+        let bytes = layer.boundary_bytes(self.setting.compute);
+        let mut bind = |writer: &mut Writer, slot: Slot| {
+            if slot == Slot::InputGradient {
+                *outgoing.get_or_insert_with(|| writer.value(bytes))
+            } else {
+                bindings.get(slot)
+            }
+        };
+        let ends =
+            |slot: Slot| matches!(slot, Slot::Temporary(_) | Slot::Saved(_) | Slot::Input | Slot::OutputGradient);
+        self.writer.body(&layer.backward, visit.span(), &mut bind, &ends);
+        self.inputs[here] = None;
+        for (&block, &buffer) in own.iter().zip(&bindings.gradients) {
+            self.instances[block].collect(&mut self.writer, visit.span(), buffer);
+        }
+        self.reduce_if_last(visit, &own);
+        let outgoing = outgoing?;
+        if id == 0 {
+            self.writer.free(visit.span(), outgoing);
+            return None;
+        }
+        if id == self.stage_layers().start {
+            return Some((outgoing, self.stage as u16 - 1));
+        }
+        let outgoing = self.move_boundary(visit.span(), outgoing, (layer, layers.layer(id - 1)));
+        self.inputs[here] = Some(outgoing);
+        None
+    }
+
+    /// The gradient of a layer's output: from the layer behind, or from the next stage in the layout of its first
+    /// layer. The last layer has none.
+    fn incoming(&mut self, visit: Visit, index: usize) -> Option<BufferId> {
+        let behind = visit.layer + 1;
+        let layers = self.layers;
+        if let Some(buffer) = self.received.remove(&index) {
+            let ends = (layers.layer(behind), layers.layer(visit.layer));
+            return Some(self.move_boundary(visit.span(), buffer, ends));
+        }
+        let is_alone = behind as usize == self.setting.graph.layers.len()
+            && self.setting.graph.kind(LayerId(visit.layer)).output.is_some();
+        if is_alone {
+            return Some(self.outside());
+        }
+        let place = self.place_of(visit.turn.microbatch, behind);
+        self.inputs[place].take()
+    }
+
+    /// What would come from a layer that is not part of this graph: a graph may be a few layers of a model.
+    fn outside(&mut self) -> BufferId {
+        *self.outside.get_or_insert_with(|| {
+            let layers = [0, self.setting.graph.layers.len() as u32 - 1].map(|id| self.layers.layer(id));
+            let bytes = layers.map(|layer| layer.boundary_bytes(self.setting.compute));
+            self.writer.buffer(bytes[0].max(bytes[1]), Content::Boundary)
+        })
+    }
+
+    /// Joins the gradients of a layer after its last backward pass. Blocks of tied layers wait for the end.
+    fn reduce_if_last(&mut self, visit: Visit, own: &[usize]) {
+        if u32::from(visit.turn.microbatch) + 1 < self.plan.microbatches {
+            return;
+        }
+        for &block in own {
+            if !self.instances[block].is_tied {
+                self.instances[block].reduce(&mut self.writer, visit.span());
+            }
+        }
+    }
+
+    /// Brings the residual stream, or its gradient, from the layout of one layer into that of another.
+    fn move_boundary(&mut self, span: Span, mut buffer: BufferId, (from, to): (&Layer, &Layer)) -> BufferId {
+        let mut shape = from.boundary_shape.clone();
+        let tensor: AxisSet = from.axes.tensor.iter().chain(&to.axes.tensor).copied().collect();
+        for exchange in from.boundary.exchanges_to(&to.boundary) {
+            let set: AxisSet = exchange.axes().iter().copied().collect();
+            let axis = if set.intersection(tensor).is_empty() { Axis::Data } else { Axis::Tensor };
+            let ranks = u64::from(self.setting.mesh.extent(set));
+            let next_shape = shape_after(&shape, &exchange, ranks);
+            let bytes = next_shape.iter().product::<u64>() * self.setting.compute.bytes();
+            let next = self.writer.value(Bytes(bytes));
+            let collective = Collective { exchange, axis, shape, element: self.setting.compute };
+            let action = Action::Exchange(self.writer.collectives.id(collective));
+            self.writer.push(Stream::Exchange(axis), span, action, &[buffer, next]);
+            self.writer.free(span, buffer);
+            shape = next_shape;
+            buffer = next;
+        }
+        buffer
+    }
+
+    /// What a visit's body may bind; each pass adds its own.
+    fn bindings(&self, visit: Visit, index: usize) -> Bindings {
+        let microbatch = visit.turn.microbatch;
+        let own = self.blocks_of(visit.layer).iter().zip(&self.gathered[&index]);
+        let parameters = own.map(|(&block, whole)| whole.unwrap_or_else(|| self.instances[block].parameters()));
+        Bindings {
+            input: self.inputs[self.place_of(microbatch, visit.layer)],
+            output_gradient: None,
+            tokens: self.tokens.get(usize::from(microbatch)).copied(),
+            targets: self.targets.get(usize::from(microbatch)).copied(),
+            scalars: self.scalars,
+            parameters: parameters.collect(),
+            gradients: Vec::new(),
+            saved: Vec::new(),
+        }
+    }
+}
+
+/// What a body may bind besides what it makes.
+struct Bindings {
+    input: Option<BufferId>,
+    output_gradient: Option<BufferId>,
+    tokens: Option<BufferId>,
+    targets: Option<BufferId>,
+    scalars: BufferId,
+    parameters: Vec<BufferId>,
+    gradients: Vec<BufferId>,
+    saved: Vec<BufferId>,
+}
+
+impl Bindings {
+    fn get(&self, slot: Slot) -> BufferId {
+        let found = match slot {
+            Slot::Input => self.input,
+            Slot::OutputGradient => self.output_gradient,
+            Slot::Saved(index) => self.saved.get(usize::from(index)).copied(),
+            Slot::Tokens => self.tokens,
+            Slot::Targets => self.targets,
+            Slot::Scalars => Some(self.scalars),
+            Slot::Parameters(index) => self.parameters.get(usize::from(index)).copied(),
+            Slot::Gradients(index) => self.gradients.get(usize::from(index)).copied(),
+            Slot::Output | Slot::InputGradient | Slot::Temporary(_) => None,
+        };
+        found.unwrap_or_else(|| panic!("{slot:?} is not there in this pass"))
+    }
+}
+
+/// Local sizes after an exchange among `ranks`.
+fn shape_after(shape: &[u64], exchange: &Exchange, ranks: u64) -> Vec<u64> {
+    let mut next = shape.to_vec();
+    match exchange {
+        Exchange::AllReduce { .. } => {}
+        Exchange::ReduceScatter { dimension, .. } | Exchange::Slice { dimension, .. } => next[*dimension] /= ranks,
+        Exchange::AllGather { dimension, .. } => next[*dimension] *= ranks,
+        Exchange::AllToAll { gathered, split, .. } => {
+            next[*gathered] *= ranks;
+            next[*split] /= ranks;
+        }
+    }
+    next
+}
