@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use executor::{Backend, Batch, Session, Settings};
 use ir::model::{Precision, Training};
 use ir::profile::Work;
-use ir::program::{Action, Draft, Programs};
+use ir::program::{Action, Draft, Programs, Stream};
 use ir::seed::{Draws, Seed};
 use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
@@ -58,22 +58,25 @@ pub(crate) fn kernels(trace: &Trace, works: &[Option<Work>], times: &mut BTreeMa
     }
 }
 
-/// Times in seconds of exchanges that follow each other: from when the last member left one to when the last left the
-/// next, since each begins when the last has come.
+/// Times in seconds of exchanges between which ranks compute: from when the last member has computed, and so comes, to
+/// when the last has what it needs.
 pub(crate) fn exchanges(trace: &Trace, ranks: u32) -> Vec<f64> {
-    let mut ends: Vec<Vec<f64>> = vec![Vec::new(); ranks as usize];
+    let mut come: Vec<Vec<f64>> = vec![Vec::new(); ranks as usize];
+    let mut gone = come.clone();
+    // By start, so that events of a rank are in the order of its code.
     for event in &trace.events {
-        ends[event.rank as usize].push(event.end.0);
+        let list = if matches!(event.action, Action::Compute(_)) { &mut come } else { &mut gone };
+        list[event.rank as usize].push(event.end.0);
     }
-    ends.iter_mut().for_each(|ends| ends.sort_by(f64::total_cmp));
-    let count = ends.iter().map(Vec::len).min().unwrap_or(0);
-    let last: Vec<f64> = (0..count).map(|turn| ends.iter().map(|ends| ends[turn]).fold(0.0, f64::max)).collect();
-    last.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    let last = |lists: &[Vec<f64>], turn: usize| lists.iter().map(|list| list[turn]).fold(0.0, f64::max);
+    let count = gone.iter().map(Vec::len).min().unwrap_or(0);
+    (0..count).map(|turn| last(&gone, turn) - last(&come, turn)).collect()
 }
 
-/// Times in seconds of what one rank did, in order.
-pub(crate) fn durations(trace: &Trace, rank: u32) -> Vec<f64> {
-    trace.events.iter().filter(|event| event.rank == rank).map(|event| (event.end - event.start).0).collect()
+/// Times in seconds of what one rank did on a stream, in order.
+pub(crate) fn durations(trace: &Trace, rank: u32, stream: Stream) -> Vec<f64> {
+    let events = trace.events.iter().filter(|event| event.rank == rank && event.stream == stream);
+    events.map(|event| (event.end - event.start).0).collect()
 }
 
 /// A program for ranks side by side, loaded.

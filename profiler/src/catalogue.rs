@@ -301,14 +301,14 @@ fn general_model(family: Family, hidden: u64, sequence: u64) -> Model {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn small() -> Model {
+    pub(crate) fn small() -> Model {
         Model { hidden: 64, heads: 4, sequence: 16, vocabulary: 32, ..general_model(Family::Llama, 64, 16) }
     }
 
-    fn cluster(ranks: u32) -> Cluster {
+    pub(crate) fn cluster(ranks: u32) -> Cluster {
         let mut cluster = Cluster::preset("CPU").unwrap();
         cluster.devices_per_node = ranks;
         cluster

@@ -7,7 +7,7 @@ use executor::{Fault, LoadError};
 use ir::cluster::Cluster;
 use ir::layout::Exchange;
 use ir::profile::{Profile, Sample, Work};
-use ir::program::Collective;
+use ir::program::{Collective, Phase, Stream};
 use ir::units::{Bytes, Seconds};
 use thiserror::Error;
 
@@ -213,7 +213,7 @@ impl Run<'_> {
         let (mut steps, mut kernels) = (Vec::new(), Vec::new());
         for _ in 0..11 {
             steps.push(bench.step()?.0 / INSTRUCTIONS as f64);
-            kernels.extend(bench::durations(&bench.trace()?, 0));
+            kernels.extend(bench::durations(&bench.trace()?, 0, Stream::Compute));
         }
         self.profile.issue = Seconds((median(&mut steps) - median(&mut kernels)).max(0.0));
         Ok(())
@@ -260,10 +260,11 @@ impl Run<'_> {
 
     fn exchange(&mut self, work: &Work, collective: &Collective, ranks: u32) -> Result<(), Error> {
         self.announce(&label(work));
+        let stream = Stream::Exchange(collective.axis);
         let moves = !matches!(collective.exchange, Exchange::Slice { .. });
         let mut bench = Bench::load(micro::exchange(collective, ranks), 1)?;
         let times = self.repeated(&mut bench, &|trace, times: &mut Vec<f64>| {
-            times.extend(if moves { bench::exchanges(trace, ranks) } else { bench::durations(trace, 0) });
+            times.extend(if moves { bench::exchanges(trace, ranks) } else { bench::durations(trace, 0, stream) });
         })?;
         self.add(work, times)?;
         self.watcher.grown(&self.profile)
@@ -274,7 +275,7 @@ impl Run<'_> {
         self.announce(&label(&work));
         let mut bench = Bench::load(micro::transfer(bytes), 1)?;
         let times = self.repeated(&mut bench, &|trace, times: &mut Vec<f64>| {
-            times.extend(bench::durations(trace, 1));
+            times.extend(bench::durations(trace, 1, Stream::Receive(Phase::Forward)));
         })?;
         self.add(&work, times)?;
         self.watcher.grown(&self.profile)
@@ -336,5 +337,79 @@ impl Run<'_> {
 impl Part {
     fn passes(&self) -> Seconds {
         self.expected.get(&Section::Passes).copied().unwrap_or(Seconds::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::tests::{cluster, small};
+
+    struct Quiet {
+        grown: usize,
+        stop_after: usize,
+    }
+
+    impl Watcher for Quiet {
+        fn starts(&mut self, _: &str, done: f64) {
+            assert!((0.0..=1.0).contains(&done));
+        }
+        fn grown(&mut self, _: &Profile) -> Result<(), Error> {
+            self.grown += 1;
+            Ok(())
+        }
+        fn noisy(&mut self, _: &Sample) {}
+        fn is_stopped(&self) -> bool {
+            self.grown >= self.stop_after
+        }
+    }
+
+    const LITTLE: Effort = Effort { budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
+
+    fn nothing() -> Profile {
+        Profile {
+            format: 1,
+            device: "p".to_owned(),
+            samples: Vec::new(),
+            sharing: Vec::new(),
+            issue: Seconds::ZERO,
+            slowdown: Vec::new(),
+            reserved: Bytes::ZERO,
+        }
+    }
+
+    fn run(known: Profile, effort: Effort, stop_after: usize) -> Outcome {
+        let (cluster, model) = (cluster(2), small());
+        let catalogue = Catalogue::of_model(&model, &cluster);
+        let request = Request { cluster: &cluster, catalogue: &catalogue, effort, known };
+        measure(request, &mut Quiet { grown: 0, stop_after }).unwrap()
+    }
+
+    #[test]
+    fn everything_in_the_catalogue_is_measured_once_and_then_known() {
+        let outcome = run(nothing(), LITTLE, usize::MAX);
+        let works: Vec<Work> = outcome.profile.samples.iter().map(|sample| sample.work.clone()).collect();
+        let expected: Vec<Work> = Catalogue::of_model(&small(), &cluster(2)).works().into_iter().collect();
+        assert_eq!(works, expected);
+        assert_eq!((outcome.left, outcome.measured, outcome.end), (0, works.len(), End::Finished));
+        assert_eq!(outcome.profile.sharing.len(), 2);
+        let text = ir::file::print_profile(&outcome.profile);
+        assert_eq!(ir::file::parse_profile(&text, "p.yaml").as_ref(), Ok(&outcome.profile));
+        let again = run(outcome.profile.clone(), LITTLE, usize::MAX);
+        assert_eq!((again.measured, again.profile), (0, outcome.profile));
+    }
+
+    #[test]
+    fn what_was_measured_before_a_stop_is_kept() {
+        let outcome = run(nothing(), LITTLE, 3);
+        assert_eq!(outcome.end, End::Stopped);
+        assert!(outcome.measured > 0 && outcome.left > 0, "{outcome:?}");
+    }
+
+    #[test]
+    fn without_time_everything_is_left() {
+        let outcome = run(nothing(), Effort { budget: Seconds(1e-9), ..LITTLE }, usize::MAX);
+        assert_eq!((outcome.measured, outcome.end), (0, End::Finished));
+        assert!(outcome.left > 0);
     }
 }

@@ -3,6 +3,7 @@
 use ir::graph::Element;
 use ir::layout::Exchange;
 use ir::mesh::Mesh;
+use ir::op::{Op, Write};
 use ir::program::*;
 use ir::units::Bytes;
 
@@ -13,7 +14,10 @@ pub(crate) const REPEATS: usize = 16;
 /// Buffers of at least this size are used in turn, so that none is still in a core's own cache.
 const ROTATED: Bytes = Bytes(8 << 20);
 
-/// A program in which all of `ranks` ranks do one exchange again and again.
+/// A program in which all of `ranks` ranks compute a little, each for itself, and then do one exchange; again and again.
+///
+/// Members that came early sleep until the last has come, on whatever core, and the source was just written: as in a
+/// step. Exchanges without work between would meet on one core and cost a tenth.
 pub(crate) fn exchange(collective: &Collective, ranks: u32) -> Draft {
     let mut draft = empty(&[1, ranks]);
     let exchange = along(&collective.exchange, 1);
@@ -26,10 +30,58 @@ pub(crate) fn exchange(collective: &Collective, ranks: u32) -> Draft {
     let copies = copies(sizes.iter().copied().sum());
     let sets: Vec<Vec<BufferId>> =
         (0..copies).map(|_| sizes.iter().map(|&bytes| buffer(&mut draft, 0, bytes)).collect()).collect();
-    for set in sets.iter().cycle().take(REPEATS) {
-        push(&mut draft, 0, (Stream::Exchange(collective.axis), Action::Exchange(CollectiveId(0))), set);
+    let source = draft.roles[0].buffers[sets[0][0].index()].bytes;
+    draft.fragments.push(labour(source));
+    let [a, b, c] = std::array::from_fn(|_| buffer(&mut draft, 0, SQUARE));
+    let stream = Stream::Exchange(collective.axis);
+    for (turn, set) in sets.iter().cycle().take(REPEATS).enumerate() {
+        let [computed, exchanged] = [0, 1].map(|event| EventId(2 * turn as u32 + event));
+        push(&mut draft, 0, (Stream::Compute, Action::Compute(FragmentId(0))), &[a, b, c, set[0]]);
+        push(&mut draft, 0, (Stream::Compute, Action::Signal(computed)), &[]);
+        push(&mut draft, 0, (stream, Action::Wait(computed)), &[]);
+        push(&mut draft, 0, (stream, Action::Exchange(CollectiveId(0))), set);
+        push(&mut draft, 0, (stream, Action::Signal(exchanged)), &[]);
+        push(&mut draft, 0, (Stream::Compute, Action::Wait(exchanged)), &[]);
     }
     finished(draft)
+}
+
+/// Rows and columns of the matrices that ranks multiply before they exchange: a few hundred microseconds of work.
+const SIDE: u64 = 256;
+/// What such a matrix takes.
+const SQUARE: Bytes = Bytes(SIDE * SIDE * 4);
+
+/// A product of two matrices, and then zeros in a buffer of so many bytes.
+fn labour(bytes: Bytes) -> Fragment {
+    let operand = |binding, letters: [char; 2]| Operand {
+        binding,
+        offset: 0,
+        element: Element::F32,
+        dimensions: letters.map(|letter| (letter, SIDE)).to_vec(),
+    };
+    let product = Kernel {
+        op: Op::MatMul,
+        inputs: vec![operand(0, ['m', 'k']), operand(1, ['k', 'n'])],
+        outputs: vec![operand(2, ['m', 'n'])],
+        write: Write::Replace,
+        offsets: Vec::new(),
+        workspace: None,
+    };
+    let Fragment { kernels: mut zeros, .. } = fill(bytes);
+    zeros.iter_mut().flat_map(|kernel| &mut kernel.outputs).for_each(|output| output.binding = 3);
+    let binding = |bytes, access| Binding { bytes, access };
+    Fragment {
+        name: "labour".to_owned(),
+        bindings: vec![
+            binding(SQUARE, Access::Read),
+            binding(SQUARE, Access::Read),
+            binding(SQUARE, Access::Write),
+            binding(bytes, Access::Write),
+        ],
+        kernels: std::iter::once(product).chain(zeros).collect(),
+        scratch: None,
+        scratch_bound: Bytes::ZERO,
+    }
 }
 
 /// A program in which one rank sends to another, again and again.
@@ -120,4 +172,37 @@ fn finished(mut draft: Draft) -> Draft {
         role.live_bound = role.arena;
     }
     draft
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::layout::Reduce;
+    use ir::mesh::Axis;
+
+    #[test]
+    fn micro_programs_are_valid() {
+        let axes = vec![2, 1];
+        for exchange in [
+            Exchange::AllReduce { axes: axes.clone(), reduce: Reduce::Sum },
+            Exchange::ReduceScatter { axes: axes.clone(), dimension: 0 },
+            Exchange::AllGather { axes: axes.clone(), dimension: 1 },
+            Exchange::AllToAll { axes: axes.clone(), gathered: 1, split: 0 },
+            Exchange::Slice { axes, dimension: 0 },
+        ] {
+            for shape in [vec![4, 1], vec![4, 3000]] {
+                let exchange = exchange.clone();
+                let collective = Collective { exchange, axis: Axis::Tensor, shape, element: Element::F32 };
+                check(super::exchange(&collective, 4));
+            }
+        }
+        check(transfer(Bytes(1000)));
+        check(tiny(5));
+    }
+
+    fn check(draft: Draft) {
+        if let Err(violations) = Programs::verified(draft, Bytes(u64::MAX)) {
+            panic!("{violations:#?}");
+        }
+    }
 }
