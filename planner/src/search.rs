@@ -129,10 +129,21 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
     candidates.dedup_by(|a, b| a.plan == b.plan);
     candidates.truncate(request.keep);
+    prefer_small(&mut candidates);
     if candidates.is_empty() {
         return Err(nothing_fits(request, &order, shortages));
     }
     Ok(Found { candidates, baselines, effort })
+}
+
+/// Steps that differ by less than this share are equally fast: prices are not known better.
+const EQUALLY_FAST: f64 = 0.002;
+
+/// Puts the plan with the least memory among the fastest first.
+fn prefer_small(candidates: &mut [Candidate]) {
+    let Some(fastest) = candidates.first().map(|first| first.trace.step.0) else { return };
+    let close = candidates.partition_point(|other| other.trace.step.0 <= fastest * (1.0 + EQUALLY_FAST));
+    candidates[..close].sort_by_key(|candidate| candidate.peak);
 }
 
 /// What came of one outer choice.
