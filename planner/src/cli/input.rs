@@ -13,7 +13,6 @@ use ir::plan::{PlanFile, Reference};
 use ir::profile::Profile;
 
 use super::failure::Failure;
-use super::output::folder_of;
 
 /// A cluster, and how it was found.
 pub(crate) struct Devices {
@@ -104,10 +103,11 @@ pub(crate) struct Job {
 /// A plan and what it was made for, checked to be that.
 pub(crate) fn job(path: &Path, profile_path: Option<&Path>) -> Result<Job, Failure> {
     let file = read_plan(path)?;
-    let folder = folder_of(path);
-    let model = read_model(&folder.join(&file.model.path)).map_err(|failure| referred(failure, path, &file.model))?;
-    let beside = folder.join(&file.cluster.path);
-    let named = if beside.exists() { beside.to_string_lossy().into_owned() } else { file.cluster.path.clone() };
+    // Beside the plan; a path that is absolute stays itself.
+    let beside = |reference: &Reference| path.with_file_name(&reference.path);
+    let model = read_model(&beside(&file.model)).map_err(|failure| referred(failure, path, &file.model))?;
+    let found = beside(&file.cluster);
+    let named = if found.exists() { found.to_string_lossy().into_owned() } else { file.cluster.path.clone() };
     let cluster = devices(Some(&named)).map_err(|failure| referred(failure, path, &file.cluster))?.cluster;
     let profile = profile(profile_path, &cluster)?;
     let costs = CostModel::new(&cluster, profile.as_ref());

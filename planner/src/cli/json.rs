@@ -1,6 +1,6 @@
 //! Results as JSON: times in seconds, sizes in bytes, under names that say so.
 
-use hetu_planner::{Baseline, Candidate, Failure as RecipeFailure};
+use hetu_planner::{Baseline, Candidate, Failure as RecipeFailure, NoPlan};
 use ir::file::Digest;
 use ir::plan::{Plan, Strategy};
 use ir::trace::Totals;
@@ -63,6 +63,24 @@ pub(crate) fn answer(question: &Question, outcome: &Outcome) -> Value {
         "recipes": outcome.found.baselines.iter().map(recipe).collect::<Vec<_>>(),
         "written": outcome.written,
     })
+}
+
+/// That there is no plan.
+pub(crate) fn no_plan(reason: &NoPlan) -> Value {
+    let shortage = match reason {
+        NoPlan::NothingLegal { .. } => Value::Null,
+        NoPlan::NothingFits { outer, shortage } => json!({
+            "stages": outer.stages,
+            "microbatches": outer.microbatches,
+            "stage": shortage.stage,
+            "state_bytes": shortage.need.bytes_state,
+            "saved_bytes": shortage.need.bytes_saved,
+            "transient_bytes": shortage.need.bytes_transient,
+            "capacity_bytes": shortage.capacity_bytes,
+            "missing_bytes": shortage.excess_bytes(),
+        }),
+    };
+    json!({ "format": 1, "no_plan": reason.to_string(), "least": shortage })
 }
 
 fn origin(origin: &Origin) -> &'static str {

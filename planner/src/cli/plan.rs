@@ -157,7 +157,10 @@ fn searched(question: &Question, options: &PlanOptions, form: Form) -> Result<Fo
     };
     let found = search(&request, &progress);
     bar.finish_and_clear();
-    found.map_err(|reason| no_plan::failure(&reason))
+    found.map_err(|reason| {
+        let said = if form == Form::Json { show(&format!("{:#}\n", json::no_plan(&reason))) } else { Ok(()) };
+        said.err().unwrap_or_else(|| no_plan::failure(&reason))
+    })
 }
 
 fn setting(question: &Question) -> Setting<'_> {

@@ -26,7 +26,7 @@ pub(crate) fn answer(question: &Question, outcome: &Outcome) -> String {
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     line("Model", model_line(&question.model));
     line("Cluster", cluster_line(&question.devices.cluster));
-    line("Prices", prices(question));
+    line("Prices", wrapped(&prices(question)));
     line("Searched", searched(outcome));
     text += &format!("\n{}\n{}\n", candidates(outcome), recipes(outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
@@ -59,6 +59,22 @@ pub(crate) fn cluster_line(cluster: &Cluster) -> String {
         text += &format!(", {} between", cluster.between.rate);
     }
     text
+}
+
+/// A long text in lines that stand below each other, behind the word that begins the first.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 110;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.len() - 1;
+        if lines[last].chars().count() + word.chars().count() >= WIDTH {
+            lines.push(word.to_owned());
+        } else {
+            let space = if lines[last].is_empty() { "" } else { " " };
+            lines[last].extend([space, word]);
+        }
+    }
+    lines.join("\n          ")
 }
 
 /// Where prices come from.
