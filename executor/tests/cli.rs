@@ -1,5 +1,7 @@
 //! `hetu-exec` as a user meets it: what it prints and writes, and what it says to wrong input.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot write its own files stops")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

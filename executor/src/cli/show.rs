@@ -129,7 +129,7 @@ impl Screen {
     }
 }
 
-const WIDTHS: [usize; 9] = [7, 9, 11, 12, 12, 11, 14, 14, 14];
+const WIDTHS: [usize; 9] = [7, 9, 11, 12, 12, 12, 15, 15, 15];
 const NONE: &str = "–";
 
 fn titles() -> String {

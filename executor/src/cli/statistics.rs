@@ -19,10 +19,11 @@ pub(crate) fn middle(times: impl IntoIterator<Item = Seconds>) -> Option<Middle>
     Some(Middle { median: Seconds(median), spread, count: times.len() })
 }
 
-/// The lower one of two in the middle.
+/// Of two in the middle, their mean.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(values.len().checked_sub(1)? / 2).copied()
+    let last = values.len().checked_sub(1)?;
+    Some((values[last / 2] + values[last.div_ceil(2)]) / 2.0)
 }
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod tests {
     fn one_slow_step_does_not_move_the_middle() {
         let found = middle([1.0, 3.0, 2.0, 2.5, 100.0].map(Seconds));
         assert_eq!(found, Some(Middle { median: Seconds(2.5), spread: Seconds(0.5), count: 5 }));
+        assert_eq!(middle([1.0, 4.0].map(Seconds)).map(|middle| middle.median), Some(Seconds(2.5)));
         assert_eq!(middle([]), None);
     }
 }

@@ -28,9 +28,11 @@ pub(crate) struct Summary<'a> {
 impl<'a> Summary<'a> {
     /// Sums up, and compares if a step was simulated and one traced.
     pub(crate) fn new(inputs: &'a Inputs, history: &'a History) -> Outcome<Summary<'a>> {
-        // The first step touches its memory for the first time.
-        let steady = if history.rows.len() > 1 { &history.rows[1..] } else { &history.rows[..] };
-        let times = |wanted: fn(&&Row) -> bool| middle(steady.iter().filter(wanted).map(|row| row.time));
+        // The first step touches its memory for the first time; if it is the only one of its kind, it must do.
+        let times = |wanted: fn(&&Row) -> bool| {
+            let of = |rows: &[Row]| middle(rows.iter().filter(wanted).map(|row| row.time));
+            history.rows.get(1..).and_then(of).or_else(|| of(&history.rows))
+        };
         let comparison = match (&inputs.predicted_trace, history.trace()) {
             (Some(predicted), Some(measured)) => {
                 Some(reports::compare(predicted, measured, &inputs.programs).map_err(Failure::run)?)
