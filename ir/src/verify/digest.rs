@@ -12,9 +12,9 @@ use crate::program::{
     Rows,
 };
 
-/// The digest of a draft.
-pub(super) fn of(draft: &Draft) -> u64 {
-    let mut digest = Digest(0xcbf2_9ce4_8422_2325);
+/// The digest of a draft, from those of its roles.
+pub(super) fn of(draft: &Draft, roles: &[u64]) -> u64 {
+    let mut digest = Digest::new();
     digest.list(draft.mesh.sizes(), |digest, &size| digest.word(u64::from(size)));
     digest.word(u64::from(draft.step.microbatches));
     digest.word(draft.step.sequences);
@@ -22,13 +22,28 @@ pub(super) fn of(draft: &Draft) -> u64 {
     digest.list(&draft.fragments, fragment);
     digest.list(&draft.collectives, collective);
     digest.list(&draft.blocks, block);
-    digest.list(&draft.roles, role);
+    digest.list(roles, |digest, &role| digest.word(role));
+    digest.0
+}
+
+/// The digest of one role.
+pub(super) fn of_role(role: &Role) -> u64 {
+    let mut digest = Digest::new();
+    digest.word(u64::from(role.stage));
+    digest.word(role.arena.0);
+    digest.word(role.live_bound.0);
+    digest.list(&role.buffers, buffer);
+    digest.list(&role.code, |digest, instr| instruction(digest, role, instr));
     digest.0
 }
 
 struct Digest(u64);
 
 impl Digest {
+    fn new() -> Digest {
+        Digest(0xcbf2_9ce4_8422_2325)
+    }
+
     fn word(&mut self, word: u64) {
         let product = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3);
         self.0 = product ^ product >> 32;
@@ -184,14 +199,6 @@ fn operand(digest: &mut Digest, operand: &Operand) {
         digest.word(u64::from(letter));
         digest.word(size);
     });
-}
-
-fn role(digest: &mut Digest, role: &Role) {
-    digest.word(u64::from(role.stage));
-    digest.word(role.arena.0);
-    digest.word(role.live_bound.0);
-    digest.list(&role.buffers, buffer);
-    digest.list(&role.code, |digest, instr| instruction(digest, role, instr));
 }
 
 fn buffer(digest: &mut Digest, buffer: &Buffer) {

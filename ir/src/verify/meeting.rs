@@ -7,58 +7,63 @@ use crate::program::{Action, CollectiveId, Draft, Instr, Role, Stream};
 const STREAM_COUNT: usize = Stream::ALL.len();
 
 /// Reports what does not match between roles; once all else is right, whether they all come to their end.
-pub(super) fn check(draft: &Draft, report: &mut Report) {
+pub(super) fn check(draft: &Draft, roles: &[Meetings], report: &mut Report) {
     // One role alone only waits for its own signals, which stand before the waits.
     if draft.roles.len() < 2 {
         return;
     }
-    let mut meetings = Meetings::default();
-    for (role, program) in draft.roles.iter().enumerate() {
-        meetings.gather(draft, role, program);
-    }
-    meetings.sends.sort_by_key(|transfer| transfer.key);
-    meetings.receives.sort_by_key(|transfer| transfer.key);
-    pair(draft, &meetings.sends, &meetings.receives, report);
-    exchanges(draft, &meetings.exchanges, report);
+    let sorted = |list: fn(&Meetings) -> &Vec<Transfer>| {
+        let mut all: Vec<Transfer> = roles.iter().flat_map(list).copied().collect();
+        all.sort_by_key(|transfer| transfer.key);
+        all
+    };
+    pair(draft, &sorted(|role| &role.sends), &sorted(|role| &role.receives), report);
+    exchanges(draft, roles, report);
     if report.found.is_empty() {
-        progress(draft, report);
+        progress(draft, roles, report);
     }
 }
 
-/// All instructions where roles meet, in code order.
+/// All instructions of a role where it may have to wait or lets others go on, in code order.
 #[derive(Default)]
-struct Meetings {
+pub(super) struct Meetings {
     sends: Vec<Transfer>,
     receives: Vec<Transfer>,
-    /// Exchanges between stages, by role and stream.
-    exchanges: Vec<[Vec<(usize, CollectiveId)>; STREAM_COUNT]>,
+    /// Exchanges between stages, by stream.
+    exchanges: [Vec<(usize, CollectiveId)>; STREAM_COUNT],
+    /// These, signals and waits, by stream: all others go on by themselves.
+    queues: [Vec<u32>; STREAM_COUNT],
 }
 
 impl Meetings {
-    fn gather(&mut self, draft: &Draft, role: usize, program: &Role) {
-        let mut exchanges: [Vec<(usize, CollectiveId)>; STREAM_COUNT] = Default::default();
-        let own = role as u32;
-        for (instruction, instr) in program.code.iter().enumerate() {
+    pub(super) fn of(draft: &Draft, place: usize, role: &Role) -> Meetings {
+        let crosses: Vec<bool> =
+            (0..draft.collectives.len() as u32).map(|id| is_crossing(draft, CollectiveId(id))).collect();
+        let mut meetings = Meetings::default();
+        let own = place as u32;
+        for (instruction, instr) in role.code.iter().enumerate() {
+            let stream = instr.stream.index();
             match instr.action {
                 Action::Send { to } => {
-                    let key = (own, u32::from(to), instr.stream.index() - FIRST_SEND);
-                    self.sends.push(Transfer { key, role, instruction });
+                    let key = (own, u32::from(to), stream - FIRST_SEND);
+                    meetings.sends.push(Transfer { key, role: place, instruction });
                 }
                 Action::Receive { from } => {
-                    let key = (u32::from(from), own, instr.stream.index() - FIRST_RECEIVE);
-                    self.receives.push(Transfer { key, role, instruction });
+                    let key = (u32::from(from), own, stream - FIRST_RECEIVE);
+                    meetings.receives.push(Transfer { key, role: place, instruction });
                 }
-                Action::Exchange(id) if is_crossing(draft, id) => {
-                    exchanges[instr.stream.index()].push((instruction, id));
-                }
-                Action::Compute(_) | Action::Exchange(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
+                Action::Exchange(id) if crosses[id.index()] => meetings.exchanges[stream].push((instruction, id)),
+                Action::Signal(_) | Action::Wait(_) => {}
+                Action::Compute(_) | Action::Exchange(_) | Action::Free => continue,
             }
+            meetings.queues[stream].push(instruction as u32);
         }
-        self.exchanges.push(exchanges);
+        meetings
     }
 }
 
 /// A send or a receive.
+#[derive(Clone, Copy)]
 struct Transfer {
     /// From, to, and whether backward.
     key: (u32, u32, usize),
@@ -112,9 +117,9 @@ fn is_crossing(draft: &Draft, id: CollectiveId) -> bool {
 }
 
 /// A group that has the pipeline's axis has ranks of all stages: all must come in the order of the first.
-fn exchanges(draft: &Draft, found: &[[Vec<(usize, CollectiveId)>; STREAM_COUNT]], report: &mut Report) {
-    for (role, streams) in draft.roles.iter().zip(found).skip(1) {
-        for ((own, expected), stream) in streams.iter().zip(&found[0]).zip(Stream::ALL) {
+fn exchanges(draft: &Draft, roles: &[Meetings], report: &mut Report) {
+    for (role, meetings) in draft.roles.iter().zip(roles).skip(1) {
+        for ((own, expected), stream) in meetings.exchanges.iter().zip(&roles[0].exchanges).zip(Stream::ALL) {
             for (count, &(index, id)) in own.iter().enumerate() {
                 let same = |&(_, other): &(usize, CollectiveId)| {
                     draft.collectives[other.index()] == draft.collectives[id.index()]
@@ -139,8 +144,9 @@ fn exchanges(draft: &Draft, found: &[[Vec<(usize, CollectiveId)>; STREAM_COUNT]]
 
 /// Lets every stream of every role go on as far as it can. One order is enough: what may run never hinders another.
 /// The ranks of a role do the same, so that one stands for all of them.
-fn progress(draft: &Draft, report: &mut Report) {
-    let mut runs: Vec<Run<'_>> = draft.roles.iter().map(Run::new).collect();
+fn progress(draft: &Draft, roles: &[Meetings], report: &mut Report) {
+    let run = |(role, meetings)| Run::new(role, meetings);
+    let mut runs: Vec<Run<'_>> = draft.roles.iter().zip(roles).map(run).collect();
     let mut moved = true;
     while moved {
         moved = false;
@@ -159,38 +165,19 @@ fn progress(draft: &Draft, report: &mut Report) {
 /// How far a role has come.
 struct Run<'a> {
     role: &'a Role,
-    /// Instructions by stream, each in code order.
-    queues: Vec<u32>,
-    /// For each stream, its next instruction in `queues` and one past its last.
-    cursors: [(u32, u32); STREAM_COUNT],
+    queues: &'a [Vec<u32>; STREAM_COUNT],
+    /// For each stream, how many of its queue are done.
+    done: [usize; STREAM_COUNT],
     signalled: Vec<bool>,
 }
 
-impl Run<'_> {
-    fn new(role: &Role) -> Run<'_> {
-        let mut counts = [0; STREAM_COUNT];
-        for instr in &role.code {
-            counts[instr.stream.index()] += 1;
-        }
-        let mut cursors = [(0, 0); STREAM_COUNT];
-        let mut end = 0;
-        for (cursor, count) in cursors.iter_mut().zip(counts) {
-            *cursor = (end, end + count);
-            end += count;
-        }
-        let mut next = cursors.map(|(first, _)| first);
-        let mut queues = vec![0; role.code.len()];
-        for (index, instr) in role.code.iter().enumerate() {
-            let slot = &mut next[instr.stream.index()];
-            queues[*slot as usize] = index as u32;
-            *slot += 1;
-        }
-        Run { role, queues, cursors, signalled: vec![false; role.code.len()] }
+impl<'a> Run<'a> {
+    fn new(role: &'a Role, meetings: &'a Meetings) -> Run<'a> {
+        Run { role, queues: &meetings.queues, done: [0; STREAM_COUNT], signalled: vec![false; role.code.len()] }
     }
 
     fn head_index(&self, stream: usize) -> Option<usize> {
-        let (next, end) = self.cursors[stream];
-        (next < end).then(|| self.queues[next as usize] as usize)
+        self.queues[stream].get(self.done[stream]).map(|&index| index as usize)
     }
 
     fn head(&self, stream: usize) -> Option<&Instr> {
@@ -225,7 +212,7 @@ fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: usize) -> bool
             if meets != Some(Action::Receive { from: role as u16 }) {
                 return false;
             }
-            runs[usize::from(to)].cursors[other].0 += 1;
+            runs[usize::from(to)].done[other] += 1;
         }
         Action::Receive { from } => {
             let other = stream - FIRST_RECEIVE + FIRST_SEND;
@@ -233,7 +220,7 @@ fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: usize) -> bool
             if meets != Some(Action::Send { to: role as u16 }) {
                 return false;
             }
-            runs[usize::from(from)].cursors[other].0 += 1;
+            runs[usize::from(from)].done[other] += 1;
         }
         Action::Wait(event) if !runs[role].signalled[event.index()] => return false,
         Action::Signal(event) => runs[role].signalled[event.index()] = true,
@@ -246,11 +233,11 @@ fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: usize) -> bool
                 return false;
             }
             for (_, run) in runs.iter_mut().enumerate().filter(|&(other, _)| other != role) {
-                run.cursors[stream].0 += 1;
+                run.done[stream] += 1;
             }
         }
         Action::Compute(_) | Action::Exchange(_) | Action::Free | Action::Wait(_) => {}
     }
-    runs[role].cursors[stream].0 += 1;
+    runs[role].done[stream] += 1;
     true
 }

@@ -13,8 +13,11 @@ mod shape;
 
 use std::fmt;
 
-use crate::program::{Draft, Instr, Programs, Span, Stream};
+use crate::parallel;
+use crate::program::{Draft, Instr, Programs, Role, Span, Stream};
 use crate::units::Bytes;
+
+use meeting::Meetings;
 
 /// No more violations than this are reported: one mistake in a layer shows in every layer.
 pub const VIOLATION_COUNT_MAX: usize = 100;
@@ -27,18 +30,48 @@ impl Programs {
     /// peers wait for; a wait must stand behind its signal in the code; and every value needs its `Free`.
     pub fn verified(draft: Draft, capacity: Bytes) -> Result<Programs, Vec<Violation>> {
         let mut report = Report::default();
-        shape::check(&draft, capacity, &mut report);
+        let Some(needs) = shape::check(&draft, &mut report) else { return Err(report.found) };
+        let roles = draft.roles.iter().enumerate().collect();
+        let roles = parallel::map(roles, |(place, role)| RoleReport::of(&draft, &needs, capacity, (place, role)));
+        let mut meetings = Vec::with_capacity(roles.len());
+        let mut digests = Vec::with_capacity(roles.len());
+        for RoleReport { violations, followed } in roles {
+            violations.into_iter().for_each(|violation| report.push(violation));
+            if let Some((meeting, digest)) = followed {
+                meetings.push(meeting);
+                digests.push(digest);
+            }
+        }
+        // A role that could not be followed cannot be met.
+        if meetings.len() == draft.roles.len() {
+            meeting::check(&draft, &meetings, &mut report);
+        }
+        if !report.found.is_empty() {
+            return Err(report.found);
+        }
+        let digest = digest::of(&draft, &digests);
+        Ok(Programs { draft, digest })
+    }
+}
+
+/// What was found in one role alone.
+struct RoleReport {
+    violations: Vec<Violation>,
+    /// Where it meets others, and its digest; none if what its code names is not there.
+    followed: Option<(Meetings, u64)>,
+}
+
+impl RoleReport {
+    fn of(draft: &Draft, needs: &[shape::Needs], capacity: Bytes, (place, role): (usize, &Role)) -> RoleReport {
+        let mut report = Report::default();
+        shape::check_role(draft, needs, capacity, (place, role), &mut report);
         // What follows looks up what the code names, so all of it must be there.
-        if !report.found.iter().any(Violation::is_structural) {
-            order::check(&draft, &mut report);
-            meeting::check(&draft, &mut report);
-        }
-        if report.found.is_empty() {
-            let digest = digest::of(&draft);
-            Ok(Programs { draft, digest })
-        } else {
-            Err(report.found)
-        }
+        let followed = !report.found.iter().any(Violation::is_structural);
+        let followed = followed.then(|| {
+            order::check(draft, role, &mut report);
+            (Meetings::of(draft, place, role), digest::of_role(role))
+        });
+        RoleReport { violations: report.found, followed }
     }
 }
 

@@ -54,24 +54,24 @@ struct Segment {
     freed: Stamp,
 }
 
-/// Follows each role's code and reports all that is not ordered, and a wrong `live_bound`.
-pub(super) fn check(draft: &Draft, report: &mut Report) {
-    // The lists are kept from role to role: getting fresh memory takes as long as filling it.
-    let (mut events, mut lives, mut memory) = (Vec::new(), Vec::new(), Memory::default());
-    for role in &draft.roles {
-        events.clear();
-        lives.clear();
-        lives.resize(role.buffers.len(), Life { accesses: START, write: BEGINNING, state: State::Unwritten });
-        memory.fill(role);
-        let clocks = [START; STREAM_COUNT];
-        let (events, lives, memory) = (&mut events, &mut lives, &mut memory);
-        let mut follow = Follow { draft, role, clocks, events, lives, memory, live: 0, live_max: 0, report };
-        follow.start();
-        for (index, instr) in role.code.iter().enumerate() {
-            follow.instruction(index, instr);
-        }
-        follow.end();
+/// Follows a role's code and reports all that is not ordered, and a wrong `live_bound`.
+pub(super) fn check(draft: &Draft, role: &Role, report: &mut Report) {
+    let mut follow = Follow {
+        draft,
+        role,
+        clocks: [START; STREAM_COUNT],
+        events: Vec::new(),
+        lives: vec![Life { accesses: START, write: BEGINNING, state: State::Unwritten }; role.buffers.len()],
+        memory: Memory::new(role),
+        live: 0,
+        live_max: 0,
+        report,
+    };
+    follow.start();
+    for (index, instr) in role.code.iter().enumerate() {
+        follow.instruction(index, instr);
     }
+    follow.end();
 }
 
 /// Before every instruction.
@@ -82,9 +82,9 @@ struct Follow<'a> {
     role: &'a Role,
     clocks: [Clock; STREAM_COUNT],
     /// What each event's signal stored; up to the largest that was signalled.
-    events: &'a mut Vec<Clock>,
-    lives: &'a mut [Life],
-    memory: &'a mut Memory,
+    events: Vec<Clock>,
+    lives: Vec<Life>,
+    memory: Memory,
     live: u64,
     live_max: u64,
     report: &'a mut Report,
@@ -294,10 +294,7 @@ fn place_of(role: &Role, stamp: Stamp) -> Place {
 }
 
 /// Who lives where.
-#[derive(Default)]
 struct Memory {
-    /// Where buffers begin and end, in order.
-    cuts: Vec<u64>,
     segments: Vec<Segment>,
     /// For each buffer, its segments: first and one past the last.
     ranges: Vec<(u32, u32)>,
@@ -305,21 +302,14 @@ struct Memory {
 
 impl Memory {
     /// Nobody lives anywhere yet.
-    fn fill(&mut self, role: &Role) {
-        let ends = |index: usize| {
-            let buffer = &role.buffers[index];
-            (buffer.address, buffer.address.saturating_add(buffer.bytes.0))
-        };
-        let Memory { cuts, segments, ranges } = self;
-        cuts.clear();
-        cuts.extend((0..role.buffers.len()).flat_map(|index| <[u64; 2]>::from(ends(index))));
+    fn new(role: &Role) -> Memory {
+        let ends = role.buffers.iter().map(|buffer| (buffer.address, buffer.address.saturating_add(buffer.bytes.0)));
+        let mut cuts: Vec<u64> = ends.clone().flat_map(<[u64; 2]>::from).collect();
         cuts.sort_unstable();
         cuts.dedup();
         let place = |address: u64| cuts.partition_point(|&cut| cut < address) as u32;
-        ranges.clear();
-        ranges.extend((0..role.buffers.len()).map(ends).map(|(first, end)| (place(first), place(end))));
-        segments.clear();
-        segments.resize(cuts.len(), Segment { occupant: None, freed: BEGINNING });
+        let ranges = ends.map(|(first, end)| (place(first), place(end))).collect();
+        Memory { segments: vec![Segment { occupant: None, freed: BEGINNING }; cuts.len()], ranges }
     }
 
     fn of(&mut self, id: BufferId) -> &mut [Segment] {

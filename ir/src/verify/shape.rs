@@ -7,10 +7,10 @@ use crate::program::{ALIGNMENT, Action, Block, Buffer, Collective, Content, Draf
 use crate::program::{BufferId, Phase};
 use crate::units::Bytes;
 
-/// Reports what is missing, too small or outside of its place.
-pub(super) fn check(draft: &Draft, capacity: Bytes, report: &mut Report) {
+/// Reports what is wrong with what roles name. Returns what each collective needs, if all is right.
+pub(super) fn check(draft: &Draft, report: &mut Report) -> Option<Vec<Needs>> {
     if !mesh(draft, report) {
-        return;
+        return None;
     }
     for (index, block) in draft.blocks.iter().enumerate() {
         self::block(&draft.mesh, index, block, report);
@@ -21,23 +21,29 @@ pub(super) fn check(draft: &Draft, capacity: Bytes, report: &mut Report) {
     for (index, fragment) in draft.fragments.iter().enumerate() {
         fragment::check(&draft.mesh, index, fragment, report);
     }
-    if !report.found.is_empty() {
-        return;
+    let needs = |collective| Needs::of(&draft.mesh, collective);
+    report.found.is_empty().then(|| draft.collectives.iter().map(needs).collect())
+}
+
+/// Reports what is missing, too small or outside of its place in a role.
+pub(super) fn check_role(
+    draft: &Draft,
+    needs: &[Needs],
+    capacity: Bytes,
+    (place, role): (usize, &Role),
+    report: &mut Report,
+) {
+    if role.stage as usize != place {
+        report.push(Violation::Stage { role: role.stage, place });
     }
-    let needs: Vec<Needs> = draft.collectives.iter().map(|collective| Needs::of(&draft.mesh, collective)).collect();
-    for (place, role) in draft.roles.iter().enumerate() {
-        if role.stage as usize != place {
-            report.push(Violation::Stage { role: role.stage, place });
-        }
-        if role.arena > capacity {
-            report.push(Violation::OverCapacity { role: role.stage, arena: role.arena, capacity });
-        }
-        for (index, buffer) in role.buffers.iter().enumerate() {
-            self::buffer(draft, role, index, buffer, report);
-        }
-        for (index, instr) in role.code.iter().enumerate() {
-            instruction(draft, &needs, role, Here { index, instr }, report);
-        }
+    if role.arena > capacity {
+        report.push(Violation::OverCapacity { role: role.stage, arena: role.arena, capacity });
+    }
+    for (index, buffer) in role.buffers.iter().enumerate() {
+        self::buffer(draft, role, index, buffer, report);
+    }
+    for (index, instr) in role.code.iter().enumerate() {
+        instruction(draft, needs, role, Here { index, instr }, report);
     }
 }
 
@@ -211,7 +217,7 @@ fn rows_bytes(draft: &Draft, rows: &Rows) -> Result<Bytes, String> {
 }
 
 /// Bytes that a collective reads and writes on each rank.
-struct Needs {
+pub(super) struct Needs {
     source: Bytes,
     destination: Bytes,
 }
