@@ -58,19 +58,29 @@ pub(crate) fn kernels(trace: &Trace, works: &[Option<Work>], times: &mut BTreeMa
     }
 }
 
-/// Times in seconds of exchanges between which ranks compute: from when the last member has computed, and so comes, to
-/// when the last has what it needs.
-pub(crate) fn exchanges(trace: &Trace, ranks: u32) -> Vec<f64> {
-    let mut come: Vec<Vec<f64>> = vec![Vec::new(); ranks as usize];
-    let mut gone = come.clone();
-    // By start, so that events of a rank are in the order of its code.
+/// Seconds from the first start to the last end.
+pub(crate) fn span(trace: &Trace) -> f64 {
+    let start = trace.events.iter().map(|event| event.start.0).fold(f64::INFINITY, f64::min);
+    trace.events.iter().map(|event| event.end.0).fold(0.0, f64::max) - start
+}
+
+/// How much longer work takes on the ranks of a trace at once than in the trace of one rank alone, as long as all of
+/// them are at work: when the first is over, how much all have done is known from where they stand.
+pub(crate) fn sharing(trace: &Trace, alone: &Trace, ranks: u32) -> f64 {
+    let ends: Vec<f64> = alone.events.iter().map(|event| event.end.0).collect();
+    let mut own: Vec<Vec<f64>> = vec![Vec::new(); ranks as usize];
     for event in &trace.events {
-        let list = if matches!(event.action, Action::Compute(_)) { &mut come } else { &mut gone };
-        list[event.rank as usize].push(event.end.0);
+        own[event.rank as usize].push(event.end.0);
     }
-    let last = |lists: &[Vec<f64>], turn: usize| lists.iter().map(|list| list[turn]).fold(0.0, f64::max);
-    let count = gone.iter().map(Vec::len).min().unwrap_or(0);
-    (0..count).map(|turn| last(&gone, turn) - last(&come, turn)).collect()
+    let over = own.iter().filter_map(|ends| ends.last().copied()).fold(f64::INFINITY, f64::min);
+    // Between two ends, an event is done in proportion to time.
+    let done = |own: &Vec<f64>| {
+        let whole = own.partition_point(|&end| end <= over);
+        let begin = |list: &[f64]| if whole == 0 { 0.0 } else { list[whole - 1] };
+        let part = own.get(whole).map_or(0.0, |end| (over - begin(own)) / (end - begin(own)));
+        begin(&ends) + part * ends.get(whole).map_or(0.0, |end| end - begin(&ends))
+    };
+    f64::from(ranks) * over / own.iter().map(done).sum::<f64>()
 }
 
 /// Times in seconds of what one rank did on a stream, in order.
@@ -94,5 +104,44 @@ fn training() -> Training {
         weight_decay: 0.0,
         gradient_norm_max: 1.0,
         betas: [0.9, 0.95],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::program::{FragmentId, Phase, Span};
+    use ir::trace::{Confidence, Origin, TraceEvent};
+
+    fn trace(ends: &[&[f64]]) -> Trace {
+        let mut events = Vec::new();
+        for (rank, ends) in ends.iter().enumerate() {
+            let mut start = Seconds::ZERO;
+            for &end in *ends {
+                events.push(TraceEvent {
+                    rank: rank as u32,
+                    stream: Stream::Compute,
+                    span: Span { microbatch: None, layer: None, phase: Phase::Forward },
+                    action: Action::Compute(FragmentId(0)),
+                    start,
+                    end: Seconds(end),
+                    confidence: Confidence::Measured,
+                });
+                start = Seconds(end);
+            }
+        }
+        let (memory, totals) = (Vec::new(), Vec::new());
+        let origin = Origin::Measured;
+        Trace { origin, digest: 0, step: Seconds(9.0), events, memory, totals, shares: [Seconds::ZERO; 3] }
+    }
+
+    #[test]
+    fn three_ranks_on_two_cores_take_half_as_long_again_however_the_cores_are_given() {
+        let alone = trace(&[&[1.0, 2.0]]);
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+        near(sharing(&alone, &alone, 1), 1.0);
+        near(sharing(&trace(&[&[1.5, 3.0], &[1.5, 3.0], &[1.5, 3.0]]), &alone, 3), 1.5);
+        // One has a core to itself; the others share one until it is over, and then have one each.
+        near(sharing(&trace(&[&[1.0, 2.0], &[2.0, 3.0], &[2.0, 3.0]]), &alone, 3), 1.5);
     }
 }

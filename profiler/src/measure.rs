@@ -8,6 +8,7 @@ use ir::cluster::Cluster;
 use ir::layout::Exchange;
 use ir::profile::{Profile, Sample, Work};
 use ir::program::{Collective, Phase, Stream};
+use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
 use thiserror::Error;
 
@@ -45,7 +46,7 @@ pub struct Effort {
 
 impl Effort {
     /// Enough for medians that repeat.
-    pub const FULL: Effort = Effort { budget: Seconds(90.0), program: Seconds(1.0), steps_min: 5, steps_max: 20 };
+    pub const FULL: Effort = Effort { budget: Seconds(90.0), program: Seconds(0.5), steps_min: 5, steps_max: 20 };
     /// A first impression.
     pub const QUICK: Effort = Effort { budget: Seconds(20.0), program: Seconds(0.2), steps_min: 3, steps_max: 10 };
 }
@@ -112,6 +113,8 @@ const INSTRUCTIONS: usize = 2000;
 const EXCHANGE_SHARE: f64 = 0.4;
 /// A program that would take more than this part of what is left is not begun.
 const PROGRAM_SHARE: f64 = 0.5;
+/// No exchange takes less, whatever noise says: two cores need as long to tell each other anything.
+const EXCHANGE_MIN: f64 = 1e-7;
 /// How ranks share cores is seen best in steps of about this length: much longer than a turn of the system's scheduler.
 const SHARING_STEP: Seconds = Seconds(0.1);
 /// Of all pairs of ranks and repetitions, so much time.
@@ -135,6 +138,9 @@ fn missing(catalogue: &Catalogue, known: &Profile) -> BTreeSet<Work> {
     let known: BTreeSet<&Work> = known.samples.iter().map(|sample| &sample.work).collect();
     catalogue.works().into_iter().filter(|work| !known.contains(work)).collect()
 }
+
+/// Takes times from a trace.
+type Take<'a, T> = &'a mut dyn FnMut(&Trace, &mut T) -> Result<(), Error>;
 
 struct Run<'a> {
     cluster: &'a Cluster,
@@ -227,18 +233,21 @@ impl Run<'_> {
             return Ok(());
         };
         let ranks = self.cluster.devices_per_node;
+        self.profile.sharing.clear();
         let mut benches = Vec::new();
         for count in 1..=ranks {
             benches.push(bench::load_alone(&alone(&part.programs, count, &|_| true), part.vocabulary)?);
         }
-        let mut times = vec![Vec::new(); benches.len()];
+        let mut factors = vec![Vec::new(); benches.len()];
         let begin = Instant::now();
         // In turns, so that what else the machine does slows all alike.
         for round in 0..=self.effort.steps_max {
-            for (bench, times) in benches.iter_mut().zip(&mut times) {
-                let Seconds(time) = bench.step()?;
+            let mut alone = None;
+            for (count, (bench, factors)) in (1..).zip(benches.iter_mut().zip(&mut factors)) {
+                let trace = bench.trace()?;
+                let alone = alone.get_or_insert_with(|| trace.clone());
                 if round > 0 {
-                    times.push(time);
+                    factors.push(bench::sharing(&trace, alone, count));
                 }
             }
             let is_over = begin.elapsed().as_secs_f64() > self.effort.budget.0 * SHARING_SHARE;
@@ -246,26 +255,36 @@ impl Run<'_> {
                 break;
             }
         }
-        let times: Vec<f64> = times.iter_mut().map(|times| median(times)).collect();
+        // More ranks are never faster; where it seems so, it was noise.
         let mut longest = 1.0;
-        self.profile.sharing = times
-            .iter()
-            .map(|time| {
-                longest = f64::max(longest, time / times[0]);
-                longest
-            })
-            .collect();
+        for factors in &mut factors {
+            longest = f64::max(longest, median(factors));
+            self.profile.sharing.push(longest);
+        }
         Ok(())
     }
 
+    /// What an exchange adds to the work between which it stands. Ranks that were woken late do their next work late,
+    /// while others go on, so this is less than from the last arrival to the last departure.
     fn exchange(&mut self, work: &Work, collective: &Collective, ranks: u32) -> Result<(), Error> {
         self.announce(&label(work));
-        let stream = Stream::Exchange(collective.axis);
-        let moves = !matches!(collective.exchange, Exchange::Slice { .. });
-        let mut bench = Bench::load(micro::exchange(collective, ranks), 1)?;
-        let times = self.repeated(&mut bench, &|trace, times: &mut Vec<f64>| {
-            times.extend(if moves { bench::exchanges(trace, ranks) } else { bench::durations(trace, 0, stream) });
-        })?;
+        let (with, without) = micro::exchange(collective, ranks);
+        let mut with = Bench::load(with, 1)?;
+        let times = if matches!(collective.exchange, Exchange::Slice { .. }) {
+            let stream = Stream::Exchange(collective.axis);
+            self.repeated(&mut with, &mut |trace, times: &mut Vec<f64>| {
+                times.extend(bench::durations(trace, 0, stream));
+                Ok(())
+            })?
+        } else {
+            let mut without = Bench::load(without, 1)?;
+            without.trace()?;
+            self.repeated(&mut with, &mut |trace, times: &mut Vec<f64>| {
+                let added = bench::span(trace) - bench::span(&without.trace()?);
+                times.push((added / micro::REPEATS as f64).max(EXCHANGE_MIN));
+                Ok(())
+            })?
+        };
         self.add(work, times)?;
         self.watcher.grown(&self.profile)
     }
@@ -274,8 +293,9 @@ impl Run<'_> {
         let work = transfer(bytes);
         self.announce(&label(&work));
         let mut bench = Bench::load(micro::transfer(bytes), 1)?;
-        let times = self.repeated(&mut bench, &|trace, times: &mut Vec<f64>| {
+        let times = self.repeated(&mut bench, &mut |trace, times: &mut Vec<f64>| {
             times.extend(bench::durations(trace, 1, Stream::Receive(Phase::Forward)));
+            Ok(())
         })?;
         self.add(&work, times)?;
         self.watcher.grown(&self.profile)
@@ -296,8 +316,9 @@ impl Run<'_> {
         let program = alone(&part.programs, 1, &|instr| sections.contains(&Section::of(instr.span.phase)));
         let Alone { works, .. } = &program;
         let mut bench = bench::load_alone(&program, part.vocabulary)?;
-        let times = self.repeated(&mut bench, &|trace, times: &mut BTreeMap<Work, Vec<f64>>| {
+        let times = self.repeated(&mut bench, &mut |trace, times: &mut BTreeMap<Work, Vec<f64>>| {
             bench::kernels(trace, works, times);
+            Ok(())
         })?;
         for (work, times) in times {
             if self.is_due(&work) {
@@ -308,12 +329,12 @@ impl Run<'_> {
     }
 
     /// Traces of several steps, after one to warm up.
-    fn repeated<T: Default>(&self, bench: &mut Bench, take: &dyn Fn(&ir::trace::Trace, &mut T)) -> Result<T, Error> {
+    fn repeated<T: Default>(&self, bench: &mut Bench, take: Take<'_, T>) -> Result<T, Error> {
         bench.trace()?;
         let begin = Instant::now();
         let mut taken = T::default();
         for step in 1..=self.effort.steps_max {
-            take(&bench.trace()?, &mut taken);
+            take(&bench.trace()?, &mut taken)?;
             if step >= self.effort.steps_min && begin.elapsed().as_secs_f64() > self.effort.program.0 {
                 break;
             }

@@ -14,36 +14,39 @@ pub(crate) const REPEATS: usize = 16;
 /// Buffers of at least this size are used in turn, so that none is still in a core's own cache.
 const ROTATED: Bytes = Bytes(8 << 20);
 
-/// A program in which all of `ranks` ranks compute a little, each for itself, and then do one exchange; again and again.
+/// A program in which all of `ranks` ranks compute a little, each for itself, and then do one exchange, again and
+/// again; and the same without the exchange.
 ///
 /// Members that came early sleep until the last has come, on whatever core, and the source was just written: as in a
 /// step. Exchanges without work between would meet on one core and cost a tenth.
-pub(crate) fn exchange(collective: &Collective, ranks: u32) -> Draft {
+pub(crate) fn exchange(collective: &Collective, ranks: u32) -> (Draft, Draft) {
     let mut draft = empty(&[1, ranks]);
     let exchange = along(&collective.exchange, 1);
     draft.collectives.push(Collective { exchange, ..collective.clone() });
-    let is_in_place = matches!(collective.exchange, Exchange::AllReduce { .. });
     let mut sizes = vec![collective.source_bytes()];
-    if !is_in_place {
+    // An all-reduce is in place.
+    if !matches!(collective.exchange, Exchange::AllReduce { .. }) {
         sizes.push(collective.destination_bytes(ranks));
     }
     let copies = copies(sizes.iter().copied().sum());
     let sets: Vec<Vec<BufferId>> =
         (0..copies).map(|_| sizes.iter().map(|&bytes| buffer(&mut draft, 0, bytes)).collect()).collect();
-    let source = draft.roles[0].buffers[sets[0][0].index()].bytes;
-    draft.fragments.push(labour(source));
+    draft.fragments.push(labour(draft.roles[0].buffers[sets[0][0].index()].bytes));
     let [a, b, c] = std::array::from_fn(|_| buffer(&mut draft, 0, SQUARE));
     let stream = Stream::Exchange(collective.axis);
+    let mut without = draft.clone();
     for (turn, set) in sets.iter().cycle().take(REPEATS).enumerate() {
         let [computed, exchanged] = [0, 1].map(|event| EventId(2 * turn as u32 + event));
-        push(&mut draft, 0, (Stream::Compute, Action::Compute(FragmentId(0))), &[a, b, c, set[0]]);
+        let compute = (Stream::Compute, Action::Compute(FragmentId(0)));
+        push(&mut draft, 0, compute, &[a, b, c, set[0]]);
         push(&mut draft, 0, (Stream::Compute, Action::Signal(computed)), &[]);
         push(&mut draft, 0, (stream, Action::Wait(computed)), &[]);
         push(&mut draft, 0, (stream, Action::Exchange(CollectiveId(0))), set);
         push(&mut draft, 0, (stream, Action::Signal(exchanged)), &[]);
         push(&mut draft, 0, (Stream::Compute, Action::Wait(exchanged)), &[]);
+        push(&mut without, 0, compute, &[a, b, c, set[0]]);
     }
-    finished(draft)
+    (finished(draft), finished(without))
 }
 
 /// Rows and columns of the matrices that ranks multiply before they exchange: a few hundred microseconds of work.
@@ -193,7 +196,9 @@ mod tests {
             for shape in [vec![4, 1], vec![4, 3000]] {
                 let exchange = exchange.clone();
                 let collective = Collective { exchange, axis: Axis::Tensor, shape, element: Element::F32 };
-                check(super::exchange(&collective, 4));
+                let (with, without) = super::exchange(&collective, 4);
+                check(with);
+                check(without);
             }
         }
         check(transfer(Bytes(1000)));
