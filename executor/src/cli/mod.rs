@@ -73,6 +73,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     if head(&mut screen, (options, &inputs), windows, resumed.as_deref()) == Err(Closed) {
         return Ok(Ending::Unread);
     }
+    screen.begin(session.steps_done());
     let stop = stop_on_interrupt()?;
     let trainer = Trainer { options, inputs: &inputs, session, feed, evaluation, checkpoints, stop };
     let history = trainer.train(&mut screen)?;

@@ -63,6 +63,12 @@ impl Screen {
         Screen { form, lines, bar, unit: None }
     }
 
+    /// So many steps were done before; how long the rest takes is judged by what follows.
+    pub(crate) fn begin(&self, steps_done: u64) {
+        self.bar.set_position(steps_done);
+        self.bar.reset_eta();
+    }
+
     /// What is about to run: names and values for people, the same as data for machines.
     pub(crate) fn head(&mut self, facts: &[(&str, String)], data: Value) -> Result<(), Closed> {
         match (self.lines, self.form) {
