@@ -55,7 +55,7 @@ impl Machine {
         let mut cluster = Cluster::preset("CPU").expect("the CPU preset is shipped");
         let (part, whole) = MEMORY_SHARE;
         // Whole mebibytes, so that the file is pleasant to read.
-        let memory = Bytes(self.memory.0 / whole * part / u64::from(ranks) >> 20 << 20);
+        let memory = Bytes(((self.memory.0 / whole * part / u64::from(ranks)) >> 20) << 20);
         cluster.name = format!("{ranks}xCPU");
         cluster.devices_per_node = ranks;
         cluster.device.name.clone_from(&self.processor);

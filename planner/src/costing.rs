@@ -175,7 +175,7 @@ impl Costing<'_> {
             microbatches,
             schedule: Schedule::OneForwardOneBackward,
             precision: self.precision,
-            stages: vec![0..layers.len() as u32],
+            stages: std::iter::once(0..layers.len() as u32).collect(),
             strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
             prefetch: PREFETCH,
         };
