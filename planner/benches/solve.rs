@@ -77,9 +77,8 @@ fn benchmark(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("82 layers");
     for stages in [1, 2, 4, 8, 16] {
         let problem = large_model(stages, 80 * GIB);
-        let dynamic = Method::DynamicProgram { upper: f64::INFINITY };
         group.bench_function(BenchmarkId::new("dynamic program", stages), |bencher| {
-            bencher.iter(|| solve(black_box(&problem), &dynamic));
+            bencher.iter(|| solve(black_box(&problem), &Method::DYNAMIC));
         });
         group.bench_function(BenchmarkId::new("lower bound", stages), |bencher| {
             bencher.iter(|| lower_bound(black_box(&problem)));

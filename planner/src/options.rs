@@ -173,7 +173,7 @@ pub(crate) struct CompileOptions {
 /// A method by its word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MethodName {
-    /// A dynamic program: exact and fast.
+    /// A dynamic program: fast, and as exact as prices are.
     #[default]
     Dp,
     /// An integer program, to check the other by; slow.
@@ -186,7 +186,7 @@ impl MethodName {
     /// The method, without limits.
     pub(crate) fn method(self) -> Method {
         match self {
-            MethodName::Dp => Method::DynamicProgram { upper: f64::INFINITY },
+            MethodName::Dp => Method::DYNAMIC,
             MethodName::Ilp => Method::IntegerProgram { time_limit: f64::INFINITY },
             MethodName::Exhaustive => Method::Exhaustive,
         }

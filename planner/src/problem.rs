@@ -34,6 +34,18 @@ pub struct Costs {
     pub layout: usize,
 }
 
+impl Costs {
+    /// Whether nothing is lost by taking `self` wherever `other` is taken.
+    pub(crate) fn matches(&self, other: &Self) -> bool {
+        self.layout == other.layout
+            && self.time_microbatch <= other.time_microbatch
+            && self.time_step <= other.time_step
+            && self.bytes_state <= other.bytes_state
+            && self.bytes_saved <= other.bytes_saved
+            && self.bytes_transient <= other.bytes_transient
+    }
+}
+
 /// A kind of layer: layers of one kind have the same strategies at the same costs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

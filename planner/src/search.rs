@@ -166,8 +166,8 @@ impl Opened {
                 continue;
             }
             let method = match &request.method {
-                Method::DynamicProgram { .. } => Method::DynamicProgram { upper },
-                other => other.clone(),
+                &Method::DynamicProgram { gap, effort, .. } => Method::DynamicProgram { upper, gap, effort },
+                other @ (Method::IntegerProgram { .. } | Method::Exhaustive) => other.clone(),
             };
             match solve(&space.problem, &method) {
                 Solved::Found(answer) => {
@@ -194,7 +194,7 @@ fn nothing_fits(request: &Request<'_>, order: &[(f64, &Outer)], shortages: Vec<(
         for stage in &mut space.problem.stages {
             stage.capacity_bytes = 1;
         }
-        match solve(&space.problem, &Method::DynamicProgram { upper: f64::INFINITY }) {
+        match solve(&space.problem, &Method::DYNAMIC) {
             Solved::Infeasible(shortage) => Some(((*outer).clone(), shortage)),
             Solved::Found(_) | Solved::Stopped { .. } => None,
         }

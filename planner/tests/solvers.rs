@@ -3,7 +3,7 @@
 use hetu_planner::problem::{Assignment, Costs, Kind, Mistake, Problem, Stage, Violation};
 use hetu_planner::solve::{Answer, Method, Solved, lower_bound, solve};
 
-const DYNAMIC: Method = Method::DynamicProgram { upper: f64::INFINITY };
+const DYNAMIC: Method = Method::EXACT;
 const INTEGER: Method = Method::IntegerProgram { time_limit: f64::INFINITY };
 
 /// The generator of Steele, Lea and Flood 2014 ("SplitMix"), for small reproducible draws.
@@ -163,12 +163,44 @@ fn more_memory_never_makes_the_step_slower() {
 fn an_upper_value_stops_the_search_only_when_nothing_is_better() {
     for (seed, problem) in random_problems(6000..6300, 20_000.0) {
         let Some(best) = solve(&problem, &DYNAMIC).found() else { continue };
-        let above = solve(&problem, &Method::DynamicProgram { upper: best.objective * 1.01 + 1e-6 });
+        let above = solve(&problem, &exact_below(best.objective * 1.01 + 1e-6));
         let found = above.found().unwrap_or_else(|| panic!("seed {seed}: an answer below the upper value is missed"));
         assert!(near(found.objective, best.objective, 1e-9), "seed {seed}");
-        let at = solve(&problem, &Method::DynamicProgram { upper: best.objective });
+        let at = solve(&problem, &exact_below(best.objective));
         assert!(matches!(at, Solved::Stopped { .. }), "seed {seed}: {at:?} beats {best:?}");
     }
+}
+
+fn exact_below(upper: f64) -> Method {
+    Method::DynamicProgram { upper, gap: 0.0, effort: u64::MAX }
+}
+
+#[test]
+fn little_effort_gives_an_answer_and_says_how_good_it_is() {
+    let mut inexact = 0;
+    for (seed, problem) in random_problems(7000..9000, 20_000.0) {
+        let best = solve(&problem, &DYNAMIC);
+        for (gap, effort) in [(0.0, 0), (0.0, 30), (0.01, 100), (0.1, u64::MAX)] {
+            let quick = solve(&problem, &Method::DynamicProgram { upper: f64::INFINITY, gap, effort });
+            match (&best, quick) {
+                (Solved::Found(best), Solved::Found(quick)) => {
+                    check_answer(&problem, &quick, seed);
+                    assert!(quick.bound <= best.objective * (1.0 + 1e-9), "seed {seed}: {quick:?} excludes {best:?}");
+                    assert!(quick.objective >= best.objective * (1.0 - 1e-9), "seed {seed}: {quick:?} beats {best:?}");
+                    assert!(effort < u64::MAX || quick.gap() <= gap + 1e-9, "seed {seed}: {quick:?}");
+                    inexact += usize::from(!near(quick.objective, best.objective, 1e-9));
+                }
+                (Solved::Found(best), Solved::Stopped { bound }) => {
+                    assert!(effort < u64::MAX && !problem.ties.is_empty(), "seed {seed}: no answer");
+                    assert!(bound <= best.objective * (1.0 + 1e-9), "seed {seed}");
+                }
+                (Solved::Infeasible(one), Solved::Infeasible(other)) => assert_eq!(*one, other, "seed {seed}"),
+                (Solved::Infeasible(_), Solved::Stopped { .. }) => assert!(!problem.ties.is_empty(), "seed {seed}"),
+                (best, quick) => panic!("seed {seed}: {quick:?} instead of {best:?}"),
+            }
+        }
+    }
+    assert!(inexact > 100, "only {inexact} answers were worse than the best: the effort limits nothing");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn the_best_plan_is_found_and_trains() {
     let cluster = Cluster::preset("4xCPU").expect("there is this preset");
     let costs = CostModel::new(&cluster, None);
     let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
-    let method = Method::DynamicProgram { upper: f64::INFINITY };
+    let method = Method::DYNAMIC;
     let request = Request { setting, batch: model.training.batch, method, keep: 2 };
     let found = search(&request, &|_, _| {}).expect("there is a plan");
     let best = &found.candidates[0];
@@ -42,7 +42,7 @@ fn a_search_gives_the_same_plans_again() {
     let costs = CostModel::new(&cluster, None);
     let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
     let plans = || {
-        let method = Method::DynamicProgram { upper: f64::INFINITY };
+        let method = Method::DYNAMIC;
         let request = Request { setting, batch: model.training.batch, method, keep: 4 };
         let found = search(&request, &|_, _| {}).expect("there is a plan");
         let told = found.candidates.into_iter().map(|it| (it.plan, it.trace.step.0.to_bits(), it.digest));

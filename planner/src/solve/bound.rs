@@ -32,7 +32,7 @@ impl Bounds {
     pub(super) fn new(ticked: &Ticked, sorts: &[Sort]) -> Self {
         let layers = sorts.len();
         let stages = ticked.stages.len();
-        let time = ticked.classes.iter().map(|class| span_times(class, sorts)).collect();
+        let time = (0..ticked.classes.len()).map(|class| span_times(ticked, class, sorts)).collect();
         let step_before = ticked.classes.iter().map(|class| running_steps(class, sorts)).collect();
         let cut =
             ticked.classes.iter().map(|class| sorts.iter().map(|&sort| least_cut(class, sort)).collect()).collect();
@@ -143,62 +143,152 @@ fn running_steps(class: &StageClass, sorts: &[Sort]) -> Vec<i64> {
         .collect()
 }
 
-/// The bound of every span in a class of stages, [`NEVER`] where the least memory exceeds the capacity.
-fn span_times(class: &StageClass, sorts: &[Sort]) -> Vec<i64> {
-    let layers = sorts.len();
-    let demand = |choice: &Choice| Demand { bytes: choice.bytes, transient: choice.transient };
-    let demands: Vec<Vec<Demand>> =
-        sorts.iter().map(|&sort| class.choices(sort).iter().map(demand).collect()).collect();
-    let memory = LeastMemory::new(&demands);
-    let prices = prices(class, sorts);
-    let running: Vec<Vec<f64>> = prices.iter().map(|&price| running_costs(class, sorts, price)).collect();
-    let transient: Vec<u64> =
-        demands.iter().map(|all| all.iter().map(|demand| demand.transient).min().unwrap_or(0)).collect();
+/// The bound of every span that a stage of the class can have, [`NEVER`] for others and where the least memory
+/// exceeds the capacity.
+fn span_times(ticked: &Ticked, class: usize, sorts: &[Sort]) -> Vec<i64> {
+    let (layers, stages) = (sorts.len(), &ticked.stages);
+    let first = if stages[0] == class { 0 } else { 1 };
+    let last = if stages[stages.len() - 1] == class { layers } else { layers - 1 };
+    let longest = layers + 1 - stages.len();
+    let duals = Duals::new(&ticked.classes[class], sorts);
+    let run_starts = run_starts(sorts);
     let mut times = vec![NEVER; (layers + 1) * (layers + 1)];
-    for start in 0..layers {
-        let mut largest = 0;
-        for end in start + 1..=layers {
-            if memory.bytes(start..end) > u128::from(class.capacity) {
+    for start in first..last {
+        let mut counts = vec![0.0; duals.sort_count];
+        let mut price = 0;
+        let run = run_starts[start].max(first);
+        for end in start + 1..=last.min(start + longest) {
+            counts[duals.sorts[end - 1]] += 1.0;
+            let at = start * (layers + 1) + end;
+            // Within a run of equal layers, only the length matters.
+            if run < start && run_starts[end - 1] <= run {
+                times[at] = times[run * (layers + 1) + run + end - start];
+            } else if duals.memory.bytes(start..end) <= u128::from(duals.capacity) {
+                times[at] = duals.climb(&counts, &mut price) as i64;
+            } else {
                 break;
             }
-            largest = largest.max(transient[end - 1]);
-            let budget = class.capacity.saturating_sub(largest) as f64;
-            let under = |(sums, &price): (&Vec<f64>, &f64)| {
-                let (cost, room) = (sums[end] - sums[start], price * budget);
-                // Rounding must not lift the bound above the truth.
-                cost - room - 1e-12 * (sums[end].abs() + room)
-            };
-            let bound = running.iter().zip(&prices).map(under).fold(0.0, f64::max);
-            times[start * (layers + 1) + end] = bound as i64;
         }
     }
     times
 }
 
-/// Running sums of the least `time + price · bytes` per layer.
-fn running_costs(class: &StageClass, sorts: &[Sort], price: f64) -> Vec<f64> {
-    let least = |&sort: &Sort| {
-        let costs = class.choices(sort).iter().map(|choice| choice.time as f64 + price * choice.bytes as f64);
-        costs.fold(f64::INFINITY, f64::min)
-    };
-    let mut sum = 0.0;
-    std::iter::once(0.0)
-        .chain(sorts.iter().map(|sort| {
-            sum += least(sort);
-            sum
-        }))
+/// For each layer, the first of the run of equal ones that it belongs to.
+fn run_starts(sorts: &[Sort]) -> Vec<usize> {
+    let mut start = 0;
+    (0..sorts.len())
+        .map(|layer| {
+            if sorts[layer] != sorts[start] {
+                start = layer;
+            }
+            start
+        })
         .collect()
 }
 
-/// Prices per byte worth trying: zero, and the slopes of each sort's lower hull of time over bytes.
-fn prices(class: &StageClass, sorts: &[Sort]) -> Vec<f64> {
-    let mut distinct = sorts.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
+/// The Lagrange duals of "choose strategies, fit the memory" at several prices per byte.
+struct Duals {
+    capacity: u64,
+    memory: LeastMemory,
+    /// For each layer, the place of its sort among the distinct ones.
+    sorts: Vec<usize>,
+    sort_count: usize,
+    prices: Vec<f64>,
+    /// For each price, every largest transient worth its room.
+    rows: Vec<Vec<Row>>,
+}
+
+/// What layers cost at a price, if no transient exceeds a limit.
+struct Row {
+    /// What the transient's room costs.
+    transient: f64,
+    /// Least `time + price · bytes` of each sort.
+    costs: Vec<f64>,
+}
+
+impl Duals {
+    fn new(class: &StageClass, layers: &[Sort]) -> Self {
+        let mut distinct = layers.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let sorts: Vec<usize> =
+            layers.iter().map(|sort| distinct.binary_search(sort).expect("every sort is listed")).collect();
+        let fits = |choice: &&Choice| choice.bytes.saturating_add(choice.transient) <= class.capacity;
+        let by_transient = |&sort: &Sort| {
+            let mut choices: Vec<Choice> = class.choices(sort).iter().filter(fits).copied().collect();
+            choices.sort_by_key(|choice| choice.transient);
+            choices
+        };
+        let lists: Vec<Vec<Choice>> = distinct.iter().map(by_transient).collect();
+        let demand = |choice: &Choice| Demand { bytes: choice.bytes, transient: choice.transient };
+        let demands: Vec<Vec<Demand>> =
+            distinct.iter().map(|&sort| class.choices(sort).iter().map(demand).collect()).collect();
+        let memory = LeastMemory::new(&demands, &sorts);
+        let prices = prices(&lists);
+        let rows = prices.iter().map(|&price| rows(&lists, price)).collect();
+        Self { capacity: class.capacity, memory, sorts, sort_count: distinct.len(), prices, rows }
+    }
+
+    /// The best bound for so many layers of each sort. It is concave in the price, so that the best price is found
+    /// from any other one, uphill.
+    fn climb(&self, counts: &[f64], at: &mut usize) -> f64 {
+        let mut best = self.value(counts, *at);
+        for ahead in [true, false] {
+            loop {
+                let next = if ahead { *at + 1 } else { at.wrapping_sub(1) };
+                let Some(value) = (next < self.prices.len()).then(|| self.value(counts, next)) else { break };
+                if value <= best {
+                    break;
+                }
+                (best, *at) = (value, next);
+            }
+        }
+        best.max(0.0)
+    }
+
+    fn value(&self, counts: &[f64], price: usize) -> f64 {
+        let cost = |row: &Row| {
+            let layers = counts.iter().zip(&row.costs).filter(|&(&count, _)| count > 0.0);
+            row.transient + layers.map(|(count, cost)| count * cost).sum::<f64>()
+        };
+        let least = self.rows[price].iter().map(cost).fold(f64::INFINITY, f64::min);
+        let room = self.prices[price] * self.capacity as f64;
+        // Rounding must not lift the bound above the truth.
+        least - room - 1e-12 * (least + room)
+    }
+}
+
+/// The limits on the largest transient at which some list, sorted by transient, becomes cheaper.
+fn rows(lists: &[Vec<Choice>], price: f64) -> Vec<Row> {
+    let mut limits: Vec<u64> = Vec::new();
+    for list in lists {
+        let mut least = f64::INFINITY;
+        for choice in list {
+            let cost = choice.time as f64 + price * choice.bytes as f64;
+            if cost < least {
+                least = cost;
+                limits.push(choice.transient);
+            }
+        }
+    }
+    limits.sort_unstable();
+    limits.dedup();
+    let least = |list: &Vec<Choice>, limit: u64| {
+        let under = list.iter().take_while(|choice| choice.transient <= limit);
+        under.map(|choice| choice.time as f64 + price * choice.bytes as f64).fold(f64::INFINITY, f64::min)
+    };
+    let row = |&limit: &u64| Row {
+        transient: price * limit as f64,
+        costs: lists.iter().map(|list| least(list, limit)).collect(),
+    };
+    limits.iter().map(row).collect()
+}
+
+/// Prices per byte worth trying: zero, and the slopes of each list's lower hull of time over bytes.
+fn prices(lists: &[Vec<Choice>]) -> Vec<f64> {
     let mut prices = vec![0.0];
-    for sort in distinct {
-        let mut points: Vec<(u64, i64)> =
-            class.choices(sort).iter().map(|choice| (choice.bytes, choice.time)).collect();
+    for list in lists {
+        let mut points: Vec<(u64, i64)> = list.iter().map(|choice| (choice.bytes, choice.time)).collect();
         points.sort_unstable();
         let mut here = points.first().copied();
         // From the smallest bytes on, always the steepest way down.

@@ -1,7 +1,9 @@
 //! Chains of spans: what is known of each span, and the best way through all stages by what is known.
 
 use super::bound::{Bounds, ends};
-use super::span::{Ends, Point, fastest};
+use super::effort::Effort;
+use super::relaxation::Ends;
+use super::span::{Estimate, Span};
 use super::ticks::{NEVER, Sort, Ticked};
 use crate::problem::Assignment;
 use std::collections::BTreeMap;
@@ -17,86 +19,104 @@ pub(super) struct Passage {
     cell: usize,
 }
 
-/// Spans that cover all layers, solved.
-#[derive(Clone, Debug)]
-pub(super) struct Chain {
-    pub(super) assignment: Assignment,
-    sum: i64,
-    peak: i64,
-    /// Ticks once a step of the slowest stage.
-    pub(super) step: i64,
-}
-
-impl Chain {
-    /// Ticks of one microbatch through the pipeline and the others behind it, at the pace of the slowest stage.
-    pub(super) fn flow(&self, ticked: &Ticked) -> f64 {
-        self.sum as f64 + ticked.repeats * self.peak as f64
-    }
+/// The best way through all stages by what is known.
+pub(super) struct Outline {
+    pub(super) passages: Vec<Passage>,
+    /// Ticks that no chain can beat: of one microbatch through the pipeline and the others behind it, at the pace of
+    /// the slowest stage.
+    pub(super) flow: f64,
 }
 
 /// What spans were found to cost. Spans of equal layers in equal stages share their entry.
-#[derive(Default)]
 pub(super) struct Spans {
+    /// Relative difference of times that does not matter.
+    tolerance: f64,
     /// First cell of each span: a stage class, and its layers as runs of equal ones.
     first_cells: BTreeMap<(usize, Vec<(Sort, usize)>), usize>,
     /// One cell for each pair of layouts around a span.
     cells: Vec<Cell>,
 }
 
-/// The points solved for one span and pair of layouts, each with the limit on the step it was solved under, from
-/// the largest limit to the smallest; none if nothing keeps the limit.
-type Cell = Vec<(i64, Option<Point>)>;
+/// What was found for one span and pair of layouts, from the largest limit on the step to the smallest.
+type Cell = Vec<Finding>;
+
+/// What is known of a span under a limit on the step.
+struct Finding {
+    limit: i64,
+    /// None if nothing keeps the limit.
+    estimate: Option<Estimate>,
+    depth: Depth,
+}
+
+/// How closely a span was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    Estimated,
+    Solved,
+}
 
 impl Spans {
+    pub(super) fn new(tolerance: f64) -> Self {
+        Self { tolerance, first_cells: BTreeMap::new(), cells: Vec::new() }
+    }
+
     /// The first cell of a span; cell `first * (layouts + 1) + next` from there is for those layouts, with `layouts`
     /// standing for no layout.
     fn first_cell(&mut self, class: usize, runs: Vec<(Sort, usize)>, layouts: usize) -> usize {
         let cells = &mut self.cells;
         *self.first_cells.entry((class, runs)).or_insert_with(|| {
-            cells.resize(cells.len() + (layouts + 1) * (layouts + 1), Cell::new());
+            cells.resize_with(cells.len() + (layouts + 1) * (layouts + 1), Cell::new);
             cells.len() - (layouts + 1) * (layouts + 1)
         })
     }
 
-    /// The point with the smallest limit that is no smaller than `limit`: its time is a lower bound, and exact if
-    /// its step keeps `limit`.
-    fn nearest(&self, cell: usize, limit: i64) -> Option<&Option<Point>> {
-        let points = &self.cells[cell];
-        let count = points.partition_point(|&(solved, _)| solved >= limit);
-        count.checked_sub(1).map(|last| &points[last].1)
+    /// The finding with the smallest limit that is no smaller than `limit`: its bound is valid, and its point too if
+    /// the point's step keeps `limit`.
+    fn nearest(&self, cell: usize, limit: i64) -> Option<&Finding> {
+        let findings = &self.cells[cell];
+        let count = findings.partition_point(|finding| finding.limit >= limit);
+        count.checked_sub(1).map(|last| &findings[last])
     }
 
-    /// Whether the fastest point under `limit` is known, or known not to exist.
+    /// Whether the fastest point under `limit` is known well enough, or known not to exist.
     pub(super) fn is_settled(&self, passage: &Passage, limit: i64) -> bool {
-        match self.nearest(passage.cell, limit) {
-            Some(Some(point)) => point.step <= limit,
-            Some(None) => true,
-            None => false,
-        }
+        let Some(finding) = self.nearest(passage.cell, limit) else { return false };
+        let Some(Estimate { bound, point }) = &finding.estimate else { return true };
+        let Some(point) = point else { return false };
+        let is_near = *bound as f64 >= point.time as f64 * (1.0 - self.tolerance);
+        point.step <= limit && (is_near || finding.depth == Depth::Solved)
     }
 
-    /// Finds the fastest point under `limit`.
-    pub(super) fn settle(&mut self, field: &Field<'_>, passage: &Passage, limit: i64) {
+    /// Looks more closely for the fastest point under `limit`: estimates it at first, then finds it.
+    pub(super) fn settle(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
         let class = field.ticked.class(passage.stage);
-        let point = fastest(class, &field.sorts[passage.start..passage.end], passage.ends, limit);
-        let points = &mut self.cells[passage.cell];
-        let at = points.partition_point(|&(solved, _)| solved >= limit);
-        points.insert(at, (limit, point));
+        let sorts = &field.sorts[passage.start..passage.end];
+        let nearest = self.nearest(passage.cell, limit);
+        let is_estimated = nearest.is_some_and(|finding| finding.limit == limit);
+        let known = nearest.and_then(|finding| finding.estimate.as_ref()).map_or(0, |estimate| estimate.bound);
+        let span = Span::new(class, sorts, passage.ends, limit, self.tolerance);
+        let (mut estimate, depth) =
+            if !is_estimated { (span.estimate(), Depth::Estimated) } else { (span.solve(effort), Depth::Solved) };
+        if let Some(estimate) = &mut estimate {
+            estimate.bound = estimate.bound.max(known);
+        }
+        let findings = &mut self.cells[passage.cell];
+        findings.retain(|finding| finding.limit != limit);
+        let at = findings.partition_point(|finding| finding.limit >= limit);
+        findings.insert(at, Finding { limit, estimate, depth });
     }
 
-    /// The chain of settled passages; none if one has no point.
-    pub(super) fn assemble(&self, passages: &[Passage], limit: i64) -> Option<Chain> {
-        let assignment = Assignment { cuts: Vec::new(), strategies: Vec::new() };
-        let mut chain = Chain { assignment, sum: 0, peak: 0, step: 0 };
+    /// The chain of the best points known and its ticks once a step; none if a passage has no point.
+    pub(super) fn assemble(&self, passages: &[Passage], limit: i64) -> Option<(Assignment, i64)> {
+        let mut assignment = Assignment { cuts: Vec::new(), strategies: Vec::new() };
+        let mut step = 0;
         for passage in passages {
-            let point = self.nearest(passage.cell, limit)?.as_ref()?;
-            chain.sum += point.time;
-            chain.peak = chain.peak.max(point.time);
-            chain.step = chain.step.max(point.step);
-            chain.assignment.cuts.push(passage.start);
-            chain.assignment.strategies.extend(&point.strategies);
+            let point = self.nearest(passage.cell, limit)?.estimate.as_ref()?.point.as_ref()?;
+            step = step.max(point.step);
+            assignment.cuts.push(passage.start);
+            assignment.strategies.extend(&point.strategies);
         }
-        Some(chain)
+        Some((assignment, step))
     }
 }
 
@@ -214,7 +234,7 @@ impl<'a> Field<'a> {
 
     /// The chain with the least flow, by what is known of its spans, among those that may keep `limit` once a step
     /// and be better than `upper`.
-    pub(super) fn best_chain(&self, spans: &Spans, limit: i64, upper: f64) -> Option<Vec<Passage>> {
+    pub(super) fn best_chain(&self, spans: &Spans, limit: i64, upper: f64) -> Option<Outline> {
         let (layers, stages, layouts) = (self.sorts.len(), self.ticked.stages.len(), self.ticked.layout_count);
         let mut labels = vec![Label { sum: 0, peak: 0, layer: 0, layout: layouts, parent: 0, cell: 0 }];
         let place = |layer: usize, layout: usize| layer * (layouts + 1) + layout;
@@ -247,7 +267,7 @@ impl<'a> Field<'a> {
         }
         let flow = |&label: &usize| labels[label].sum as f64 + self.ticked.repeats * labels[label].peak as f64;
         let last = here[place(layers, layouts)].iter().copied().min_by(|a, b| flow(a).total_cmp(&flow(b)))?;
-        Some(self.passages(&labels, last))
+        Some(Outline { passages: self.passages(&labels, last), flow: flow(&last) })
     }
 
     /// Layouts that the layer after a span can have.
@@ -267,8 +287,7 @@ impl<'a> Field<'a> {
         let layouts = self.ticked.layout_count;
         let cell = arc.first_cell + first * (layouts + 1) + next;
         let time = match spans.nearest(cell, limit) {
-            Some(Some(point)) => point.time,
-            Some(None) => NEVER,
+            Some(finding) => finding.estimate.as_ref().map_or(NEVER, |estimate| estimate.bound),
             None => {
                 let entering = if first < layouts { self.ticked.class(stage).boundary[first] } else { 0 };
                 let leaving = &self.leaving[self.ticked.stages[stage]];

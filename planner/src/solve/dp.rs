@@ -8,43 +8,42 @@
 //! something better can follow, and ties are decided by branching on the strategy that the tied layers share.
 
 use super::bound::{Bounds, ends};
-use super::chain::{Chain, Cuts, Field, Passage, Spans};
+use super::chain::{Cuts, Field, Passage, Spans};
+use super::effort::Effort;
 use super::ticks::{NEVER, Sort, Steps, Ticked};
 use super::{Answer, Shortage, Solved};
 use crate::problem::{Assignment, Problem};
 use std::collections::BTreeMap;
 
-pub(super) fn solve(problem: &Problem, upper: f64) -> Solved {
-    let views = [Steps::Apart, Steps::Blended].map(|steps| Ticked::new(problem, steps));
-    let [apart, blended] = &views;
+pub(super) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Solved {
+    let [apart, blended] = [Steps::Apart, Steps::Blended].map(|steps| Ticked::new(problem, steps));
     let tick = apart.tick;
     let sorts = untied(problem);
     let mut search = Search {
         problem,
-        apart,
-        blended,
+        apart: &apart,
+        blended: &blended,
         groups: tie_groups(problem),
-        spans_apart: Spans::default(),
-        spans_blended: Spans::default(),
-        best: Incumbent { upper: upper / tick, assignment: None },
+        spans_apart: Spans::new(gap / 2.0),
+        spans_blended: Spans::new(gap / 2.0),
+        best: Incumbent { upper: upper / tick, assignment: None, gap },
+        effort: Effort::new(effort),
+        unproven: f64::INFINITY,
     };
-    let bounds = search.bounds(&sorts);
-    let fits = bounds.objective < f64::INFINITY;
+    let bounds = Bounds::new(&blended, &sorts);
+    let fits = bounds.objective(&blended) < f64::INFINITY;
     search.branch(sorts, &bounds);
+    let bound = search.best.proven().min(search.unproven) * tick;
     match search.best.assignment {
-        Some(assignment) => Solved::Found(Answer::scored(problem, assignment, f64::INFINITY)),
-        None if fits && upper < f64::INFINITY => Solved::Stopped { bound: upper },
+        Some(assignment) => Solved::Found(Answer::scored(problem, assignment, bound)),
+        None if fits && bound < f64::INFINITY => Solved::Stopped { bound },
         None => Solved::Infeasible(Shortage::of(problem)),
     }
 }
 
 pub(super) fn lower_bound(problem: &Problem) -> f64 {
-    let sorts = untied(problem);
-    let bound = |steps: Steps| {
-        let ticked = Ticked::new(problem, steps);
-        Bounds::new(&ticked, &sorts).objective(&ticked) * ticked.tick * (1.0 - TOLERANCE)
-    };
-    bound(Steps::Apart).max(bound(Steps::Blended))
+    let ticked = Ticked::new(problem, Steps::Blended);
+    Bounds::new(&ticked, &untied(problem)).objective(&ticked) * ticked.tick * (1.0 - TOLERANCE)
 }
 
 /// The layers' sorts before any tie is decided.
@@ -69,15 +68,7 @@ fn tie_groups(problem: &Problem) -> Vec<Vec<usize>> {
 /// Strategies that tied layers may share: without those that another one matches in every cost of every layer.
 fn shared_strategies(problem: &Problem, group: &[usize]) -> Vec<usize> {
     let matches = |one: usize, other: usize| {
-        group.iter().all(|&layer| {
-            let (one, other) = (&problem.strategies(layer)[one], &problem.strategies(layer)[other]);
-            one.layout == other.layout
-                && one.time_microbatch <= other.time_microbatch
-                && one.time_step <= other.time_step
-                && one.bytes_state <= other.bytes_state
-                && one.bytes_saved <= other.bytes_saved
-                && one.bytes_transient <= other.bytes_transient
-        })
+        group.iter().all(|&layer| problem.strategies(layer)[one].matches(&problem.strategies(layer)[other]))
     };
     let count = problem.strategies(group[0]).len();
     let beaten = |other: usize| (0..count).any(|one| matches(one, other) && (one < other || !matches(other, one)));
@@ -97,14 +88,9 @@ struct Search<'a> {
     spans_blended: Spans,
     /// The best that keeps the ties.
     best: Incumbent,
-}
-
-/// The bounds of both views of the problem.
-struct BothBounds {
-    apart: Bounds,
-    blended: Bounds,
-    /// Ticks that no answer can beat.
-    objective: f64,
+    effort: Effort,
+    /// Ticks that no answer can beat in the parts of the search that were given up.
+    unproven: f64,
 }
 
 /// The best answer so far.
@@ -113,6 +99,8 @@ struct Incumbent {
     /// Ticks that an answer must beat.
     upper: f64,
     assignment: Option<Assignment>,
+    /// By how much a next answer must be better.
+    gap: f64,
 }
 
 /// Relative difference of objectives below which two answers count as equal.
@@ -126,21 +114,22 @@ impl Incumbent {
         }
     }
 
+    /// What no answer lies below that was left out for not being better.
+    fn proven(&self) -> f64 {
+        if self.assignment.is_some() { self.upper * (1.0 - self.gap) } else { self.upper }
+    }
+
     /// What an answer must lie below to count as better.
     fn target(&self) -> f64 {
-        self.upper * (1.0 - TOLERANCE)
+        let gap = if self.assignment.is_some() { self.gap.max(TOLERANCE) } else { TOLERANCE };
+        self.upper * (1.0 - gap)
     }
 }
 
 impl Search<'_> {
-    fn bounds(&self, sorts: &[Sort]) -> BothBounds {
-        let [apart, blended] = [self.apart, self.blended].map(|ticked| Bounds::new(ticked, sorts));
-        let objective = apart.objective(self.apart).max(blended.objective(self.blended));
-        BothBounds { apart, blended, objective }
-    }
-
-    /// Improves the best answer by the best one that keeps the ties, with the layers' sorts as given.
-    fn branch(&mut self, sorts: Vec<Sort>, bounds: &BothBounds) {
+    /// Improves the best answer by the best one that keeps the ties, with the layers' sorts as given. `bounds` are
+    /// those of the blended view.
+    fn branch(&mut self, sorts: Vec<Sort>, bounds: &Bounds) {
         let Some((objective, assignment)) = self.relaxed(&sorts, bounds) else { return };
         let strategies = &assignment.strategies;
         let broken = self.groups.iter().find(|group| group.iter().any(|&l| strategies[l] != strategies[group[0]]));
@@ -148,75 +137,130 @@ impl Search<'_> {
             self.best.offer(objective, &assignment);
             return;
         };
-        let mut children: Vec<(BothBounds, Vec<Sort>)> = shared_strategies(self.problem, group)
+        let mut children: Vec<(f64, Bounds, Vec<Sort>)> = shared_strategies(self.problem, group)
             .into_iter()
             .map(|strategy| {
                 let mut sorts = sorts.clone();
                 group.iter().for_each(|&layer| sorts[layer].fixed = Some(strategy));
-                (self.bounds(&sorts), sorts)
+                let bounds = Bounds::new(self.blended, &sorts);
+                (bounds.objective(self.blended), bounds, sorts)
             })
             .collect();
-        children.sort_by(|(one, _), (other, _)| one.objective.total_cmp(&other.objective));
-        for (bounds, sorts) in children {
+        children.sort_by(|(one, ..), (other, ..)| one.total_cmp(other));
+        for (bound, bounds, sorts) in children {
+            if self.effort.is_spent() && self.best.assignment.is_some() {
+                self.unproven = self.unproven.min(bound);
+                return;
+            }
             self.branch(sorts, &bounds);
         }
     }
 
     /// The best assignment without regard to ties and its ticks, if it is better than the best that keeps them.
-    fn relaxed(&mut self, sorts: &[Sort], bounds: &BothBounds) -> Option<(f64, Assignment)> {
-        let mut best = Incumbent { upper: self.best.upper, assignment: None };
-        if bounds.objective >= best.target() {
+    fn relaxed(&mut self, sorts: &[Sort], bounds: &Bounds) -> Option<(f64, Assignment)> {
+        let mut best = Incumbent { upper: self.best.target(), assignment: None, gap: self.best.gap };
+        if bounds.objective(self.blended) >= best.target() {
             return None;
         }
-        let mut blended = Field::new(self.blended, sorts, &bounds.blended);
-        let mut apart = Field::new(self.apart, sorts, &bounds.apart);
+        let mut blended = Field::new(self.blended, sorts, bounds);
         // A first answer on promising cuts narrows the search over all of them.
         if let Some(cuts) = promising_cuts(&blended) {
-            blended.open(&mut self.spans_blended, Cuts::Only(&cuts), best.upper);
+            blended.open(&mut self.spans_blended, Cuts::Only(&cuts), best.target());
             self.fastest_chain(&blended, NEVER, &mut best);
         }
-        blended.open(&mut self.spans_blended, Cuts::All, best.upper);
-        let mut limit = NEVER;
-        while limit >= bounds.apart.step_floor {
-            // Nothing that keeps the limit is better than the blended chain's value.
-            if self
-                .fastest_chain(&blended, limit, &mut best)
-                .is_none_or(|chain| chain.flow(self.blended) >= best.target())
-            {
-                break;
-            }
-            if limit == NEVER {
-                apart.open(&mut self.spans_apart, Cuts::All, best.upper);
-            }
-            let Some(chain) = self.fastest_chain(&apart, limit, &mut best) else { break };
-            // A better answer flows no faster than this one, so its step must make up for the rest.
-            let affordable = best.target() - chain.flow(self.apart);
-            limit = (chain.step - 1).min(affordable.floor() as i64);
+        blended.open(&mut self.spans_blended, Cuts::All, best.target());
+        match self.fastest_chain(&blended, NEVER, &mut best) {
+            Fastest::Settled(chain) => self.lower_steps(&blended, chain, &mut best),
+            Fastest::Unsettled { flow } => self.give_up(flow),
+            Fastest::Nothing => (),
         }
         best.assignment.map(|assignment| (best.upper, assignment))
     }
 
-    /// The chain with the least flow whose stages keep `limit` once a step, unless none can be better than `best`.
-    /// Better answers that come up on the way are kept in `best`.
-    fn fastest_chain(&mut self, field: &Field<'_>, limit: i64, best: &mut Incumbent) -> Option<Chain> {
+    /// Notes that answers of `bound` ticks and more were not looked at.
+    fn give_up(&mut self, bound: f64) {
+        self.unproven = self.unproven.min(bound);
+    }
+
+    /// Looks for better answers under ever lower limits on the step. `chain` is the fastest of the blended view, so
+    /// no answer is better than its flow.
+    fn lower_steps(&mut self, blended: &Field<'_>, chain: Chain, best: &mut Incumbent) {
+        let bounds = Bounds::new(self.apart, blended.sorts);
+        let mut apart = Field::new(self.apart, blended.sorts, &bounds);
+        apart.open(&mut self.spans_apart, Cuts::All, best.target());
+        let (mut limit, mut least) = (NEVER, chain.flow);
+        while limit >= bounds.step_floor && least < best.target() {
+            let chain = match self.fastest_chain(&apart, limit, best) {
+                Fastest::Settled(chain) => chain,
+                Fastest::Unsettled { flow } => return self.give_up(least.max(flow + bounds.step_apart as f64)),
+                Fastest::Nothing => return,
+            };
+            // Answers with a larger step than this chain's flow no faster. They are worse, but for the tolerance.
+            let slower = chain.flow + chain.step as f64;
+            if slower < best.target() {
+                self.give_up(least.max(slower));
+            }
+            // A better answer flows no faster than this one, so its step must make up for the rest.
+            let affordable = best.target() - chain.flow;
+            limit = (chain.step - 1).min(affordable.floor() as i64);
+            match self.fastest_chain(blended, limit, best) {
+                Fastest::Settled(chain) => least = chain.flow,
+                Fastest::Unsettled { flow } => return self.give_up(least.max(flow)),
+                Fastest::Nothing => return,
+            }
+        }
+    }
+
+    /// The chain with the least flow whose stages keep `limit` once a step. Answers that come up on the way are kept
+    /// in `best`.
+    fn fastest_chain(&mut self, field: &Field<'_>, limit: i64, best: &mut Incumbent) -> Fastest {
         let spans = match field.ticked.steps {
             Steps::Apart => &mut self.spans_apart,
             Steps::Blended => &mut self.spans_blended,
         };
         loop {
-            let passages = field.best_chain(spans, limit, best.target())?;
+            let Some(outline) = field.best_chain(spans, limit, best.target()) else { return Fastest::Nothing };
+            let passages = &outline.passages;
             let unsettled: Vec<&Passage> =
                 passages.iter().filter(|passage| !spans.is_settled(passage, limit)).collect();
             for passage in &unsettled {
-                spans.settle(field, passage, limit);
+                spans.settle(field, passage, limit, &mut self.effort);
             }
-            let Some(chain) = spans.assemble(&passages, limit) else { continue };
-            best.offer(self.problem.objective(&chain.assignment) / self.apart.tick, &chain.assignment);
-            if unsettled.is_empty() {
-                return Some(chain);
+            let assembled = spans.assemble(passages, limit);
+            if let Some((assignment, _)) = &assembled {
+                best.offer(self.problem.objective(assignment) / self.apart.tick, assignment);
+            }
+            // Without a limit, every span that fits has a point, so that an answer is found before giving up.
+            if self.effort.is_spent() && (assembled.is_some() || limit < NEVER) {
+                return Fastest::Unsettled { flow: outline.flow };
+            }
+            if let Some((_, step)) = assembled
+                && unsettled.is_empty()
+            {
+                return Fastest::Settled(Chain { flow: outline.flow, step });
             }
         }
     }
+}
+
+/// What is found of the fastest chain under a limit.
+enum Fastest {
+    Settled(Chain),
+    /// The effort was spent before. No chain has a smaller flow.
+    Unsettled {
+        flow: f64,
+    },
+    /// None can be better than the best answer.
+    Nothing,
+}
+
+/// A chain whose spans are settled.
+struct Chain {
+    /// Ticks that no other chain under its limit can beat: of one microbatch through the pipeline and the others
+    /// behind it, at the pace of the slowest stage.
+    flow: f64,
+    /// Ticks once a step of its slowest stage.
+    step: i64,
 }
 
 /// Cuts that look good by the bounds alone: from the first stage on, always the end with the least bound.

@@ -35,7 +35,7 @@ impl Shortage {
         for (index, stage) in problem.stages.iter().enumerate() {
             match problem.stages[..index].iter().position(|other| other.in_flight == stage.in_flight) {
                 Some(same) => tables.push(tables[same].clone()),
-                None => tables.push(LeastMemory::new(&demands(problem, stage.in_flight))),
+                None => tables.push(LeastMemory::new(&demands(problem, stage.in_flight), &problem.layers)),
             }
         }
         // Signed: where every stage fits, the closest cuts leave most room.
@@ -72,24 +72,24 @@ impl Shortage {
     }
 }
 
-/// What each strategy of each layer demands.
+/// What each strategy of each kind demands.
 fn demands(problem: &Problem, in_flight: u32) -> Vec<Vec<Demand>> {
     let in_flight = u64::from(in_flight);
     let demand = |costs: &crate::problem::Costs| Demand {
         bytes: costs.bytes_state.saturating_add(costs.bytes_saved.saturating_mul(in_flight)),
         transient: costs.bytes_transient,
     };
-    (0..problem.layers.len()).map(|layer| problem.strategies(layer).iter().map(demand).collect()).collect()
+    problem.kinds.iter().map(|kind| kind.strategies.iter().map(demand).collect()).collect()
 }
 
 /// The parts of the least need of `span` in `stage`.
 fn need(problem: &Problem, stage: usize, span: Range<usize>) -> StageScore {
     let in_flight = problem.stages[stage].in_flight;
     let demands = demands(problem, in_flight);
-    let limit = LeastMemory::new(&demands).best(span.clone()).1;
+    let limit = LeastMemory::new(&demands, &problem.layers).best(span.clone()).1;
     let mut need = StageScore::default();
     for layer in span {
-        let allowed = demands[layer].iter().enumerate().filter(|(_, demand)| demand.transient <= limit);
+        let allowed = demands[problem.layers[layer]].iter().enumerate().filter(|(_, demand)| demand.transient <= limit);
         let least = allowed.min_by_key(|(_, demand)| demand.bytes).expect("the limit leaves each layer a strategy").0;
         let costs = &problem.strategies(layer)[least];
         need.bytes_state = need.bytes_state.saturating_add(costs.bytes_state);
@@ -125,20 +125,32 @@ pub(super) struct LeastMemory {
 const WITHOUT: u128 = 1 << 96;
 
 impl LeastMemory {
-    pub(super) fn new(layers: &[Vec<Demand>]) -> Self {
-        let mut limits: Vec<u64> = layers.iter().flatten().map(|demand| demand.transient).collect();
-        limits.sort_unstable();
-        limits.dedup();
-        let running = |&limit: &u64| {
-            let mut sums = vec![0_u128];
-            for demands in layers {
-                let allowed = demands.iter().filter(|demand| demand.transient <= limit);
-                let least = allowed.map(|demand| u128::from(demand.bytes)).min().unwrap_or(WITHOUT);
-                sums.push(sums.last().copied().unwrap_or(0) + least);
+    /// From the demands of each kind of layer, and the kind of each layer.
+    pub(super) fn new(kinds: &[Vec<Demand>], layers: &[usize]) -> Self {
+        let mut all: Vec<u64> = kinds.iter().flatten().map(|demand| demand.transient).collect();
+        all.sort_unstable();
+        all.dedup();
+        let (mut limits, mut before) = (Vec::new(), Vec::new());
+        let mut last: Vec<u128> = Vec::new();
+        for limit in all {
+            let allowed = |kind: &Vec<Demand>| {
+                let allowed = kind.iter().filter(|demand| demand.transient <= limit);
+                allowed.map(|demand| u128::from(demand.bytes)).min().unwrap_or(WITHOUT)
+            };
+            let least: Vec<u128> = kinds.iter().map(allowed).collect();
+            // A larger limit that frees nothing is of no use.
+            if least == last {
+                continue;
             }
-            sums
-        };
-        let before = limits.iter().map(running).collect();
+            let mut sum = 0;
+            let running = layers.iter().map(|&kind| {
+                sum += least[kind];
+                sum
+            });
+            before.push(std::iter::once(0).chain(running).collect());
+            limits.push(limit);
+            last = least;
+        }
         Self { limits, before }
     }
 

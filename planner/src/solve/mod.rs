@@ -7,9 +7,12 @@
 mod bound;
 mod chain;
 mod dp;
+mod effort;
 mod exhaustive;
 mod ilp;
+mod labels;
 mod memory;
+mod relaxation;
 mod span;
 mod ticks;
 
@@ -24,6 +27,11 @@ pub enum Method {
     DynamicProgram {
         /// The value of an answer in hand, in seconds, or infinity: give up once nothing better can exist.
         upper: f64,
+        /// Relative difference from the best that does not matter; 0 for the optimum itself.
+        gap: f64,
+        /// The partial answers that may be looked at before the best so far must do, with what is then proven of it;
+        /// `u64::MAX` to go on until the gap is closed.
+        effort: u64,
     },
     /// An integer program, solved by HiGHS to within a gap.
     IntegerProgram {
@@ -33,6 +41,16 @@ pub enum Method {
     },
     /// Every assignment, one after another; for small problems only.
     Exhaustive,
+}
+
+impl Method {
+    /// The dynamic program as a planner uses it: prices are estimates, so an answer within a part in ten thousand is
+    /// as good as the best, and one that is proven to lie within a few parts in a thousand is good enough where more
+    /// would take long.
+    pub const DYNAMIC: Self = Self::DynamicProgram { upper: f64::INFINITY, gap: 1e-4, effort: 200_000 };
+
+    /// The dynamic program carried through to the optimum, however long it takes.
+    pub const EXACT: Self = Self::DynamicProgram { upper: f64::INFINITY, gap: 0.0, effort: u64::MAX };
 }
 
 /// The outcome of [`solve`].
@@ -93,7 +111,7 @@ pub fn solve(problem: &Problem, method: &Method) -> Solved {
         panic!("a problem must be checked before it is solved: {mistakes:?}");
     }
     match method {
-        Method::DynamicProgram { upper } => dp::solve(problem, *upper),
+        &Method::DynamicProgram { upper, gap, effort } => dp::solve(problem, upper, gap, effort),
         Method::IntegerProgram { time_limit } => ilp::solve(problem, *time_limit),
         Method::Exhaustive => exhaustive::solve(problem),
     }

@@ -4,7 +4,7 @@
 //! partial answers, neither better than the other. Times are therefore counted in ticks, 2⁻⁶⁰ of the longest
 //! possible step; equal sums are then equal.
 
-use crate::problem::{Problem, Stage};
+use crate::problem::{Costs, Problem, Stage};
 
 /// A cost too large to be part of an answer; small enough that adding a few does not overflow.
 pub(super) const NEVER: i64 = i64::MAX / 4;
@@ -48,6 +48,21 @@ pub(super) fn undominated(choices: &[Choice]) -> Vec<Choice> {
     kept
 }
 
+fn undominated_of(choices: &[Choice], useful: &[bool]) -> Vec<Choice> {
+    let kept = choices.iter().zip(useful).filter_map(|(&choice, &useful)| useful.then_some(choice));
+    undominated(&kept.collect::<Vec<_>>())
+}
+
+/// For each strategy, whether no other one matches it in every cost, whatever the stage.
+fn useful(strategies: &[Costs]) -> Vec<bool> {
+    let beaten = |index: usize| (0..strategies.len()).any(|other| beats(strategies, other, index));
+    (0..strategies.len()).map(|index| !beaten(index)).collect()
+}
+
+fn beats(strategies: &[Costs], one: usize, other: usize) -> bool {
+    strategies[one].matches(&strategies[other]) && (one < other || !strategies[other].matches(&strategies[one]))
+}
+
 /// A kind of layer, or one strategy of it where a tie has been decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sort {
@@ -71,7 +86,7 @@ pub(super) struct StageClass {
 
 impl StageClass {
     /// The class of `stage`, with `rate` of each strategy's time once a step added to its time per microbatch.
-    fn new(problem: &Problem, stage: &Stage, tick: f64, rate: f64) -> Self {
+    fn new(problem: &Problem, stage: &Stage, tick: f64, rate: f64, useful: &[Vec<bool>]) -> Self {
         let ticks = |seconds: f64| (seconds * stage.speed / tick).round() as i64;
         let in_flight = u64::from(stage.in_flight);
         let choices = |kind: &crate::problem::Kind| -> Vec<Choice> {
@@ -90,7 +105,7 @@ impl StageClass {
         let strategies: Vec<Vec<Choice>> = problem.kinds.iter().map(choices).collect();
         Self {
             capacity: stage.capacity_bytes,
-            kinds: strategies.iter().map(|all| undominated(all)).collect(),
+            kinds: strategies.iter().zip(useful).map(|(all, useful)| undominated_of(all, useful)).collect(),
             strategies,
             transitions: problem.transitions.iter().map(|row| row.iter().map(|&s| ticks(s)).collect()).collect(),
             boundary: problem.boundary.iter().map(|&s| ticks(s)).collect(),
@@ -150,7 +165,9 @@ impl Ticked {
             Steps::Apart => 0.0,
             Steps::Blended => 1.0 / (repeats + problem.stages.len() as f64),
         };
-        let classes = distinct.into_iter().map(|stage| StageClass::new(problem, stage, tick, rate)).collect();
+        let useful: Vec<Vec<bool>> = problem.kinds.iter().map(|kind| useful(&kind.strategies)).collect();
+        let class = |stage| StageClass::new(problem, stage, tick, rate, &useful);
+        let classes = distinct.into_iter().map(class).collect();
         Self { tick, classes, stages, layout_count: problem.transitions.len(), repeats, steps }
     }
 

@@ -1,0 +1,345 @@
+//! A span whose largest transient is given: prices for what is scarce, routes through the layouts, and a quick
+//! choice of strategies.
+//!
+//! Prices per byte and per tick of the step (Lagrange multipliers) turn the sums into a shortest route through the
+//! layouts, whose cost-to-go bounds what any partial choice can still become. Where the price is right, two routes
+//! cost the same, one of which exceeds what there is and one of which does not: layers of one followed by layers of
+//! the other are nearly the best choice, and changing a layer here and there makes it better still.
+
+use super::ticks::{Choice, StageClass};
+
+/// The layouts next to a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// The layout that the first layer must have; none if the span opens the pipeline.
+    pub(super) first: Option<usize>,
+    /// The layout of the layer after the span; none if the span closes the pipeline.
+    pub(super) next: Option<usize>,
+}
+
+/// What a unit of each quantity costs on a route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prices {
+    pub(super) time: f64,
+    pub(super) byte: f64,
+    pub(super) step: f64,
+}
+
+impl Prices {
+    pub(super) fn of(self, choice: &Choice) -> f64 {
+        self.of_totals(Totals { time: choice.time, step: choice.step, bytes: choice.bytes })
+    }
+
+    pub(super) fn of_totals(self, totals: Totals) -> f64 {
+        self.time * totals.time as f64 + self.byte * totals.bytes as f64 + self.step * totals.step as f64
+    }
+}
+
+/// What a route takes, all layers together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) time: i64,
+    pub(super) step: i64,
+    pub(super) bytes: u64,
+}
+
+/// One of the two limited resources.
+#[derive(Clone, Copy, Debug)]
+enum Resource {
+    Bytes,
+    Step,
+}
+
+/// A choice for each layer.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) totals: Totals,
+    pub(super) choices: Vec<Choice>,
+}
+
+/// A span whose largest transient is given, and its best prices.
+pub(super) struct Relaxation<'a> {
+    pub(super) class: &'a StageClass,
+    pub(super) ends: Ends,
+    pub(super) step_limit: i64,
+    /// Bytes left beside the transient.
+    pub(super) budget: u64,
+    /// For each layer, its entry in `lists`.
+    pub(super) layers: &'a [usize],
+    pub(super) lists: Vec<Vec<Choice>>,
+    pub(super) prices: Prices,
+    /// Least cost from each layer to the end at `prices`, at `layer * layouts + layout before the layer`.
+    pub(super) to_go: Vec<f64>,
+    /// Routes on both sides of the limits.
+    routes: Vec<Route>,
+}
+
+impl<'a> Relaxation<'a> {
+    /// None if the resources cannot suffice. `lists` are the choices under the transient, which `budget` leaves out.
+    pub(super) fn new(
+        class: &'a StageClass,
+        (layers, lists): (&'a [usize], Vec<Vec<Choice>>),
+        ends: Ends,
+        (budget, step_limit): (u64, i64),
+    ) -> Option<Self> {
+        let prices = Prices { time: 1.0, byte: 0.0, step: 0.0 };
+        let (to_go, routes) = (Vec::new(), Vec::new());
+        let mut this = Self { class, ends, step_limit, budget, layers, lists, prices, to_go, routes };
+        this.settle_prices()?;
+        this.to_go = this.costs_to_go(this.prices);
+        Some(this)
+    }
+
+    /// Climbs to good prices, one resource at a time; none if a resource cannot suffice.
+    fn settle_prices(&mut self) -> Option<()> {
+        const ROUNDS: usize = 3;
+        self.prices.byte = self.climb(Resource::Bytes)?;
+        if self.most_steps() <= self.step_limit {
+            return Some(());
+        }
+        for _ in 0..ROUNDS {
+            let price = self.climb(Resource::Step)?;
+            let before = std::mem::replace(&mut self.prices.step, price);
+            if price <= before {
+                break;
+            }
+            self.prices.byte = self.climb(Resource::Bytes)?;
+        }
+        Some(())
+    }
+
+    /// The best price of one resource at the present price of the other, by intersecting the lines of two routes:
+    /// one that exceeds the limit and one that keeps it.
+    fn climb(&mut self, resource: Resource) -> Option<f64> {
+        let at = |prices: Prices, price: f64| match resource {
+            Resource::Bytes => Prices { byte: price, ..prices },
+            Resource::Step => Prices { step: price, ..prices },
+        };
+        let (only, limit) = match resource {
+            Resource::Bytes => (Prices { time: 0.0, byte: 1.0, step: 0.0 }, self.budget as f64),
+            Resource::Step => (Prices { time: 0.0, byte: 0.0, step: 1.0 }, self.step_limit as f64),
+        };
+        let free = at(self.prices, 0.0);
+        let line = |route: &Route| {
+            let amount = match resource {
+                Resource::Bytes => route.totals.bytes as f64,
+                Resource::Step => route.totals.step as f64,
+            };
+            (free.of_totals(route.totals), amount)
+        };
+        let mut over = self.route(free)?;
+        if line(&over).1 <= limit {
+            self.routes.push(over);
+            return Some(0.0);
+        }
+        let mut within = self.route(only)?;
+        if line(&within).1 > limit {
+            return None;
+        }
+        loop {
+            let ((cost_over, over_amount), (cost_within, within_amount)) = (line(&over), line(&within));
+            let price = (cost_within - cost_over) / (over_amount - within_amount);
+            let between = self.route(at(self.prices, price))?;
+            let (cost, amount) = line(&between);
+            // No route lies below the two: the price is where they meet.
+            if cost + price * amount >= (cost_over + price * over_amount) * (1.0 - 1e-12) {
+                self.routes.extend([over, within]);
+                return Some(price.max(0.0));
+            }
+            if amount > limit { over = between } else { within = between }
+        }
+    }
+
+    /// Least cost from each layer to the end; see `to_go`.
+    fn costs_to_go(&self, prices: Prices) -> Vec<f64> {
+        let (count, layouts) = (self.layers.len(), self.class.boundary.len());
+        let least: Vec<Vec<f64>> = self.lists.iter().map(|list| least_costs(list, prices, layouts)).collect();
+        let moved: Vec<f64> =
+            self.class.transitions.iter().flatten().map(|&ticks| prices.time * ticks as f64).collect();
+        let mut to_go = vec![0.0; (count + 1) * layouts];
+        if let Some(next) = self.ends.next {
+            for layout in 0..layouts {
+                to_go[count * layouts + layout] = moved[layout * layouts + next];
+            }
+        }
+        let mut onward = vec![0.0; layouts];
+        for layer in (0..count).rev() {
+            let (here, after) = to_go.split_at_mut((layer + 1) * layouts);
+            for layout in 0..layouts {
+                onward[layout] = least[self.layers[layer]][layout] + after[layout];
+            }
+            for (before, row) in moved.chunks(layouts).enumerate() {
+                let costs = row.iter().zip(&onward).map(|(moved, onward)| moved + onward);
+                here[layer * layouts + before] = costs.fold(f64::INFINITY, f64::min);
+            }
+        }
+        to_go
+    }
+
+    /// The cheapest route at these prices. None if the first layer has no strategy in the layout it must have.
+    fn route(&self, prices: Prices) -> Option<Route> {
+        let layouts = self.class.boundary.len();
+        let to_go = self.costs_to_go(prices);
+        let cheapest: Vec<Vec<Option<(f64, Choice)>>> =
+            self.lists.iter().map(|list| cheapest(list, prices, layouts)).collect();
+        let mut choices: Vec<Choice> = Vec::with_capacity(self.layers.len());
+        for (layer, &list) in self.layers.iter().enumerate() {
+            let rest = &to_go[(layer + 1) * layouts..(layer + 2) * layouts];
+            let last = choices.last().map(|choice: &Choice| choice.layout);
+            let price = |(cost, choice): &(f64, Choice)| {
+                let moved = last.map_or(0.0, |last| prices.time * self.class.transitions[last][choice.layout] as f64);
+                moved + cost + rest[choice.layout]
+            };
+            let open = cheapest[list].iter().flatten().filter(|(_, choice)| self.admits(layer, choice));
+            let (_, choice) = open.map(|one| (price(one), one.1)).min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+            choices.push(choice);
+        }
+        Some(Route { totals: self.totals(&choices), choices })
+    }
+
+    fn totals(&self, choices: &[Choice]) -> Totals {
+        let mut totals = Totals::default();
+        for (layer, choice) in choices.iter().enumerate() {
+            totals.time += choice.time + self.moved(Some(choice), choices.get(layer + 1));
+            totals.step += choice.step;
+            totals.bytes = totals.bytes.saturating_add(choice.bytes);
+        }
+        totals
+    }
+
+    /// Ticks to get from one layer's layout to the next one's, or to that after the span.
+    fn moved(&self, from: Option<&Choice>, to: Option<&Choice>) -> i64 {
+        let Some(from) = from else { return 0 };
+        let to = to.map(|choice| choice.layout).or(self.ends.next);
+        to.map_or(0, |to| self.class.transitions[from.layout][to])
+    }
+
+    pub(super) fn admits(&self, layer: usize, choice: &Choice) -> bool {
+        layer > 0 || self.ends.first.is_none_or(|first| first == choice.layout)
+    }
+
+    fn keeps_limits(&self, totals: &Totals) -> bool {
+        totals.bytes <= self.budget && totals.step <= self.step_limit
+    }
+
+    /// What the limits are worth at the prices.
+    pub(super) fn worth(&self) -> f64 {
+        self.prices.byte * self.budget as f64 + self.prices.step * self.step_limit as f64
+    }
+
+    /// Ticks below which no choice lies.
+    pub(super) fn bound(&self) -> f64 {
+        let rest = &self.to_go[self.class.boundary.len()..];
+        let open = self.lists[self.layers[0]].iter().filter(|choice| self.admits(0, choice));
+        let cost = open.map(|choice| self.prices.of(choice) + rest[choice.layout]).fold(f64::INFINITY, f64::min);
+        cost - self.worth() - 1e-13 * cost
+    }
+
+    /// The most ticks once a step that any choice takes.
+    pub(super) fn most_steps(&self) -> i64 {
+        let most: Vec<i64> =
+            self.lists.iter().map(|list| list.iter().map(|choice| choice.step).max().unwrap_or(0)).collect();
+        self.layers.iter().map(|&list| most[list]).sum()
+    }
+
+    /// A good route within the limits, if one is easily seen.
+    pub(super) fn quick_route(&self) -> Option<Route> {
+        let mut best: Option<Route> = None;
+        for (index, one) in self.routes.iter().enumerate() {
+            for (other_index, other) in self.routes.iter().enumerate() {
+                if index != other_index || self.routes.len() == 1 {
+                    self.splice(one, other, &mut best);
+                }
+            }
+        }
+        best.map(|route| self.improved(route))
+    }
+
+    /// Replaces `best` by the fastest route that begins like `one`, ends like `other`, and keeps the limits, if that
+    /// is faster.
+    fn splice(&self, one: &Route, other: &Route, best: &mut Option<Route>) {
+        let count = self.layers.len();
+        let mut least = best.as_ref().map_or(i64::MAX, |best| best.totals.time);
+        let mut first_count = None;
+        let mut totals = other.totals;
+        for layer in 0..=count {
+            if self.keeps_limits(&totals) && totals.time < least {
+                (least, first_count) = (totals.time, Some(layer));
+            }
+            if layer < count {
+                let (gone, come) = (&other.choices[layer], &one.choices[layer]);
+                let before = layer.checked_sub(1).map(|before| &one.choices[before]);
+                let after = other.choices.get(layer + 1);
+                totals.time += come.time + self.moved(before, Some(come)) + self.moved(Some(come), after)
+                    - gone.time
+                    - self.moved(before, Some(gone))
+                    - self.moved(Some(gone), after);
+                totals.step += come.step - gone.step;
+                totals.bytes = totals.bytes.saturating_add(come.bytes).saturating_sub(gone.bytes);
+            }
+        }
+        if let Some(first_count) = first_count {
+            let choices = [&one.choices[..first_count], &other.choices[first_count..]].concat();
+            let totals = self.totals(&choices);
+            *best = Some(Route { totals, choices });
+        }
+    }
+
+    /// The route after single layers were changed for the better until none is left to change.
+    fn improved(&self, mut route: Route) -> Route {
+        loop {
+            let time = route.totals.time;
+            for layer in 0..self.layers.len() {
+                self.improve(&mut route, layer);
+            }
+            if route.totals.time == time {
+                return route;
+            }
+        }
+    }
+
+    /// Takes the fastest choice at one layer that keeps the limits.
+    fn improve(&self, route: &mut Route, layer: usize) {
+        let before = layer.checked_sub(1).map(|before| route.choices[before]);
+        let after = route.choices.get(layer + 1).copied();
+        let here = route.choices[layer];
+        let spare = self.budget - (route.totals.bytes - here.bytes);
+        let spare_step = self.step_limit - (route.totals.step - here.step);
+        let time = |choice: &Choice| {
+            choice.time + self.moved(before.as_ref(), Some(choice)) + self.moved(Some(choice), after.as_ref())
+        };
+        let open = self.lists[self.layers[layer]]
+            .iter()
+            .filter(|choice| choice.bytes <= spare && choice.step <= spare_step && self.admits(layer, choice));
+        if let Some((least, choice)) = open.map(|choice| (time(choice), choice)).min_by_key(|(time, _)| *time)
+            && least < time(&here)
+        {
+            route.totals.time += least - time(&here);
+            route.totals.step += choice.step - here.step;
+            route.totals.bytes = route.totals.bytes - here.bytes + choice.bytes;
+            route.choices[layer] = *choice;
+        }
+    }
+}
+
+/// Least cost of a list's choices by layout; infinite for a layout without any.
+fn least_costs(list: &[Choice], prices: Prices, layouts: usize) -> Vec<f64> {
+    let mut least = vec![f64::INFINITY; layouts];
+    for choice in list {
+        least[choice.layout] = least[choice.layout].min(prices.of(choice));
+    }
+    least
+}
+
+/// The cheapest of a list's choices by layout.
+fn cheapest(list: &[Choice], prices: Prices, layouts: usize) -> Vec<Option<(f64, Choice)>> {
+    let mut cheapest: Vec<Option<(f64, Choice)>> = vec![None; layouts];
+    for choice in list {
+        let cost = prices.of(choice);
+        let least = &mut cheapest[choice.layout];
+        if least.is_none_or(|(least, _)| cost < least) {
+            *least = Some((cost, *choice));
+        }
+    }
+    cheapest
+}
