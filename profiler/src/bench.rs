@@ -58,6 +58,21 @@ pub(crate) fn kernels(trace: &Trace, works: &[Option<Work>], times: &mut BTreeMa
     }
 }
 
+/// Times in seconds of exchanges between which ranks compute: from when the last member has computed, and so comes, to
+/// when the last has what it needs.
+pub(crate) fn exchanges(trace: &Trace, ranks: u32) -> Vec<f64> {
+    let mut come: Vec<Vec<f64>> = vec![Vec::new(); ranks as usize];
+    let mut gone = come.clone();
+    // By start, so that events of a rank are in the order of its code.
+    for event in &trace.events {
+        let list = if event.stream == Stream::Compute { &mut come } else { &mut gone };
+        list[event.rank as usize].push(event.end.0);
+    }
+    let last = |lists: &[Vec<f64>], turn: usize| lists.iter().map(|list| list[turn]).fold(0.0, f64::max);
+    let count = gone.iter().map(Vec::len).min().unwrap_or(0);
+    (0..count).map(|turn| last(&gone, turn) - last(&come, turn)).collect()
+}
+
 /// Seconds from the first start to the last end.
 pub(crate) fn span(trace: &Trace) -> f64 {
     let start = trace.events.iter().map(|event| event.start.0).fold(f64::INFINITY, f64::min);

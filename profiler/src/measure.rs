@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use executor::{Fault, LoadError};
-use ir::cluster::Cluster;
+use ir::cluster::{Cluster, Execution};
 use ir::layout::Exchange;
 use ir::profile::{Profile, Sample, Work};
 use ir::program::{Collective, Phase, Stream};
@@ -110,7 +110,7 @@ pub enum Error {
 /// Instructions of the program that times how one is started.
 const INSTRUCTIONS: usize = 2000;
 /// Exchanges and transfers may take this part of the budget.
-const EXCHANGE_SHARE: f64 = 0.4;
+const EXCHANGE_SHARE: f64 = 0.5;
 /// A program that would take more than this part of what is left is not begun.
 const PROGRAM_SHARE: f64 = 0.5;
 /// No exchange takes less, whatever noise says: two cores need as long to tell each other anything.
@@ -118,7 +118,7 @@ const EXCHANGE_MIN: f64 = 1e-7;
 /// How ranks share cores is seen best in steps of about this length: much longer than a turn of the system's scheduler.
 const SHARING_STEP: Seconds = Seconds(0.1);
 /// Of all pairs of ranks and repetitions, so much time.
-const SHARING_SHARE: f64 = 0.15;
+const SHARING_SHARE: f64 = 0.1;
 
 /// Measures what is missing, the longest work first. What was measured is in the outcome even if it was stopped, and
 /// was shown to the watcher as it came.
@@ -167,20 +167,20 @@ impl Run<'_> {
             self.sharing()?;
             self.watcher.grown(&self.profile)?;
         }
-        for (work, (collective, ranks)) in &self.catalogue.exchanges {
-            if self.watcher.is_stopped() {
-                return Ok(End::Stopped);
-            }
-            if self.is_due(work) && self.left(EXCHANGE_SHARE) > 0.0 {
-                self.exchange(work, collective, *ranks)?;
-            }
-        }
         for &bytes in &self.catalogue.transfers {
             if self.watcher.is_stopped() {
                 return Ok(End::Stopped);
             }
             if self.is_due(&transfer(bytes)) && self.left(EXCHANGE_SHARE) > 0.0 {
                 self.transfer(bytes)?;
+            }
+        }
+        for (work, (collective, ranks)) in &self.catalogue.exchanges {
+            if self.watcher.is_stopped() {
+                return Ok(End::Stopped);
+            }
+            if self.is_due(work) && self.left(EXCHANGE_SHARE) > 0.0 {
+                self.exchange(work, collective, *ranks)?;
             }
         }
         for part in &self.catalogue.parts {
@@ -264,22 +264,27 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What an exchange adds to the work between which it stands. Ranks that were woken late do their next work late,
-    /// while others go on, so this is less than from the last arrival to the last departure.
     fn exchange(&mut self, work: &Work, collective: &Collective, ranks: u32) -> Result<(), Error> {
         self.announce(&label(work));
         let (with, without) = micro::exchange(collective, ranks);
-        let mut with = Bench::load(with, 1)?;
+        let mut bench = Bench::load(with, 1)?;
+        let stream = Stream::Exchange(collective.axis);
         let times = if matches!(collective.exchange, Exchange::Slice { .. }) {
-            let stream = Stream::Exchange(collective.axis);
-            self.repeated(&mut with, &mut |trace, times: &mut Vec<f64>| {
+            self.repeated(&mut bench, &mut |trace, times: &mut Vec<f64>| {
                 times.extend(bench::durations(trace, 0, stream));
                 Ok(())
             })?
+        } else if ranks <= self.cores() {
+            self.repeated(&mut bench, &mut |trace, times: &mut Vec<f64>| {
+                times.extend(bench::exchanges(trace, ranks));
+                Ok(())
+            })?
         } else {
+            // Ranks that are woken late do their next work late, while others use the core: what an exchange costs is
+            // then what it adds to the work around it.
             let mut without = Bench::load(without, 1)?;
             without.trace()?;
-            self.repeated(&mut with, &mut |trace, times: &mut Vec<f64>| {
+            self.repeated(&mut bench, &mut |trace, times: &mut Vec<f64>| {
                 let added = bench::span(trace) - bench::span(&without.trace()?);
                 times.push((added / micro::REPEATS as f64).max(EXCHANGE_MIN));
                 Ok(())
@@ -287,6 +292,13 @@ impl Run<'_> {
         };
         self.add(work, times)?;
         self.watcher.grown(&self.profile)
+    }
+
+    fn cores(&self) -> u32 {
+        match self.cluster.device.execution {
+            Execution::Shared { cores } => cores,
+            Execution::Concurrent => self.cluster.devices_per_node,
+        }
     }
 
     fn transfer(&mut self, bytes: Bytes) -> Result<(), Error> {
