@@ -38,16 +38,15 @@ const UNSAFE: [&str; 6] = [
 ];
 
 /// Files that may be longer than others, and how long: lists, and stories that would not be clearer in two parts.
-const LONG: [(&str, usize); 9] = [
+const LONG: [(&str, usize); 8] = [
     ("compiler/src/block.rs", 430),
-    ("compiler/src/schedule.rs", 570),
     ("cost-model/tests/simulate.rs", 420),
     ("ir/src/file/plan.rs", 430),
     ("ir/src/program.rs", 640),
     ("ir/tests/verify.rs", 500),
-    ("planner/src/problem.rs", 410),
+    ("planner/src/problem.rs", 420),
     ("planner/src/solve/span.rs", 480),
-    ("profiler/src/measure.rs", 420),
+    ("profiler/src/measure.rs", 450),
 ];
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
