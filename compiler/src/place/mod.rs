@@ -6,13 +6,17 @@
 
 mod fit;
 mod online;
+mod skyline;
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use ir::program::ALIGNMENT;
+use ir::seed::Seed;
 
 use fit::Items;
-use online::{in_order_of_end, in_order_of_start};
+use online::{End, backwards, from_both_ends, in_order_of_start};
+use skyline::skyline;
 
 /// Something that needs memory from `start` to `end`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +47,11 @@ struct Attempt {
     size: u64,
 }
 
-/// More lifetimes than this are not placed by size, which takes quadratic time, unless all else was bad.
-const BY_SIZE_MAX: usize = 1000;
+/// More lifetimes than this are not placed in ways that take quadratic time, unless all others were bad...
+const SEARCH_MAX: usize = 1000;
 
-/// More lifetimes than this are never placed by size.
-const BY_SIZE_LIMIT: usize = 8000;
+/// ... and more than this never.
+const BY_SIZE_MAX: usize = 8000;
 
 /// Instructions of about one visit to a layer: what lives longer is kept for another visit.
 const VISIT: u32 = 64;
@@ -57,22 +61,47 @@ const VISIT: u32 = 64;
 pub(crate) fn place(lifetimes: &[Lifetime], resident: u64) -> Placement {
     let ends = by_end(lifetimes);
     let bound = live_bound(lifetimes, &ends);
-    let good = bound + (bound + resident) / 100;
+    let good = (bound + (bound + resident) / 100) / ALIGNMENT * ALIGNMENT;
     let mut best = Best { addresses: Vec::new(), size: u64::MAX, good };
-    if lifetimes.len() > BY_SIZE_MAX {
+    if lifetimes.len() > SEARCH_MAX {
         best.offer(|| apart(lifetimes, VISIT));
     }
-    let mut items = None;
-    if !best.is_good() && lifetimes.len() <= BY_SIZE_LIMIT {
-        let all = items.insert(Items::each(lifetimes, &ends));
-        best.offer(|| all.largest_first());
+    if lifetimes.len() <= BY_SIZE_MAX {
+        best.offer(|| Items::each(lifetimes, &ends).largest_first());
     }
     best.offer(|| in_order_of_start(lifetimes));
-    best.offer(|| in_order_of_end(lifetimes));
-    if let Some(items) = items {
-        best.offer(|| items.search(good));
+    best.offer(|| backwards(lifetimes, in_order_of_start));
+    for round in 0..ROUNDS {
+        let place = |all: &[Lifetime]| from_both_ends(all, good, &ends_by_chance(all, Seed(round)));
+        best.offer(|| place(lifetimes));
+        best.offer(|| backwards(lifetimes, place));
+    }
+    if lifetimes.len() <= SEARCH_MAX {
+        best.offer(|| skyline(lifetimes));
+        best.offer(|| backwards(lifetimes, skyline));
+        best.offer(|| Items::each(lifetimes, &ends).search(good));
     }
     Placement { addresses: best.addresses, size: best.size, bound }
+}
+
+/// How often ends are chosen by chance.
+const ROUNDS: u64 = 24;
+
+/// An end for each lifetime: those of one size and about one length take the same, or take turns.
+fn ends_by_chance(lifetimes: &[Lifetime], seed: Seed) -> Vec<End> {
+    let mut counts: BTreeMap<(u64, u32), u64> = BTreeMap::new();
+    let end = |lifetime: &Lifetime| {
+        let class = (lifetime.bytes, lifetime.length().checked_ilog2().unwrap_or(0));
+        let count = counts.entry(class).or_insert(0);
+        *count += 1;
+        match seed.derive(class.0).below(u64::from(class.1), 3) {
+            0 => End::Low,
+            1 => End::High,
+            _ if count.is_multiple_of(2) => End::Low,
+            _ => End::High,
+        }
+    };
+    lifetimes.iter().map(end).collect()
 }
 
 /// The best attempt so far; no more are made once it is good.
@@ -187,7 +216,7 @@ pub(crate) fn aligned(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ir::seed::{Draws, Seed};
+    use ir::seed::Draws;
 
     fn random(seed: u64, most: u64) -> Vec<Lifetime> {
         let mut draws = Draws::new(Seed(seed));
@@ -206,6 +235,7 @@ mod tests {
 
     fn check(lifetimes: &[Lifetime], attempt: &Attempt, seed: u64) {
         for (i, a) in lifetimes.iter().enumerate() {
+            assert!(attempt.addresses[i].is_multiple_of(ALIGNMENT), "seed {seed}");
             assert!(attempt.addresses[i] + a.bytes <= attempt.size, "seed {seed}");
             for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
                 let in_time = a.start <= b.end && b.start <= a.end;
@@ -225,14 +255,17 @@ mod tests {
             assert!(placement.size >= placement.bound, "seed {seed}");
             check(&lifetimes, &Attempt { addresses: placement.addresses, size: placement.size }, seed);
             check(&lifetimes, &in_order_of_start(&lifetimes), seed);
-            check(&lifetimes, &in_order_of_end(&lifetimes), seed);
+            check(&lifetimes, &backwards(&lifetimes, in_order_of_start), seed);
+            check(&lifetimes, &skyline(&lifetimes), seed);
+            let ends = ends_by_chance(&lifetimes, Seed(seed));
+            check(&lifetimes, &from_both_ends(&lifetimes, placement.bound, &ends), seed);
             check(&lifetimes, &apart(&lifetimes, 20), seed);
             if seed % 10 == 0 {
                 check(&lifetimes, &items.search(0), seed);
             }
         }
         for seed in 0..3 {
-            let lifetimes = random(seed, 2 * BY_SIZE_MAX as u64);
+            let lifetimes = random(seed, 2 * SEARCH_MAX as u64);
             let Placement { addresses, size, .. } = place(&lifetimes, 0);
             check(&lifetimes, &Attempt { addresses, size }, seed);
         }
