@@ -10,7 +10,7 @@ use ir::model::{Embeddings, Family, Model, Precision, Training};
 use ir::op::Op;
 use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
 use ir::profile::Work;
-use ir::program::{Action, Collective, Kernel, Operand, Phase, Programs};
+use ir::program::{Action, Collective, Kernel, Phase, Programs};
 use ir::units::{Bytes, Flops, Seconds};
 
 /// Rates by which work is put in order before anything was measured: those of a slow core.
@@ -29,6 +29,9 @@ pub struct Catalogue {
     /// How much each kernel computes and moves.
     pub(crate) amounts: BTreeMap<Work, Amount>,
 }
+
+/// An exchange, with a collective that does it in a group of so many.
+pub(crate) type Listed<'a> = (&'a Work, &'a (Collective, u32));
 
 /// What a kernel computes, and what it reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,6 +104,22 @@ impl Catalogue {
             .chain(self.exchanges.keys().cloned())
             .chain(self.transfers.iter().map(|&bytes| transfer(bytes)))
             .collect()
+    }
+
+    /// Exchanges in an order that can be broken off: kinds and groups in turn, and of each the smallest, the largest,
+    /// then halfway between, so that what is left lies between what was measured.
+    pub(crate) fn exchanges(&self) -> Vec<Listed<'_>> {
+        let mut groups: BTreeMap<(String, u32), Vec<Listed<'_>>> = BTreeMap::new();
+        for (work, exchange) in &self.exchanges {
+            let kind = exchange.0.exchange.name().to_owned();
+            groups.entry((kind, exchange.1)).or_default().push((work, exchange));
+        }
+        let mut turns: Vec<_> = Vec::new();
+        for (group, list) in groups.into_values().enumerate() {
+            turns.extend(halving(list.len()).into_iter().enumerate().map(|(turn, index)| (turn, group, list[index])));
+        }
+        turns.sort_by_key(|&(turn, group, _)| (turn, group));
+        turns.into_iter().map(|(_, _, exchange)| exchange).collect()
     }
 
     fn add(&mut self, model: &Model, cluster: &Cluster) {
@@ -193,11 +212,11 @@ impl Catalogue {
 
 impl Amount {
     fn of(kernel: &Kernel) -> Amount {
-        // Of a table, only the rows of the tokens are touched.
+        // Of a table, only the rows of the tokens are touched: each number is read and written.
         let is_lookup = matches!(kernel.op, Op::Embed | Op::EmbedGradient);
-        let operands = || kernel.inputs.iter().chain(&kernel.outputs).map(Operand::bytes);
-        let bytes = operands().min().filter(|_| is_lookup);
-        Amount { flops: kernel.flops(), bytes: bytes.unwrap_or(kernel.bytes()) }
+        let flops = kernel.flops();
+        let bytes = if is_lookup { Bytes((flops.0 * 8.0) as u64) } else { kernel.bytes() };
+        Amount { flops, bytes }
     }
 
     fn expected(self) -> Seconds {
@@ -260,6 +279,22 @@ fn plan(stages: Vec<std::ops::Range<u32>>, strategy: &Strategy, layers: usize, s
         strategies: vec![strategy.clone(); layers],
         prefetch: 1,
     }
+}
+
+/// All indices of a list: the first, the last, then the middle of what is between.
+fn halving(length: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = [0, length.saturating_sub(1)].into_iter().take(length).collect();
+    let mut between = vec![(0, length.saturating_sub(1))];
+    let mut next = 0;
+    while let Some(&(first, last)) = between.get(next) {
+        next += 1;
+        if last > first + 1 {
+            let middle = first.midpoint(last);
+            order.push(middle);
+            between.extend([(first, middle), (middle, last)]);
+        }
+    }
+    order
 }
 
 fn divisors(number: u64) -> impl Iterator<Item = u64> {
@@ -346,6 +381,26 @@ pub(crate) mod tests {
         let catalogue = Catalogue::of_model(&small(), &cluster(1));
         assert!(catalogue.exchanges.is_empty() && catalogue.transfers.is_empty());
         assert!(!catalogue.parts.is_empty());
+    }
+
+    #[test]
+    fn halving_visits_all_and_the_ends_first() {
+        for length in 0..40 {
+            let mut order = halving(length);
+            assert!(length < 2 || order[..2] == [0, length - 1]);
+            order.sort_unstable();
+            assert_eq!(order, (0..length).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn exchanges_are_visited_all_and_kinds_in_turn() {
+        let catalogue = Catalogue::of_model(&small(), &cluster(4));
+        let order = catalogue.exchanges();
+        assert_eq!(order.iter().map(|(work, _)| *work).collect::<BTreeSet<_>>(), catalogue.exchanges.keys().collect());
+        let first: BTreeSet<_> =
+            order[..3].iter().map(|(_, (collective, ranks))| (collective.exchange.name(), ranks)).collect();
+        assert_eq!(first.len(), 3);
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! `hetu-profile`: measures what work takes on this machine.
-#![allow(clippy::print_stdout, reason = "the table is the result")]
 
 mod options;
 mod store;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -76,12 +75,11 @@ fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
         eprintln!("stopped: {} new measurements are kept in {}", outcome.measured, options.output.display());
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&outcome.profile)?);
+    show(&if options.json {
+        serde_json::to_string_pretty(&outcome.profile)? + "\n"
     } else {
-        print!("{}", heading(&cluster));
-        print!("{}", summary(&catalogue, &outcome.profile));
-    }
+        heading(&cluster) + &summary(&catalogue, &outcome.profile)
+    });
     if outcome.left > 0 {
         eprintln!("no time for {} more; their times will be interpolated (--budget gives more time)", outcome.left);
     }
@@ -94,9 +92,14 @@ fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
     if options.json {
         eprintln!("Wrote {written}");
     } else {
-        println!("Wrote {written}");
+        show(&format!("Wrote {written}\n"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a result. A reader that went away has seen enough.
+fn show(text: &str) {
+    drop(std::io::stdout().write_all(text.as_bytes()));
 }
 
 fn catalogue(options: &ClusterOptions, cluster: &Cluster) -> Result<Catalogue> {

@@ -98,7 +98,7 @@ pub enum Error {
     #[error(transparent)]
     Fault(#[from] Fault),
     /// What was measured cannot be saved.
-    #[error("cannot write {file}: {source}")]
+    #[error("cannot write {file}")]
     Save {
         /// Where to.
         file: String,
@@ -175,7 +175,7 @@ impl Run<'_> {
                 self.transfer(bytes)?;
             }
         }
-        for (work, (collective, ranks)) in &self.catalogue.exchanges {
+        for (work, (collective, ranks)) in self.catalogue.exchanges() {
             if self.watcher.is_stopped() {
                 return Ok(End::Stopped);
             }

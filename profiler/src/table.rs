@@ -46,12 +46,11 @@ fn group(work: &Work) -> (u8, String) {
 fn rate(catalogue: &Catalogue, sample: &Sample) -> String {
     let moved = |bytes: Bytes| format!("{}", bytes / sample.median);
     match &sample.work {
-        Work::Kernel { .. } => match catalogue.amounts.get(&sample.work) {
-            // Below this many operations a byte, a kernel waits for memory.
-            Some(amount) if amount.flops.0 < 10.0 * amount.bytes.as_f64() => moved(amount.bytes),
-            Some(amount) => {
+        Work::Kernel { op, .. } => match catalogue.amounts.get(&sample.work) {
+            Some(amount) if op == "matmul" || op.starts_with("attention") => {
                 format!("{}", amount.flops / sample.median)
             }
+            Some(amount) => moved(amount.bytes),
             None => String::new(),
         },
         Work::Exchange { bytes, .. } | Work::Transfer { bytes, .. } | Work::Copy { bytes } => moved(*bytes),
