@@ -5,12 +5,14 @@
 //! simulated whole.
 
 mod costing;
+mod play;
 pub mod problem;
 mod recipes;
 mod search;
 pub mod solve;
 mod space;
 
+pub use play::{Candidate, Extent, candidate, played};
 pub use recipes::{Baseline, Failure, baselines};
-pub use search::{Candidate, Effort, Found, NoPlan, Progress, Request, candidate, played, search};
+pub use search::{Effort, Found, NoPlan, Progress, Request, search};
 pub use space::{Outer, Setting, Space, outer_choices};

@@ -1,11 +1,11 @@
 //! What usual recipes would do, beside the plan that was found: one strategy for all layers.
 
-use compiler::{Violation, compile_unlimited};
+use compiler::Violation;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::units::Bytes;
 
 use crate::costing::PREFETCH;
-use crate::search::{Candidate, played};
+use crate::play::{Candidate, compared};
 use crate::space::Setting;
 
 /// A recipe and what came of it.
@@ -104,15 +104,14 @@ fn play(setting: Setting<'_>, batch: u64, microbatches: u32, strategy: &Strategy
         strategies: vec![strategy.clone(); layers],
         prefetch: PREFETCH,
     };
-    let illegal = |violations: &[Violation]| Failure::Illegal(violations[0].to_string());
-    let violations = compiler::check(setting.graph, setting.cluster, &plan);
-    if !violations.is_empty() {
-        return Err(illegal(&violations));
-    }
-    let programs = compile_unlimited(setting.graph, &plan).map_err(|violations| illegal(&violations))?;
-    let capacity = setting.cluster.capacity();
-    if programs.peak() > capacity {
-        return Err(Failure::Memory { needed: programs.peak(), capacity });
-    }
-    Ok(played(setting, &plan, &programs))
+    compared(setting, &plan).map_err(|violations| {
+        let needs = violations.iter().filter_map(|violation| {
+            let Violation::Memory { needed, capacity, .. } = violation else { return None };
+            Some((*needed, *capacity))
+        });
+        match needs.max() {
+            Some((needed, capacity)) => Failure::Memory { needed, capacity },
+            None => Failure::Illegal(violations[0].to_string()),
+        }
+    })
 }

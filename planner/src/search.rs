@@ -1,13 +1,10 @@
 //! Finds plans: every outer choice is solved, the best are compiled and simulated whole.
 
-use compiler::Violation;
-use cost_model::{Detail, simulate};
 use ir::plan::{Plan, Schedule};
-use ir::program::Programs;
-use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
 
+use crate::play::{Candidate, Extent, candidate, compared};
 use crate::recipes::{Baseline, baselines};
 use crate::solve::{Method, Shortage, Solved, lower_bound, solve};
 use crate::space::{Outer, Setting, Space, outer_choices};
@@ -23,21 +20,6 @@ pub struct Request<'a> {
     pub method: Method,
     /// How many plans are simulated whole.
     pub keep: usize,
-}
-
-/// A plan with what it costs.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// The plan.
-    pub plan: Plan,
-    /// Step time as the sum of its parts.
-    pub estimated: Option<Seconds>,
-    /// The simulated step, without events.
-    pub trace: Trace,
-    /// Its largest arena.
-    pub peak: Bytes,
-    /// Digest of its programs.
-    pub digest: u64,
 }
 
 /// What was looked at.
@@ -130,6 +112,7 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     candidates.dedup_by(|a, b| a.plan == b.plan);
     candidates.truncate(request.keep);
     prefer_small(&mut candidates);
+    confirm_first(setting, &mut candidates);
     if candidates.is_empty() {
         return Err(nothing_fits(request, &order, shortages));
     }
@@ -144,6 +127,18 @@ fn prefer_small(candidates: &mut [Candidate]) {
     let Some(fastest) = candidates.first().map(|first| first.trace.step.0) else { return };
     let close = candidates.partition_point(|other| other.trace.step.0 <= fastest * (1.0 + EQUALLY_FAST));
     candidates[..close].sort_by_key(|candidate| candidate.peak);
+}
+
+/// Simulates the first plan whole if it was not; one that then does not fit is dropped.
+fn confirm_first(setting: Setting<'_>, candidates: &mut Vec<Candidate>) {
+    while let Some(first) = candidates.first().filter(|first| first.extent == Extent::Extended) {
+        match candidate(setting, &first.plan) {
+            Ok(whole) => candidates[0] = Candidate { estimated: first.estimated, ..whole },
+            Err(_) => {
+                candidates.remove(0);
+            }
+        }
+    }
 }
 
 /// What came of one outer choice.
@@ -220,7 +215,7 @@ fn simulate_best(request: &Request<'_>, estimates: Vec<(Seconds, Plan)>) -> (Vec
         let played: Vec<Option<Candidate>> = chunk
             .par_iter()
             .map(|(estimated, plan)| {
-                candidate(request.setting, plan).ok().map(|found| Candidate { estimated: *estimated, ..found })
+                compared(request.setting, plan).ok().map(|found| Candidate { estimated: *estimated, ..found })
             })
             .collect();
         simulated += chunk.len();
@@ -234,11 +229,14 @@ fn simulate_best(request: &Request<'_>, estimates: Vec<(Seconds, Plan)>) -> (Vec
     (candidates, simulated)
 }
 
+/// Microbatches up to which the all-forward twin of a plan is looked at: it holds them all.
+const ALL_FORWARD_MAX: u32 = 64;
+
 /// Plans that the estimate cannot tell from this one, or takes for a little worse: the other schedule, and the
 /// commonest strategy for all layers.
 fn twins(setting: Setting<'_>, plan: &Plan) -> Vec<Plan> {
     let mut twins = Vec::new();
-    if plan.stages.len() > 1 {
+    if plan.stages.len() > 1 && plan.microbatches <= ALL_FORWARD_MAX {
         twins.push(Plan { schedule: Schedule::AllForward, ..plan.clone() });
     }
     let counts = plan.counts();
@@ -249,16 +247,4 @@ fn twins(setting: Setting<'_>, plan: &Plan) -> Vec<Plan> {
         twins.push(uniform);
     }
     twins
-}
-
-/// Compiles and simulates one plan.
-pub fn candidate(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
-    let programs = compiler::compile(setting.graph, setting.cluster, plan)?;
-    Ok(played(setting, plan, &programs))
-}
-
-/// Simulates programs of a plan.
-pub fn played(setting: Setting<'_>, plan: &Plan, programs: &Programs) -> Candidate {
-    let trace = simulate(programs, setting.costs, Detail::Totals).expect("verified programs do not deadlock");
-    Candidate { plan: plan.clone(), estimated: None, trace, peak: programs.peak(), digest: programs.digest() }
 }

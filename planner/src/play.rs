@@ -1,0 +1,91 @@
+//! Simulates plans: whole, or, where a step has very many microbatches, as far as it does not repeat itself.
+
+use compiler::{Violation, compile};
+use cost_model::{Detail, simulate};
+use ir::plan::{Plan, Schedule};
+use ir::program::Programs;
+use ir::trace::{Totals, Trace};
+use ir::units::{Bytes, Seconds};
+
+use crate::space::Setting;
+
+/// A plan with what it costs.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The plan.
+    pub plan: Plan,
+    /// Step time as the sum of its parts.
+    pub estimated: Option<Seconds>,
+    /// The simulated step, without events.
+    pub trace: Trace,
+    /// Its largest arena.
+    pub peak: Bytes,
+    /// Digest of its programs.
+    pub digest: u64,
+    /// Whether every microbatch was simulated.
+    pub extent: Extent,
+}
+
+/// How much of a step was simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its first and last microbatches; those between repeat each other.
+    Extended,
+}
+
+/// Steps with more microbatches than this and four for each stage are not simulated whole while plans are compared.
+const WHOLE_MAX: u32 = 32;
+
+/// Compiles and simulates one plan.
+pub fn candidate(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
+    let programs = compile(setting.graph, setting.cluster, plan)?;
+    Ok(played(setting, plan, &programs))
+}
+
+/// Simulates programs of a plan.
+pub fn played(setting: Setting<'_>, plan: &Plan, programs: &Programs) -> Candidate {
+    let trace = simulate(programs, setting.costs, Detail::Totals).expect("verified programs do not deadlock");
+    Candidate {
+        plan: plan.clone(),
+        estimated: None,
+        trace,
+        peak: programs.peak(),
+        digest: programs.digest(),
+        extent: Extent::Whole,
+    }
+}
+
+/// What a plan costs, for comparison with others. Of very many microbatches, two shorter steps are simulated: between
+/// its warm-up and its end a pipeline with one forward and one backward turn repeats itself, so time grows evenly.
+pub(crate) fn compared(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
+    let long = WHOLE_MAX + 4 * plan.stages.len() as u32;
+    // All-forward steps hold all microbatches: their memory has to be seen whole.
+    if plan.microbatches <= long || plan.schedule == Schedule::AllForward {
+        return candidate(setting, plan);
+    }
+    let shorter = |microbatches: u32| {
+        let batch = plan.microbatch_sequences() * u64::from(microbatches);
+        candidate(setting, &Plan { microbatches, batch, ..plan.clone() })
+    };
+    let [less, more] = [shorter(long / 2)?, shorter(long)?];
+    let growth = f64::from(plan.microbatches - long) / f64::from(long - long / 2);
+    let extend = |less: Seconds, more: Seconds| Seconds(more.0 + (more.0 - less.0) * growth);
+    let totals = less.trace.totals.iter().zip(&more.trace.totals).map(|(less, more)| Totals {
+        rank: more.rank,
+        compute: extend(less.compute, more.compute),
+        exchange: extend(less.exchange, more.exchange),
+        transfer: extend(less.transfer, more.transfer),
+        hidden: extend(less.hidden, more.hidden),
+        idle: extend(less.idle, more.idle),
+        arena: more.arena,
+    });
+    let trace = Trace {
+        step: extend(less.trace.step, more.trace.step),
+        totals: totals.collect(),
+        shares: [0, 1, 2].map(|index| extend(less.trace.shares[index], more.trace.shares[index])),
+        ..more.trace.clone()
+    };
+    Ok(Candidate { plan: plan.clone(), trace, extent: Extent::Extended, ..more })
+}
