@@ -8,13 +8,12 @@ mod fit;
 mod online;
 mod skyline;
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use ir::program::ALIGNMENT;
 use ir::seed::Seed;
 
-use fit::Items;
+use fit::{largest_first, search, slots};
 use online::{End, backwards, from_both_ends, in_order_of_start};
 use skyline::skyline;
 
@@ -29,6 +28,10 @@ pub(crate) struct Lifetime {
 impl Lifetime {
     fn length(&self) -> u32 {
         self.end - self.start
+    }
+
+    fn meets(&self, other: &Lifetime) -> bool {
+        self.start <= other.end && other.start <= self.end
     }
 }
 
@@ -50,8 +53,8 @@ struct Attempt {
 /// More lifetimes than this are not placed in ways that take quadratic time, unless all others were bad...
 const SEARCH_MAX: usize = 1000;
 
-/// ... and more than this never.
-const BY_SIZE_MAX: usize = 8000;
+/// ... and more than this never: it would be half a second.
+const BY_SIZE_MAX: usize = 30_000;
 
 /// Instructions of about one visit to a layer: what lives longer is kept for another visit.
 const VISIT: u32 = 64;
@@ -64,22 +67,22 @@ pub(crate) fn place(lifetimes: &[Lifetime], resident: u64) -> Placement {
     let good = (bound + (bound + resident) / 100) / ALIGNMENT * ALIGNMENT;
     let mut best = Best { addresses: Vec::new(), size: u64::MAX, good };
     if lifetimes.len() > SEARCH_MAX {
-        best.offer(|| apart(lifetimes, VISIT));
+        best.offer(|| apart(lifetimes));
     }
     if lifetimes.len() <= BY_SIZE_MAX {
-        best.offer(|| Items::each(lifetimes, &ends).largest_first());
+        best.offer(|| largest_first(lifetimes));
     }
     best.offer(|| in_order_of_start(lifetimes));
     best.offer(|| backwards(lifetimes, in_order_of_start));
-    for round in 0..ROUNDS {
-        let place = |all: &[Lifetime]| from_both_ends(all, good, &ends_by_chance(all, Seed(round)));
-        best.offer(|| place(lifetimes));
-        best.offer(|| backwards(lifetimes, place));
-    }
     if lifetimes.len() <= SEARCH_MAX {
+        for round in 0..ROUNDS {
+            let place = |all: &[Lifetime]| from_both_ends(all, good, &ends_by_chance(all, Seed(round)));
+            best.offer(|| place(lifetimes));
+            best.offer(|| backwards(lifetimes, place));
+        }
         best.offer(|| skyline(lifetimes));
         best.offer(|| backwards(lifetimes, skyline));
-        best.offer(|| Items::each(lifetimes, &ends).search(good));
+        best.offer(|| search(lifetimes, good));
     }
     Placement { addresses: best.addresses, size: best.size, bound }
 }
@@ -183,29 +186,23 @@ fn live_bound(lifetimes: &[Lifetime], ends: &[u32]) -> u64 {
     most
 }
 
-/// Places what lives longer than `visit` in order of start, and above it what comes and goes: as this is the same at
-/// every visit, all of one size take turns in a few slots, and slots that are never taken at once share addresses.
-fn apart(lifetimes: &[Lifetime], visit: u32) -> Attempt {
+/// Places what lives longer than a visit in order of start, and above it, in slots, what comes and goes: this is the
+/// same at every visit.
+fn apart(lifetimes: &[Lifetime]) -> Attempt {
     let (long, short): (Vec<usize>, Vec<usize>) =
-        (0..lifetimes.len()).partition(|&index| lifetimes[index].length() > visit);
+        (0..lifetimes.len()).partition(|&index| lifetimes[index].length() > VISIT);
     let of = |indices: &[usize]| -> Vec<Lifetime> { indices.iter().map(|&index| lifetimes[index]).collect() };
     let below = in_order_of_start(&of(&long));
     let short_lifetimes = of(&short);
-    let (slots, slot_of) = Items::slots(&short_lifetimes, &by_end(&short_lifetimes));
-    let above = slots.largest_first();
+    let above = slots(&short_lifetimes, &by_end(&short_lifetimes));
     let mut addresses = vec![0; lifetimes.len()];
     for (index, address) in long.into_iter().zip(below.addresses) {
         addresses[index] = address;
     }
-    for (index, slot) in short.into_iter().zip(slot_of) {
-        addresses[index] = below.size + above.addresses[slot as usize];
+    for (index, address) in short.into_iter().zip(above.addresses) {
+        addresses[index] = below.size + address;
     }
     Attempt { addresses, size: below.size + above.size }
-}
-
-/// The key that sorts the largest first.
-fn largest(bytes: u64, index: usize) -> (Reverse<u64>, usize) {
-    (Reverse(bytes), index)
 }
 
 /// A size as buffers have it.
@@ -250,7 +247,6 @@ mod tests {
     fn nothing_that_lives_at_once_overlaps() {
         for seed in 0..200 {
             let lifetimes = random(seed, 60);
-            let items = Items::each(&lifetimes, &by_end(&lifetimes));
             let placement = place(&lifetimes, 0);
             assert!(placement.size >= placement.bound, "seed {seed}");
             check(&lifetimes, &Attempt { addresses: placement.addresses, size: placement.size }, seed);
@@ -259,9 +255,11 @@ mod tests {
             check(&lifetimes, &skyline(&lifetimes), seed);
             let ends = ends_by_chance(&lifetimes, Seed(seed));
             check(&lifetimes, &from_both_ends(&lifetimes, placement.bound, &ends), seed);
-            check(&lifetimes, &apart(&lifetimes, 20), seed);
+            check(&lifetimes, &apart(&lifetimes), seed);
+            check(&lifetimes, &slots(&lifetimes, &by_end(&lifetimes)), seed);
+            check(&lifetimes, &largest_first(&lifetimes), seed);
             if seed % 10 == 0 {
-                check(&lifetimes, &items.search(0), seed);
+                check(&lifetimes, &search(&lifetimes, 0), seed);
             }
         }
         for seed in 0..3 {
