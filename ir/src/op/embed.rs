@@ -5,9 +5,10 @@ use crate::op::Op;
 use crate::tape::Tape;
 use crate::units::Flops;
 
-/// One addition for each element moved: the vocabulary does not count.
+/// One addition for each element moved: rows of the table that are not used do not count.
 pub(super) fn flops(sizes: &Sizes) -> Flops {
-    Flops(sizes.iter().filter(|(letter, _)| **letter != 'v').map(|(_, &size)| size as f64).product())
+    let is_moved = |letter: &char| !matches!(letter, 'v' | 'p');
+    Flops(sizes.iter().filter(|(letter, _)| is_moved(letter)).map(|(_, &size)| size as f64).product())
 }
 
 pub(super) fn gradient(node: &Node, tape: &mut Tape) {

@@ -190,10 +190,8 @@ impl Op {
             Op::Attention(pattern) => pattern.flops(sizes),
             Op::AttentionGradient(pattern) => pattern.gradient_flops(sizes),
             Op::Zero => Flops(0.0),
-            Op::Embed | Op::EmbedGradient => embed::flops(sizes),
-            Op::Position | Op::PositionGradient | Op::Bias | Op::BiasGradient | Op::Add | Op::RowMax => {
-                Flops(elements as f64)
-            }
+            Op::Embed | Op::EmbedGradient | Op::Position | Op::PositionGradient => embed::flops(sizes),
+            Op::Bias | Op::BiasGradient | Op::Add | Op::RowMax => Flops(elements as f64),
             Op::Norm(_) | Op::NormGradient(_) | Op::Rotary(_) | Op::SumExp | Op::CrossEntropyGradient => {
                 Flops(8.0 * elements as f64)
             }
