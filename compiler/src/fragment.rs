@@ -83,21 +83,26 @@ pub(crate) struct Pass<'a> {
 pub(crate) fn fragments(pass: &Pass<'_>, library: &mut Library) -> Body {
     let storage = Storages::of(pass);
     let groups = cut(&pass.spread.steps);
-    let mut uses: BTreeMap<ValueId, BTreeSet<usize>> = BTreeMap::new();
+    // The first and the last group that use a storage.
+    let mut uses: Vec<Option<(usize, usize)>> = vec![None; pass.spread.values.len()];
     for (index, group) in groups.iter().enumerate() {
-        for value in group.iter().flat_map(values_of) {
-            uses.entry(storage.of_value(value)).or_default().insert(index);
+        for value in group.iter().flat_map(|step| values_of(step)) {
+            let (_, last) = uses[storage.of_value(value).0].get_or_insert((index, index));
+            *last = index;
         }
     }
+    let is_local = |value: ValueId| {
+        let used_once = uses[storage.of_value(value).0].is_some_and(|(first, last)| first == last);
+        used_once && storage.slot(value).is_none()
+    };
     let mut body = Body::default();
     for (index, group) in groups.iter().enumerate() {
-        let is_local = |value: ValueId| storage.slot(value).is_none() && uses[&storage.of_value(value)].len() == 1;
         match group.as_slice() {
             [Step::Exchange { exchange, axis, source, destination }] => {
-                let collective = pass.collective(exchange, *axis, *source);
-                let mut operands = vec![body.slot(&storage, pass, *source)];
+                let collective = pass.collective(&storage, exchange, *axis, *source);
+                let mut operands = vec![body.slot(&storage, *source)];
                 if !matches!(exchange, Exchange::AllReduce { .. }) {
-                    operands.push(body.slot(&storage, pass, *destination));
+                    operands.push(body.slot(&storage, *destination));
                 }
                 let action = BodyAction::Exchange(library.collectives.id(collective), *axis);
                 body.steps.push(BodyStep { action, operands, last_uses: Vec::new() });
@@ -121,19 +126,19 @@ pub(crate) fn fragments(pass: &Pass<'_>, library: &mut Library) -> Body {
 
 /// Runs of kernels, and single exchanges. A run ends before an exchange of what it made, and before a kernel that
 /// reads what an exchange brought since the run began.
-fn cut(steps: &[Step]) -> Vec<Vec<Step>> {
-    let mut groups: Vec<Vec<Step>> = Vec::new();
-    let mut run: Vec<Step> = Vec::new();
+fn cut(steps: &[Step]) -> Vec<Vec<&Step>> {
+    let mut groups: Vec<Vec<&Step>> = Vec::new();
+    let mut run: Vec<&Step> = Vec::new();
     let mut brought: BTreeSet<ValueId> = BTreeSet::new();
     for step in steps {
         match step {
             Step::Exchange { source, destination, .. } => {
-                let made_here = run.iter().any(|kernel| values_of(kernel).contains(source));
+                let made_here = run.iter().any(|kernel| values_of(kernel).any(|value| value == *source));
                 if made_here {
                     groups.push(std::mem::take(&mut run));
                     brought.clear();
                 }
-                groups.push(vec![step.clone()]);
+                groups.push(vec![step]);
                 brought.insert(*destination);
             }
             Step::Kernel { inputs, .. } => {
@@ -141,7 +146,7 @@ fn cut(steps: &[Step]) -> Vec<Vec<Step>> {
                     groups.push(std::mem::take(&mut run));
                     brought.clear();
                 }
-                run.push(step.clone());
+                run.push(step);
             }
         }
     }
@@ -151,40 +156,57 @@ fn cut(steps: &[Step]) -> Vec<Vec<Step>> {
     groups
 }
 
-fn values_of(step: &Step) -> Vec<ValueId> {
-    match step {
-        Step::Kernel { inputs, outputs, .. } => inputs.iter().chain(outputs).copied().collect(),
-        Step::Exchange { source, destination, .. } => vec![*source, *destination],
-    }
+fn values_of(step: &Step) -> impl Iterator<Item = ValueId> {
+    let (read, written) = match step {
+        Step::Kernel { inputs, outputs, .. } => (inputs.as_slice(), outputs.as_slice()),
+        Step::Exchange { source, destination, .. } => (std::slice::from_ref(source), std::slice::from_ref(destination)),
+    };
+    read.iter().chain(written).copied()
 }
 
-/// Which values share memory: those before and after an all-reduce in place. The last one names the storage.
-struct Storages<'a> {
-    pass: &'a Pass<'a>,
-    last: BTreeMap<ValueId, ValueId>,
+/// How large values are, and which share memory.
+struct Storages {
+    /// For each value, the last of those with which it shares memory: all-reduces work in place.
+    last: Vec<ValueId>,
+    /// The slot of each value that outlives its fragment or comes from elsewhere, and its place in it in bytes.
+    slots: Vec<Option<(Slot, u64)>>,
+    shapes: Vec<Vec<(char, u64)>>,
+    bytes: Vec<Bytes>,
 }
 
-impl<'a> Storages<'a> {
-    fn of(pass: &'a Pass<'a>) -> Storages<'a> {
-        let in_place = pass.spread.steps.iter().filter_map(|step| match step {
-            Step::Exchange { exchange: Exchange::AllReduce { .. }, source, destination, .. } => {
-                Some((*source, *destination))
+impl Storages {
+    fn of(pass: &Pass<'_>) -> Storages {
+        let values = &pass.spread.values;
+        let mut last: Vec<ValueId> = (0..values.len()).map(ValueId).collect();
+        for step in pass.spread.steps.iter().rev() {
+            if let Step::Exchange { exchange: Exchange::AllReduce { .. }, source, destination, .. } = step {
+                last[source.0] = last[destination.0];
             }
-            Step::Exchange { .. } | Step::Kernel { .. } => None,
-        });
-        Storages { pass, last: in_place.collect() }
+        }
+        let slots = last.iter().map(|&value| pass.homes.home(value)).collect();
+        let shapes: Vec<Vec<(char, u64)>> = values.iter().map(|value| pass.rule.shape(value, pass.sizes)).collect();
+        let bytes = |(index, shape): (usize, &Vec<(char, u64)>)| {
+            let elements: u64 = shape.iter().map(|&(_, size)| size).product();
+            Bytes(elements * pass.element(ValueId(index)).bytes())
+        };
+        let bytes = shapes.iter().enumerate().map(bytes).collect();
+        Storages { last, slots, shapes, bytes }
     }
 
     fn of_value(&self, value: ValueId) -> ValueId {
-        let mut last = value;
-        while let Some(&next) = self.last.get(&last) {
-            last = next;
-        }
-        last
+        self.last[value.0]
     }
 
     fn slot(&self, value: ValueId) -> Option<(Slot, u64)> {
-        self.pass.homes.home(self.of_value(value))
+        self.slots[value.0]
+    }
+
+    fn shape(&self, value: ValueId) -> &[(char, u64)] {
+        &self.shapes[value.0]
+    }
+
+    fn bytes(&self, value: ValueId) -> Bytes {
+        self.bytes[value.0]
     }
 }
 
@@ -197,26 +219,17 @@ impl Pass<'_> {
         }
     }
 
-    fn shape(&self, value: ValueId) -> Vec<(char, u64)> {
-        self.rule.shape(&self.spread.values[value.0], self.sizes)
-    }
-
-    fn bytes(&self, value: ValueId) -> Bytes {
-        let elements: u64 = self.shape(value).iter().map(|&(_, size)| size).product();
-        Bytes(elements * self.element(value).bytes())
-    }
-
-    fn collective(&self, exchange: &Exchange, axis: Axis, source: ValueId) -> Collective {
-        let shape = self.shape(source).iter().map(|&(_, size)| size).collect();
+    fn collective(&self, storage: &Storages, exchange: &Exchange, axis: Axis, source: ValueId) -> Collective {
+        let shape = storage.shape(source).iter().map(|&(_, size)| size).collect();
         Collective { exchange: exchange.clone(), axis, shape, element: self.element(source) }
     }
 }
 
 impl Body {
-    fn slot(&mut self, storage: &Storages<'_>, pass: &Pass<'_>, value: ValueId) -> u16 {
+    fn slot(&mut self, storage: &Storages, value: ValueId) -> u16 {
         let slot = storage.slot(value).map(|(slot, _)| slot);
         let slot = slot.unwrap_or(Slot::Temporary(storage.of_value(value).0 as u16));
-        self.slot_of((slot, pass.bytes(value)))
+        self.slot_of((slot, storage.bytes(value)))
     }
 
     /// The index of a slot; it must hold at least `bytes`.
@@ -243,7 +256,7 @@ impl Body {
 /// Makes one fragment.
 struct Maker<'a> {
     pass: &'a Pass<'a>,
-    storage: &'a Storages<'a>,
+    storage: &'a Storages,
     is_local: &'a dyn Fn(ValueId) -> bool,
     bound: Vec<(Slot, Bytes)>,
     accesses: Vec<Access>,
@@ -255,11 +268,11 @@ struct Maker<'a> {
 const SCRATCH: u16 = u16::MAX;
 
 impl<'a> Maker<'a> {
-    fn new(pass: &'a Pass<'a>, storage: &'a Storages<'a>, is_local: &'a dyn Fn(ValueId) -> bool) -> Maker<'a> {
+    fn new(pass: &'a Pass<'a>, storage: &'a Storages, is_local: &'a dyn Fn(ValueId) -> bool) -> Maker<'a> {
         Maker { pass, storage, is_local, bound: Vec::new(), accesses: Vec::new(), locals: BTreeMap::new() }
     }
 
-    fn fragment(&mut self, name: String, steps: &[Step]) -> Fragment {
+    fn fragment(&mut self, name: String, steps: &[&Step]) -> Fragment {
         let workspaces: Vec<u64> = steps.iter().map(|step| self.workspace(step)).collect();
         let (addresses, size, scratch_bound) = self.place_locals(steps, &workspaces);
         let mut kernels: Vec<Kernel> = Vec::with_capacity(steps.len());
@@ -294,12 +307,12 @@ impl<'a> Maker<'a> {
     }
 
     /// Places local values and workspaces. Returns where each kernel's workspace begins, the size and its bound.
-    fn place_locals(&mut self, steps: &[Step], workspaces: &[u64]) -> (Vec<u64>, u64, u64) {
+    fn place_locals(&mut self, steps: &[&Step], workspaces: &[u64]) -> (Vec<u64>, u64, u64) {
         let mut spans: BTreeMap<ValueId, Lifetime> = BTreeMap::new();
         for (index, step) in steps.iter().enumerate() {
             for value in values_of(step) {
                 if (self.is_local)(value) {
-                    let bytes = aligned(self.pass.bytes(value).0);
+                    let bytes = aligned(self.storage.bytes(value).0);
                     let start = index as u32;
                     spans.entry(value).or_insert(Lifetime { bytes, start, end: start }).end = index as u32;
                 }
@@ -328,7 +341,7 @@ impl<'a> Maker<'a> {
 
     fn workspace(&self, step: &Step) -> u64 {
         let Step::Kernel { op, inputs, outputs } = step else { panic!("a fragment has kernels only") };
-        let sizes = inputs.iter().chain(outputs).flat_map(|&value| self.pass.shape(value)).collect();
+        let sizes = inputs.iter().chain(outputs).flat_map(|&value| self.storage.shape(value)).copied().collect();
         op.workspace(&sizes)
     }
 
@@ -357,19 +370,19 @@ impl<'a> Maker<'a> {
         });
         let (value, dimension) = found.expect("the operation has an operand with each letter of its offsets");
         let axes = self.pass.spread.values[value.0].layout.splits()[dimension].clone();
-        Offset { letter, axes, step: self.pass.shape(value)[dimension].1 }
+        Offset { letter, axes, step: self.storage.shape(value)[dimension].1 }
     }
 
     fn operand(&mut self, value: ValueId, access: Access) -> Operand {
         let element = self.pass.element(value);
-        let dimensions = self.pass.shape(value);
+        let dimensions = self.storage.shape(value).to_vec();
         let local = self.locals.get(&value).map(|&(_, address)| address);
         let (binding, offset) = match local {
             Some(address) => (SCRATCH, address),
             None => {
                 let home = self.storage.slot(value);
                 let (slot, offset) = home.unwrap_or((Slot::Temporary(self.storage.of_value(value).0 as u16), 0));
-                let bytes = Bytes(aligned(offset + self.pass.bytes(value).0));
+                let bytes = Bytes(aligned(offset + self.storage.bytes(value).0));
                 (self.bind((slot, bytes), access), offset)
             }
         };
