@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
 use ir::layout::Layout;
 use ir::mesh::{AxisSet, Mesh};
-use ir::plan::{Shard, Strategy};
+use ir::model::Precision;
+use ir::plan::{Plan, Shard, Strategy};
 use ir::program::BlockParameter;
 use ir::units::Bytes;
 
@@ -78,6 +79,22 @@ pub(crate) struct Setting<'a> {
     /// What is computed in.
     pub(crate) compute: Element,
     pub(crate) purpose: Purpose,
+}
+
+impl<'a> Setting<'a> {
+    /// What a plan says of all its layers.
+    pub(crate) fn new(graph: &'a Graph, mesh: &'a Mesh, plan: &Plan, purpose: Purpose) -> Setting<'a> {
+        let compute = compute_element(plan.precision);
+        Setting { graph, mesh, sequences: plan.microbatch_sequences(), compute, purpose }
+    }
+}
+
+/// What numbers are computed in.
+pub(crate) fn compute_element(precision: Precision) -> Element {
+    match precision {
+        Precision::Full => Element::F32,
+        Precision::Mixed => Element::Bf16,
+    }
 }
 
 /// Passes 1 to 4 for one layer kind and strategy.

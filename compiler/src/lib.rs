@@ -34,7 +34,7 @@ mod visits;
 mod writer;
 
 use ir::cluster::Cluster;
-use ir::graph::{Element, Graph, KindId};
+use ir::graph::{Graph, KindId};
 use ir::model::Precision;
 use ir::parallel;
 use ir::plan::{Plan, Strategy};
@@ -47,7 +47,7 @@ pub use legal::strategies;
 pub use visits::in_flight;
 
 use block::BlockPlan;
-use layer::{Purpose, Setting};
+use layer::{Purpose, Setting, compute_element};
 use layers::Layers;
 use library::Library;
 use schedule::schedule;
@@ -69,6 +69,20 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
 /// The programs of a training step without regard to devices and memory: for tests and for asking what would be.
 pub fn compile_unlimited(graph: &Graph, plan: &Plan) -> Result<Programs, Vec<Violation>> {
     verified(draft(graph, plan, Purpose::Training)?)
+}
+
+/// The programs of [`compile_unlimited`] for steps of so many microbatches as `counts` says, each as large as those of
+/// the plan. What does not depend on their number is made once.
+pub fn compile_counts(graph: &Graph, plan: &Plan, counts: &[u32]) -> Result<Vec<Programs>, Vec<Violation>> {
+    let mesh = mesh(plan).map_err(|violation| vec![violation])?;
+    let setting = Setting::new(graph, &mesh, plan, Purpose::Training);
+    let mut library = Library::default();
+    let layers = Layers::new(setting, plan, &mut library);
+    let programs = counts.iter().map(|&microbatches| {
+        let plan = Plan { batch: setting.sequences * u64::from(microbatches), microbatches, ..plan.clone() };
+        verified(assembled(setting, &plan, &layers, library.clone()))
+    });
+    programs.collect()
 }
 
 /// The programs that compute the loss of a batch and change nothing. Their blocks are those of [`compile`].
@@ -117,13 +131,6 @@ pub struct LayerBatch {
     pub precision: Precision,
 }
 
-fn compute_element(precision: Precision) -> Element {
-    match precision {
-        Precision::Full => Element::F32,
-        Precision::Mixed => Element::Bf16,
-    }
-}
-
 fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {
     let unlimited = Bytes(u64::MAX);
     Programs::verified(draft, unlimited)
@@ -132,19 +139,24 @@ fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {
 
 fn draft(graph: &Graph, plan: &Plan, purpose: Purpose) -> Result<Draft, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
-    let compute = compute_element(plan.precision);
-    let sequences = plan.microbatch_sequences();
-    let setting = Setting { graph, mesh: &mesh, sequences, compute, purpose };
+    let setting = Setting::new(graph, &mesh, plan, purpose);
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
-    let (writers, blocks) = schedule(setting, plan, &layers, &mut library.collectives);
+    Ok(assembled(setting, plan, &layers, library))
+}
+
+/// Passes 5 to 8.
+fn assembled(setting: Setting<'_>, plan: &Plan, layers: &Layers, mut library: Library) -> Draft {
+    let (writers, blocks) = schedule(setting, plan, layers, &mut library.collectives);
     let roles = parallel::map(writers.into_iter().enumerate().collect(), |(stage, writer)| {
         let mut role = arena::arena(stage as u32, writer);
         synchronize::synchronize(&mut role, &library.fragments);
         role
     });
-    let step = StepSize { microbatches: plan.microbatches, sequences, sequence: graph.sequence };
-    Ok(Draft { step, fragments: library.fragments, collectives: library.collectives.all, blocks, roles, mesh })
+    let sequence = setting.graph.sequence;
+    let step = StepSize { microbatches: plan.microbatches, sequences: setting.sequences, sequence };
+    let Library { fragments, collectives } = library;
+    Draft { step, fragments, collectives: collectives.all, blocks, roles, mesh: setting.mesh.clone() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ir::graph::KindId;
 use ir::model::{Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Schedule, Strategy};
 
-use crate::compile_unlimited;
+use crate::{compile_counts, compile_unlimited};
 
 /// A Llama of two blocks that compiles at once.
 pub(crate) fn tiny() -> Model {
@@ -86,6 +86,19 @@ fn a_few_layers_compile_alone() {
         for strategy in crate::strategies(&graph.kinds[1], 2, 4) {
             let plan = plan(&[kinds.len() as u32], vec![strategy; kinds.len()]);
             compile_unlimited(&part, &plan).expect("layers alone are valid");
+        }
+    }
+}
+
+#[test]
+fn programs_of_several_counts_are_those_of_each_alone() {
+    let graph = tiny().graph();
+    for strategy in crate::strategies(&graph.kinds[1], 4, 4) {
+        let plan = plan(&[2, 2], vec![strategy; 4]);
+        let together = compile_counts(&graph, &plan, &[1, 2, 5]).expect("the plan is legal");
+        for (programs, microbatches) in together.iter().zip([1, 2, 5]) {
+            let alone = Plan { batch: plan.batch / 2 * u64::from(microbatches), microbatches, ..plan.clone() };
+            assert_eq!(*programs, compile_unlimited(&graph, &alone).expect("the plan is legal"));
         }
     }
 }
