@@ -262,7 +262,7 @@ pub struct Buffer {
 impl Buffer {
     /// Whether it lives longer than a step.
     pub fn is_resident(&self) -> bool {
-        self.content != Content::Value
+        !matches!(self.content, Content::Value)
     }
 }
 
