@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use compiler::{LayerBatch, compile_unlimited, layer_bytes};
+use compiler::{LayerBatch, compile_counts, layer_bytes};
 use cost_model::{CostModel, Detail, simulate};
 use ir::graph::{Graph, KindId};
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
-use ir::units::{Bytes, Seconds};
+use ir::units::Bytes;
 
 use crate::problem::Costs;
 
@@ -91,7 +91,7 @@ impl Costing<'_> {
         let (alone, count) = if self.is_inner(kind) {
             (self.pair(bases, kind, strategy).peak, 2)
         } else {
-            (self.time(&[(kind, strategy)], 1).1, 1)
+            (self.played(&[(kind, strategy)])[0].1, 1)
         };
         let held = (bytes.state + bytes.saved) * count;
         Costs {
@@ -114,7 +114,7 @@ impl Costing<'_> {
         let base = self.pair(bases, partner, &plain).steps;
         let mut layers = vec![(partner, &plain), (partner, &plain)];
         layers.insert(if of.input.is_none() { 0 } else { 2 }, (kind, strategy));
-        let with = self.counts.map(|microbatches| self.time(&layers, microbatches).0);
+        let with = self.played(&layers).map(|(step, _)| step);
         let microbatch = ((with[1] - with[0]) - (base[1] - base[0])).max(0.0);
         let step = (with[0] - base[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
         Times { microbatch, step }
@@ -128,7 +128,7 @@ impl Costing<'_> {
         let block = self.block();
         let [a, b] = ends.map(|class| class.plain(ranks));
         let same = [&a, &b].map(|strategy| self.pair(bases, block, strategy).steps);
-        let mixed = self.counts.map(|microbatches| self.time(&[(block, &a), (block, &b)], microbatches).0);
+        let mixed = self.played(&[(block, &a), (block, &b)]).map(|(step, _)| step);
         let alone: f64 = same.iter().map(|times| (times[1] - times[0]) / 2.0).sum();
         ((mixed[1] - mixed[0]) - alone).max(0.0)
     }
@@ -149,7 +149,7 @@ impl Costing<'_> {
     /// Two equal layers alone.
     fn pair(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Pair {
         let make = || {
-            let played = self.counts.map(|microbatches| self.time(&[(kind, strategy), (kind, strategy)], microbatches));
+            let played = self.played(&[(kind, strategy), (kind, strategy)]);
             Pair { steps: played.map(|(step, _)| step), peak: played[0].1 }
         };
         *bases.pairs.entry((kind, strategy.clone())).or_insert_with(make)
@@ -167,21 +167,24 @@ impl Costing<'_> {
         kinds.find(|&kind| self.is_inner(kind)).expect("a model has inner layers")
     }
 
-    /// Step time and peak of a program of these layers alone.
-    fn time(&self, layers: &[(KindId, &Strategy)], microbatches: u32) -> (f64, Bytes) {
+    /// Step time and peak of programs of these layers alone, for each count of microbatches.
+    fn played(&self, layers: &[(KindId, &Strategy)]) -> [(f64, Bytes); 2] {
         let kinds: Vec<KindId> = layers.iter().map(|&(kind, _)| kind).collect();
         let plan = Plan {
-            batch: self.sequences * u64::from(microbatches),
-            microbatches,
+            batch: self.sequences,
+            microbatches: 1,
             schedule: Schedule::OneForwardOneBackward,
             precision: self.precision,
             stages: std::iter::once(0..layers.len() as u32).collect(),
             strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
             prefetch: PREFETCH,
         };
-        let programs = compile_unlimited(&self.graph.part(&kinds), &plan).expect("legal strategies compile");
-        let trace = simulate(&programs, self.model, Detail::Totals).expect("verified programs do not deadlock");
-        let Seconds(step) = trace.step;
-        (step, programs.peak())
+        let programs = compile_counts(&self.graph.part(&kinds), &plan, &self.counts).expect("legal strategies compile");
+        let played = programs.iter().map(|programs| {
+            let trace = simulate(programs, self.model, Detail::Totals).expect("verified programs do not deadlock");
+            (trace.step.0, programs.peak())
+        });
+        let played: Vec<(f64, Bytes)> = played.collect();
+        [played[0], played[1]]
     }
 }
