@@ -24,7 +24,7 @@ fn parts(criterion: &mut Criterion) {
                 microbatches: 1,
                 schedule: Schedule::OneForwardOneBackward,
                 precision: model.training.precision,
-                stages: Vec::from([0..kinds.len() as u32]),
+                stages: std::iter::once(0..kinds.len() as u32).collect(),
                 strategies: vec![strategy.clone(); kinds.len()],
                 prefetch: 1,
             };
