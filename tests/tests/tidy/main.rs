@@ -38,7 +38,7 @@ const UNSAFE: [&str; 6] = [
 ];
 
 /// Files that may be longer than others, and how long: lists, and stories that would not be clearer in two parts.
-const LONG: [(&str, usize); 9] = [
+const LONG: [(&str, usize); 10] = [
     ("compiler/src/block.rs", 430),
     ("compiler/src/fragment.rs", 415),
     ("cost-model/tests/simulate.rs", 420),
@@ -46,6 +46,7 @@ const LONG: [(&str, usize); 9] = [
     ("ir/src/program.rs", 640),
     ("ir/tests/verify.rs", 500),
     ("planner/src/problem.rs", 420),
+    ("planner/src/solve/dp.rs", 410),
     ("profiler/src/catalogue.rs", 415),
     ("profiler/src/measure.rs", 450),
 ];
