@@ -203,6 +203,67 @@ fn little_effort_gives_an_answer_and_says_how_good_it_is() {
     assert!(inexact > 100, "only {inexact} answers were worse than the best: the effort limits nothing");
 }
 
+/// A run of equal layers between an embedding and a head, with strategies that trade time for memory.
+fn random_model(random: &mut Random) -> Problem {
+    let layouts = 1 + random.below(2);
+    let kinds = (0..3).map(|_| random_trades(random, layouts)).collect();
+    let layer_count = 8 + random.below(5);
+    let mut layers = vec![1; layer_count];
+    (layers[0], layers[layer_count - 1]) = (0, 2);
+    let stage_count = 1 + random.below(3);
+    let microbatches = 1 + random.below(8) as u32;
+    let capacity_bytes = ((layer_count / stage_count) * (90 + random.below(60))) as u64;
+    let in_flight = |index: usize| microbatches.min((stage_count - index) as u32);
+    let stage = |index: usize| Stage { capacity_bytes, in_flight: in_flight(index), speed: 1.0 };
+    Problem {
+        kinds,
+        layers,
+        transitions: (0..layouts)
+            .map(|from| (0..layouts).map(|to| 0.05 * from.abs_diff(to) as f64).collect())
+            .collect(),
+        boundary: vec![0.125; layouts],
+        stages: (0..stage_count).map(stage).collect(),
+        microbatches,
+        ties: Vec::new(),
+    }
+}
+
+fn random_trades(random: &mut Random, layouts: usize) -> Kind {
+    let strategies = (0..2 + random.below(4))
+        .map(|_| {
+            let bytes = 20 + random.below(100);
+            Costs {
+                time_microbatch: (200 - bytes) as f64 / 100.0 + random.below(100) as f64 / 300.0,
+                time_step: random.below(100) as f64 / 100.0,
+                bytes_state: (bytes / 2) as u64,
+                bytes_saved: (bytes / 2) as u64,
+                bytes_transient: random.bytes(40),
+                layout: random.below(layouts),
+            }
+        })
+        .collect();
+    Kind { strategies }
+}
+
+#[test]
+fn longer_runs_of_equal_layers_are_solved_as_well() {
+    let mut feasible = 0;
+    for seed in 0..20 {
+        let problem = random_model(&mut Random(seed));
+        let (Some(exact), Some(other)) = (solve(&problem, &DYNAMIC).found(), solve(&problem, &INTEGER).found()) else {
+            continue;
+        };
+        check_answer(&problem, &exact, seed);
+        let (exact, other) = (exact.objective, other.objective);
+        assert!(near(exact, other, 1e-6), "seed {seed}: {exact} instead of {other} for {problem:?}");
+        feasible += 1;
+        let quick = solve(&problem, &Method::DYNAMIC).found().expect("an exact answer fits");
+        check_answer(&problem, &quick, seed);
+        assert!(quick.gap() <= 1.1e-4 && quick.objective <= exact * (1.0 + 1e-4), "seed {seed}: {quick:?}");
+    }
+    assert!(feasible > 10, "only {feasible} problems have an answer");
+}
+
 #[test]
 fn a_problem_survives_json() {
     let problem = random_problem(&mut Random(7));

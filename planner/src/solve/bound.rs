@@ -1,9 +1,10 @@
 //! Lower bounds on what spans of layers cost in a stage, and on what is before and after them.
 //!
 //! A span's bound is the linear relaxation of "choose a strategy per layer, minimise time, fit the memory": for any
-//! price λ per byte, `Σ min(time + λ · bytes) − λ · (capacity − transient)` is below the time of every choice that
-//! fits, and the best λ is a slope of some layer's trade of time for bytes. Costs between layouts inside the span
-//! are left out. Sums for each λ run over all layers once, so a span costs one subtraction per λ.
+//! price λ per byte, the least over all limits on the largest transient of `Σ min(time + λ · bytes) − λ · (capacity −
+//! transient)`, with each minimum over the strategies under the limit, is below the time of every choice that fits.
+//! The prices tried are slopes of some layer's trade of time for bytes. Costs between layouts inside the span are
+//! left out. Layers count by their sorts, so that spans of equal layers are bounded once for each length.
 
 use super::memory::{Demand, LeastMemory};
 use super::ticks::{Choice, NEVER, Sort, StageClass, Steps, Ticked};
@@ -68,6 +69,29 @@ impl Bounds {
     pub(super) fn objective(&self, ticked: &Ticked) -> f64 {
         let (sum, peak) = self.after(0, 0);
         if sum >= NEVER { f64::INFINITY } else { sum as f64 + ticked.repeats * peak as f64 + self.step_apart as f64 }
+    }
+
+    /// Cuts that look good by the bounds alone: from the first stage on, always the end with the least bound.
+    pub(super) fn promising_cuts(&self, ticked: &Ticked) -> Option<Vec<usize>> {
+        let stages = ticked.stages.len();
+        let mut cuts = vec![0];
+        let mut slowest = 0;
+        for stage in 0..stages - 1 {
+            let start = cuts[stage];
+            let worth = |end: usize| {
+                let time = self.crossing_time(ticked, stage, start..end);
+                let (sum, peak) = self.after(stage + 1, end);
+                let bound = time as f64 + sum as f64 + ticked.repeats * time.max(peak).max(slowest) as f64;
+                (bound, time, end)
+            };
+            let fitting = ends(stage, start, stages, self.layers)
+                .map(worth)
+                .filter(|&(_, time, end)| time < NEVER && self.after(stage + 1, end).0 < NEVER);
+            let (_, time, end) = fitting.min_by(|(one, ..), (other, ..)| one.total_cmp(other))?;
+            slowest = slowest.max(time);
+            cuts.push(end);
+        }
+        Some(cuts)
     }
 
     /// Fills `before`, `after` and `step_floor` from the spans.

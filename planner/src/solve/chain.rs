@@ -53,6 +53,8 @@ struct Finding {
 enum Depth {
     Estimated,
     Solved,
+    /// The effort for one span was not enough.
+    Abandoned,
 }
 
 impl Spans {
@@ -87,23 +89,47 @@ impl Spans {
         point.step <= limit && (is_near || finding.depth == Depth::Solved)
     }
 
-    /// Looks more closely for the fastest point under `limit`: estimates it at first, then finds it.
-    pub(super) fn settle(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
-        let class = field.ticked.class(passage.stage);
-        let sorts = &field.sorts[passage.start..passage.end];
+    /// Whether the span was looked at under `limit`, or a looser limit that it keeps anyway.
+    pub(super) fn is_estimated(&self, passage: &Passage, limit: i64) -> bool {
+        let Some(finding) = self.nearest(passage.cell, limit) else { return false };
+        let keeps = |estimate: &Estimate| estimate.point.as_ref().is_some_and(|point| point.step <= limit);
+        finding.limit == limit || finding.estimate.as_ref().is_none_or(keeps)
+    }
+
+    /// Whether the span took too long to solve under `limit`.
+    pub(super) fn is_abandoned(&self, passage: &Passage, limit: i64) -> bool {
         let nearest = self.nearest(passage.cell, limit);
-        let is_estimated = nearest.is_some_and(|finding| finding.limit == limit);
-        let known = nearest.and_then(|finding| finding.estimate.as_ref()).map_or(0, |estimate| estimate.bound);
-        let span = Span::new(class, sorts, passage.ends, limit, self.tolerance);
-        let (mut estimate, depth) =
-            if !is_estimated { (span.estimate(), Depth::Estimated) } else { (span.solve(effort), Depth::Solved) };
-        if let Some(estimate) = &mut estimate {
+        nearest.is_some_and(|finding| finding.limit == limit && finding.depth == Depth::Abandoned)
+    }
+
+    /// Estimates a span under `limit`.
+    pub(super) fn estimate(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
+        let estimate = self.span(field, passage, limit).estimate(effort);
+        self.note(passage.cell, Finding { limit, estimate, depth: Depth::Estimated });
+    }
+
+    /// Finds the fastest point of a span under `limit`, as far as the effort goes.
+    pub(super) fn solve(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
+        let estimate = self.span(field, passage, limit).solve(effort);
+        let depth = if effort.is_spent() { Depth::Abandoned } else { Depth::Solved };
+        self.note(passage.cell, Finding { limit, estimate, depth });
+    }
+
+    fn span<'a>(&self, field: &Field<'a>, passage: &Passage, limit: i64) -> Span<'a> {
+        let class = field.ticked.class(passage.stage);
+        Span::new(class, &field.sorts[passage.start..passage.end], passage.ends, limit, self.tolerance)
+    }
+
+    fn note(&mut self, cell: usize, mut finding: Finding) {
+        let looser = self.nearest(cell, finding.limit).and_then(|looser| looser.estimate.as_ref());
+        let known = looser.map_or(0, |estimate| estimate.bound);
+        if let Some(estimate) = &mut finding.estimate {
             estimate.bound = estimate.bound.max(known);
         }
-        let findings = &mut self.cells[passage.cell];
-        findings.retain(|finding| finding.limit != limit);
-        let at = findings.partition_point(|finding| finding.limit >= limit);
-        findings.insert(at, Finding { limit, estimate, depth });
+        let findings = &mut self.cells[cell];
+        findings.retain(|other| other.limit != finding.limit);
+        let at = findings.partition_point(|other| other.limit >= finding.limit);
+        findings.insert(at, finding);
     }
 
     /// The chain of the best points known and its ticks once a step; none if a passage has no point.
@@ -150,6 +176,8 @@ struct Arc {
     time: i64,
     /// Least ticks once a step.
     step: i64,
+    /// Ticks that no chain through it can beat.
+    through: f64,
 }
 
 /// A partial chain: the stages so far, up to a layer and its layout.
@@ -207,14 +235,15 @@ impl<'a> Field<'a> {
                     {
                         continue;
                     }
-                    if self.through(stage, start, end) >= upper {
+                    let through = self.through(stage, start, end);
+                    if through >= upper {
                         continue;
                     }
                     let class = self.ticked.stages[stage];
                     let first_cell = spans.first_cell(class, runs_within(&runs, start, end), self.ticked.layout_count);
                     let time = self.bounds.time(self.ticked, stage, start, end);
                     let step = self.bounds.step(self.ticked, stage, start, end);
-                    self.arcs[stage * layers + start].push(Arc { end, first_cell, time, step });
+                    self.arcs[stage * layers + start].push(Arc { end, first_cell, time, step, through });
                 }
             }
         }
@@ -234,7 +263,7 @@ impl<'a> Field<'a> {
 
     /// The chain with the least flow, by what is known of its spans, among those that may keep `limit` once a step
     /// and be better than `upper`.
-    pub(super) fn best_chain(&self, spans: &Spans, limit: i64, upper: f64) -> Option<Outline> {
+    pub(super) fn best_chain(&self, spans: &Spans, limit: i64, upper: f64, effort: &mut Effort) -> Option<Outline> {
         let (layers, stages, layouts) = (self.sorts.len(), self.ticked.stages.len(), self.ticked.layout_count);
         let mut labels = vec![Label { sum: 0, peak: 0, layer: 0, layout: layouts, parent: 0, cell: 0 }];
         let place = |layer: usize, layout: usize| layer * (layouts + 1) + layout;
@@ -243,11 +272,13 @@ impl<'a> Field<'a> {
         for stage in 0..stages {
             let mut reached: Vec<Vec<usize>> = vec![Vec::new(); (layers + 1) * (layouts + 1)];
             for start in 0..layers {
-                for arc in self.arcs[stage * layers + start].iter().filter(|arc| arc.step <= limit) {
+                let open = |arc: &&Arc| arc.step <= limit && arc.through < upper;
+                for arc in self.arcs[stage * layers + start].iter().filter(open) {
                     for first in 0..=layouts {
                         if here[place(start, first)].is_empty() {
                             continue;
                         }
+                        effort.spend(1);
                         for next in self.layouts_at(arc.end) {
                             let (time, cell) = self.known(spans, (stage, arc), (first, next), limit);
                             for &parent in &here[place(start, first)] {

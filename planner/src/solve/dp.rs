@@ -1,19 +1,23 @@
-//! The exact dynamic program.
+//! The dynamic program over stages, as exact as is asked for.
 //!
 //! Fix a limit on what any stage does once a step. Then the fastest strategies of a span of layers, given the
 //! layouts at its two ends, are best both for the sum over stages and for the slowest stage, so stages are chained
 //! by labels of just these two numbers. Spans are costly to solve and most are never part of a good chain. So the
-//! chain is first made of lower bounds; the spans on the best chain are solved; and this repeats until the best
-//! chain consists of solved spans, which is then the optimum. Around it, the limit on the step is lowered as long as
-//! something better can follow, and ties are decided by branching on the strategy that the tied layers share.
+//! chain is first made of lower bounds; the spans on the best chain are estimated, and solved where the estimate
+//! leaves a doubt; and this repeats until nothing in doubt is left on the best chain. Around it, ranges of the step
+//! are searched as long as something better can lie in one, and ties are decided by branching on the strategy that
+//! the tied layers share.
+//!
+//! The search ends when the best answer is near enough, or when its effort is spent. What was given up by then has
+//! a bound, and the least of these is what is proven of the answer.
 
-use super::bound::{Bounds, ends};
-use super::chain::{Cuts, Field, Passage, Spans};
+use super::bound::Bounds;
+use super::chain::{Cuts, Field, Outline, Passage, Spans};
 use super::effort::Effort;
 use super::ticks::{NEVER, Sort, Steps, Ticked};
+use super::ties::{broken_tie, shared_strategies, tie_groups};
 use super::{Answer, Shortage, Solved};
 use crate::problem::{Assignment, Problem};
-use std::collections::BTreeMap;
 
 pub(super) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Solved {
     let [apart, blended] = [Steps::Apart, Steps::Blended].map(|steps| Ticked::new(problem, steps));
@@ -24,9 +28,9 @@ pub(super) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Sol
         apart: &apart,
         blended: &blended,
         groups: tie_groups(problem),
-        spans_apart: Spans::new(gap / 2.0),
-        spans_blended: Spans::new(gap / 2.0),
-        best: Incumbent { upper: upper / tick, assignment: None, gap },
+        spans: BothSpans { apart: Spans::new(gap / 3.0), blended: Spans::new(gap / 3.0) },
+        // Both differences together, (1 − 2g/3) · (1 − g/3), stay within the gap.
+        best: Incumbent { upper: upper / tick, assignment: None, gap: gap * 2.0 / 3.0 },
         effort: Effort::new(effort),
         unproven: f64::INFINITY,
     };
@@ -51,30 +55,6 @@ fn untied(problem: &Problem) -> Vec<Sort> {
     problem.layers.iter().map(|&kind| Sort { kind, fixed: None }).collect()
 }
 
-/// Sets of layers that share a strategy, each of two or more.
-fn tie_groups(problem: &Problem) -> Vec<Vec<usize>> {
-    let mut group_of: Vec<usize> = (0..problem.layers.len()).collect();
-    for &(first, second) in &problem.ties {
-        let (kept, gone) = (group_of[first], group_of[second]);
-        group_of.iter_mut().filter(|group| **group == gone).for_each(|group| *group = kept);
-    }
-    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (layer, &group) in group_of.iter().enumerate() {
-        groups.entry(group).or_default().push(layer);
-    }
-    groups.into_values().filter(|group| group.len() > 1).collect()
-}
-
-/// Strategies that tied layers may share: without those that another one matches in every cost of every layer.
-fn shared_strategies(problem: &Problem, group: &[usize]) -> Vec<usize> {
-    let matches = |one: usize, other: usize| {
-        group.iter().all(|&layer| problem.strategies(layer)[one].matches(&problem.strategies(layer)[other]))
-    };
-    let count = problem.strategies(group[0]).len();
-    let beaten = |other: usize| (0..count).any(|one| matches(one, other) && (one < other || !matches(other, one)));
-    (0..count).filter(|&strategy| !beaten(strategy)).collect()
-}
-
 /// What is shared by all branches.
 struct Search<'a> {
     problem: &'a Problem,
@@ -84,13 +64,26 @@ struct Search<'a> {
     blended: &'a Ticked,
     /// Layers that share a strategy.
     groups: Vec<Vec<usize>>,
-    spans_apart: Spans,
-    spans_blended: Spans,
+    /// What was found out about spans in the two views.
+    spans: BothSpans,
     /// The best that keeps the ties.
     best: Incumbent,
     effort: Effort,
     /// Ticks that no answer can beat in the parts of the search that were given up.
     unproven: f64,
+}
+
+struct BothSpans {
+    apart: Spans,
+    blended: Spans,
+}
+
+/// The spans of a field's view.
+fn spans_of<'s>(spans: &'s mut BothSpans, field: &Field<'_>) -> &'s mut Spans {
+    match field.ticked.steps {
+        Steps::Apart => &mut spans.apart,
+        Steps::Blended => &mut spans.blended,
+    }
 }
 
 /// The best answer so far.
@@ -114,9 +107,13 @@ impl Incumbent {
         }
     }
 
-    /// What no answer lies below that was left out for not being better.
+    /// What no answer lies below that was left out for not being better; infinite if it is the best answer itself.
     fn proven(&self) -> f64 {
-        if self.assignment.is_some() { self.upper * (1.0 - self.gap) } else { self.upper }
+        match self.assignment {
+            Some(_) if self.gap > TOLERANCE => self.upper * (1.0 - self.gap),
+            Some(_) => f64::INFINITY,
+            None => self.upper,
+        }
     }
 
     /// What an answer must lie below to count as better.
@@ -131,9 +128,7 @@ impl Search<'_> {
     /// those of the blended view.
     fn branch(&mut self, sorts: Vec<Sort>, bounds: &Bounds) {
         let Some((objective, assignment)) = self.relaxed(&sorts, bounds) else { return };
-        let strategies = &assignment.strategies;
-        let broken = self.groups.iter().find(|group| group.iter().any(|&l| strategies[l] != strategies[group[0]]));
-        let Some(group) = broken else {
+        let Some(group) = broken_tie(&self.groups, &assignment) else {
             self.best.offer(objective, &assignment);
             return;
         };
@@ -164,15 +159,27 @@ impl Search<'_> {
         }
         let mut blended = Field::new(self.blended, sorts, bounds);
         // A first answer on promising cuts narrows the search over all of them.
-        if let Some(cuts) = promising_cuts(&blended) {
-            blended.open(&mut self.spans_blended, Cuts::Only(&cuts), best.target());
-            self.fastest_chain(&blended, NEVER, &mut best);
+        if let Some(cuts) = bounds.promising_cuts(self.blended) {
+            blended.open(&mut self.spans.blended, Cuts::Only(&cuts), best.target());
+            self.estimated_chain(&blended, NEVER, &mut best);
         }
-        blended.open(&mut self.spans_blended, Cuts::All, best.target());
-        match self.fastest_chain(&blended, NEVER, &mut best) {
-            Fastest::Settled(chain) => self.lower_steps(&blended, chain, &mut best),
-            Fastest::Unsettled { flow } => self.give_up(flow),
-            Fastest::Nothing => (),
+        blended.open(&mut self.spans.blended, Cuts::All, best.target());
+        // Where ties are broken, they will be decided before anything is looked at more closely.
+        let outline = self.estimated_chain(&blended, NEVER, &mut best);
+        if let Some((assignment, _)) = outline.and_then(|it| self.spans.blended.assemble(&it.passages, NEVER))
+            && broken_tie(&self.groups, &assignment).is_some()
+        {
+            return Some((best.upper, assignment));
+        }
+        // With one stage, the blended view is the true one: its fastest chain is all there is to find.
+        let is_true = self.blended.stages.len() == 1;
+        let aside = if is_true { Effort::new(0) } else { self.effort.halve() };
+        let least = self.fastest_chain(&blended, NEVER, &mut best).flow();
+        self.effort.resume(aside);
+        match least.filter(|&least| least < best.target()) {
+            Some(least) if is_true => self.give_up(least),
+            Some(least) => self.search_steps(&blended, least, &mut best),
+            None => (),
         }
         best.assignment.map(|assignment| (best.upper, assignment))
     }
@@ -182,64 +189,145 @@ impl Search<'_> {
         self.unproven = self.unproven.min(bound);
     }
 
-    /// Looks for better answers under ever lower limits on the step. `chain` is the fastest of the blended view, so
-    /// no answer is better than its flow.
-    fn lower_steps(&mut self, blended: &Field<'_>, chain: Chain, best: &mut Incumbent) {
+    /// Looks for better answers by what their slowest stage does once a step: in ranges of it, the most promising
+    /// first. No answer is better than `least`.
+    fn search_steps(&mut self, blended: &Field<'_>, least: f64, best: &mut Incumbent) {
         let bounds = Bounds::new(self.apart, blended.sorts);
         let mut apart = Field::new(self.apart, blended.sorts, &bounds);
-        apart.open(&mut self.spans_apart, Cuts::All, best.target());
-        let (mut limit, mut least) = (NEVER, chain.flow);
-        while limit >= bounds.step_floor && least < best.target() {
-            let chain = match self.fastest_chain(&apart, limit, best) {
-                Fastest::Settled(chain) => chain,
-                Fastest::Unsettled { flow } => return self.give_up(least.max(flow + bounds.step_apart as f64)),
-                Fastest::Nothing => return,
-            };
-            // Answers with a larger step than this chain's flow no faster. They are worse, but for the tolerance.
-            let slower = chain.flow + chain.step as f64;
-            if slower < best.target() {
-                self.give_up(least.max(slower));
+        apart.open(&mut self.spans.apart, Cuts::All, best.target());
+        let mut ranges = vec![StepRange { least, floor: bounds.step_floor, limit: NEVER }];
+        let promising = |ranges: &[StepRange]| {
+            let by_least = |&one: &usize, &other: &usize| ranges[one].least.total_cmp(&ranges[other].least);
+            (0..ranges.len()).min_by(by_least)
+        };
+        while let Some(next) = promising(&ranges) {
+            let range = ranges.swap_remove(next);
+            if range.least >= best.target() {
+                return;
             }
-            // A better answer flows no faster than this one, so its step must make up for the rest.
-            let affordable = best.target() - chain.flow;
-            limit = (chain.step - 1).min(affordable.floor() as i64);
-            match self.fastest_chain(blended, limit, best) {
-                Fastest::Settled(chain) => least = chain.flow,
-                Fastest::Unsettled { flow } => return self.give_up(least.max(flow)),
-                Fastest::Nothing => return,
+            if self.effort.is_spent() {
+                return self.give_up(range.least);
             }
+            ranges.extend(self.narrow([blended, &apart], range, best));
+        }
+    }
+
+    /// What is left of a range after a closer look at it in both views.
+    fn narrow(
+        &mut self,
+        [blended, apart]: [&Field<'_>; 2],
+        mut range: StepRange,
+        best: &mut Incumbent,
+    ) -> Vec<StepRange> {
+        if range.limit < NEVER {
+            let Some(flow) = self.fastest_chain(blended, range.limit, best).flow() else { return Vec::new() };
+            range.least = range.least.max(flow);
+        }
+        let outline = self.estimated_chain(apart, range.limit, best);
+        let Some(Outline { flow, .. }) = outline else { return Vec::new() };
+        let range = range.cut(flow, best.target());
+        if (range.limit - range.floor) as f64 > WIDE * best.target() {
+            return range.halves(flow).to_vec();
+        }
+        if range.limit < range.floor || range.least >= best.target() {
+            return Vec::new();
+        }
+        match self.fastest_chain(apart, range.limit, best) {
+            Fastest::Settled(chain) => {
+                // Answers with a larger step than this chain's flow no faster. They are worse, but for the tolerance.
+                let slower = chain.flow + chain.step as f64;
+                if slower < best.target() {
+                    self.give_up(range.least.max(slower));
+                }
+                let limit = range.limit.min(chain.step - 1);
+                let rest = StepRange { limit, ..range }.cut(chain.flow, best.target());
+                if rest.limit < rest.floor { Vec::new() } else { vec![rest] }
+            }
+            Fastest::Unsettled { flow } => {
+                let range = range.cut(flow, best.target());
+                if (range.limit - range.floor) as f64 > best.gap * best.target() {
+                    return range.halves(flow).to_vec();
+                }
+                self.give_up(range.least);
+                Vec::new()
+            }
+            Fastest::Nothing => Vec::new(),
         }
     }
 
     /// The chain with the least flow whose stages keep `limit` once a step. Answers that come up on the way are kept
     /// in `best`.
     fn fastest_chain(&mut self, field: &Field<'_>, limit: i64, best: &mut Incumbent) -> Fastest {
-        let spans = match field.ticked.steps {
-            Steps::Apart => &mut self.spans_apart,
-            Steps::Blended => &mut self.spans_blended,
-        };
         loop {
-            let Some(outline) = field.best_chain(spans, limit, best.target()) else { return Fastest::Nothing };
-            let passages = &outline.passages;
+            let Some(outline) = self.estimated_chain(field, limit, best) else { return Fastest::Nothing };
+            let Outline { passages, flow } = outline;
+            let spans = spans_of(&mut self.spans, field);
             let unsettled: Vec<&Passage> =
                 passages.iter().filter(|passage| !spans.is_settled(passage, limit)).collect();
-            for passage in &unsettled {
-                spans.settle(field, passage, limit, &mut self.effort);
+            let open: Vec<&&Passage> = unsettled.iter().filter(|passage| !spans.is_abandoned(passage, limit)).collect();
+            for passage in &open {
+                let mut portion = self.effort.portion(open.len());
+                spans.solve(field, passage, limit, &mut portion);
+                self.effort.settle(portion);
             }
-            let assembled = spans.assemble(passages, limit);
+            let assembled = spans.assemble(&passages, limit);
             if let Some((assignment, _)) = &assembled {
                 best.offer(self.problem.objective(assignment) / self.apart.tick, assignment);
             }
-            // Without a limit, every span that fits has a point, so that an answer is found before giving up.
-            if self.effort.is_spent() && (assembled.is_some() || limit < NEVER) {
-                return Fastest::Unsettled { flow: outline.flow };
-            }
-            if let Some((_, step)) = assembled
-                && unsettled.is_empty()
-            {
-                return Fastest::Settled(Chain { flow: outline.flow, step });
+            match assembled {
+                Some((_, step)) if unsettled.is_empty() => return Fastest::Settled(Chain { flow, step }),
+                _ if open.is_empty() || self.effort.is_spent() => return Fastest::Unsettled { flow },
+                _ => (),
             }
         }
+    }
+
+    /// The best chain by what is known of spans, all of which are at least estimated; or by what is known, if the
+    /// effort is spent. None if nothing can be better than `best`.
+    fn estimated_chain(&mut self, field: &Field<'_>, limit: i64, best: &mut Incumbent) -> Option<Outline> {
+        let spans = spans_of(&mut self.spans, field);
+        loop {
+            let outline = field.best_chain(spans, limit, best.target(), &mut self.effort)?;
+            let is_new = |passage: &&Passage| !spans.is_estimated(passage, limit);
+            let unknown: Vec<Passage> = outline.passages.iter().filter(is_new).copied().collect();
+            for passage in &unknown {
+                spans.estimate(field, passage, limit, &mut self.effort);
+            }
+            if let Some((assignment, _)) = spans.assemble(&outline.passages, limit) {
+                best.offer(self.problem.objective(&assignment) / self.apart.tick, &assignment);
+                if unknown.is_empty() || self.effort.is_spent() {
+                    return Some(outline);
+                }
+            } else if unknown.is_empty() {
+                return Some(outline);
+            }
+        }
+    }
+}
+
+/// Answers whose slowest stage takes between `floor` and `limit` ticks once a step, both included.
+#[derive(Clone, Copy, Debug)]
+struct StepRange {
+    /// Ticks that none of them can beat.
+    least: f64,
+    floor: i64,
+    limit: i64,
+}
+
+/// A range of steps is wide if it is this large, relative to the objective: then it is halved, not solved.
+const WIDE: f64 = 5e-4;
+
+impl StepRange {
+    /// Without those that are no better than `target`, as chains under the limit do not flow faster than `flow`.
+    fn cut(self, flow: f64, target: f64) -> Self {
+        let least = self.least.max(flow + self.floor as f64);
+        Self { least, limit: self.limit.min((target - flow).floor() as i64), ..self }
+    }
+
+    fn halves(self, flow: f64) -> [Self; 2] {
+        let middle = self.floor + (self.limit - self.floor) / 2;
+        let upper = Self { floor: middle + 1, least: self.least.max(flow + (middle + 1) as f64), ..self };
+        [Self { limit: middle, ..self }, upper]
     }
 }
 
@@ -254,6 +342,16 @@ enum Fastest {
     Nothing,
 }
 
+impl Fastest {
+    /// Ticks that no chain under the limit can beat, unless none can be better than the best answer anyway.
+    fn flow(&self) -> Option<f64> {
+        match self {
+            Self::Settled(Chain { flow, .. }) | Self::Unsettled { flow } => Some(*flow),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// A chain whose spans are settled.
 struct Chain {
     /// Ticks that no other chain under its limit can beat: of one microbatch through the pipeline and the others
@@ -261,28 +359,4 @@ struct Chain {
     flow: f64,
     /// Ticks once a step of its slowest stage.
     step: i64,
-}
-
-/// Cuts that look good by the bounds alone: from the first stage on, always the end with the least bound.
-fn promising_cuts(field: &Field<'_>) -> Option<Vec<usize>> {
-    let (ticked, bounds) = (field.ticked, field.bounds);
-    let (layers, stages) = (field.sorts.len(), ticked.stages.len());
-    let mut cuts = vec![0];
-    let mut slowest = 0;
-    for stage in 0..stages - 1 {
-        let start = cuts[stage];
-        let worth = |end: usize| {
-            let time = bounds.crossing_time(ticked, stage, start..end);
-            let (sum, peak) = bounds.after(stage + 1, end);
-            let bound = time as f64 + sum as f64 + ticked.repeats * time.max(peak).max(slowest) as f64;
-            (bound, time, end)
-        };
-        let fitting = ends(stage, start, stages, layers)
-            .map(worth)
-            .filter(|&(_, time, end)| time < NEVER && bounds.after(stage + 1, end).0 < NEVER);
-        let (_, time, end) = fitting.min_by(|(one, ..), (other, ..)| one.total_cmp(other))?;
-        slowest = slowest.max(time);
-        cuts.push(end);
-    }
-    Some(cuts)
 }

@@ -1,8 +1,9 @@
-//! Three independent methods for one [`Problem`]: an exact dynamic program, an integer program and plain
-//! enumeration. They share the problem and its score, nothing else, so that each can vouch for the others.
+//! Three independent methods for one [`Problem`]: a dynamic program, an integer program and plain enumeration. They
+//! share the problem and its score, nothing else, so that each can vouch for the others.
 //!
-//! The dynamic program is the one to use; it is exact and takes milliseconds. The integer program is for checking
-//! it on problems too large to enumerate, and as the place where a new kind of rule is stated first.
+//! The dynamic program is the one to use; it takes milliseconds, says how near the best its answer is proven to be,
+//! and is exact if asked to. The integer program is for checking it on problems too large to enumerate, and as the
+//! place where a new kind of rule is stated first.
 
 mod bound;
 mod chain;
@@ -15,6 +16,7 @@ mod memory;
 mod relaxation;
 mod span;
 mod ticks;
+mod ties;
 
 pub use memory::Shortage;
 
@@ -23,14 +25,14 @@ use crate::problem::{Assignment, Problem};
 /// How to solve a [`Problem`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Method {
-    /// Exact: a dynamic program over stages, whose spans of layers are solved when the search asks for them.
+    /// A dynamic program over stages, whose spans of layers are solved when the search asks for them.
     DynamicProgram {
         /// The value of an answer in hand, in seconds, or infinity: give up once nothing better can exist.
         upper: f64,
         /// Relative difference from the best that does not matter; 0 for the optimum itself.
         gap: f64,
-        /// The partial answers that may be looked at before the best so far must do, with what is then proven of it;
-        /// `u64::MAX` to go on until the gap is closed.
+        /// About how many partial answers may be looked at; a million take a tenth of a second. Then the best
+        /// answer so far must do, with what is proven of it. `u64::MAX` to go on until the gap is closed.
         effort: u64,
     },
     /// An integer program, solved by HiGHS to within a gap.
@@ -47,7 +49,7 @@ impl Method {
     /// The dynamic program as a planner uses it: prices are estimates, so an answer within a part in ten thousand is
     /// as good as the best, and one that is proven to lie within a few parts in a thousand is good enough where more
     /// would take long.
-    pub const DYNAMIC: Self = Self::DynamicProgram { upper: f64::INFINITY, gap: 1e-4, effort: 200_000 };
+    pub const DYNAMIC: Self = Self::DynamicProgram { upper: f64::INFINITY, gap: 1e-4, effort: 1_000_000 };
 
     /// The dynamic program carried through to the optimum, however long it takes.
     pub const EXACT: Self = Self::DynamicProgram { upper: f64::INFINITY, gap: 0.0, effort: u64::MAX };

@@ -43,11 +43,14 @@ pub(super) struct Totals {
     pub(super) bytes: u64,
 }
 
-/// One of the two limited resources.
-#[derive(Clone, Copy, Debug)]
-enum Resource {
-    Bytes,
-    Step,
+/// The best price per byte at a price of the step, and the mixture of routes that uses up the bytes.
+struct Balance {
+    byte: f64,
+    /// Ticks of the mixture.
+    time: f64,
+    /// Ticks once a step of the mixture.
+    step: f64,
+    routes: Vec<Route>,
 }
 
 /// A choice for each layer.
@@ -86,74 +89,76 @@ impl<'a> Relaxation<'a> {
         let (to_go, routes) = (Vec::new(), Vec::new());
         let mut this = Self { class, ends, step_limit, budget, layers, lists, prices, to_go, routes };
         this.settle_prices()?;
-        this.to_go = this.costs_to_go(this.prices);
+        this.to_go = this.costs_to_go(&this.menus(this.prices), this.prices);
         Some(this)
     }
 
-    /// Climbs to good prices, one resource at a time; none if a resource cannot suffice.
+    /// Finds the best prices; none if the resources cannot suffice.
+    ///
+    /// The bound is concave in the prices. For a price of the step, [`Self::balance`] gives the best price per byte
+    /// and a mixture of routes, whose line bounds the bound at all other prices of the step. The best price of the
+    /// step is where two such lines meet and none lies below: one exceeds the limit, one keeps it.
     fn settle_prices(&mut self) -> Option<()> {
-        const ROUNDS: usize = 3;
-        self.prices.byte = self.climb(Resource::Bytes)?;
-        if self.most_steps() <= self.step_limit {
+        // Mixtures are rounded, so that one at the limit may seem to exceed it.
+        let limit = self.step_limit as f64 * (1.0 + 1e-9);
+        let mut over = self.balance(Prices { time: 1.0, byte: 0.0, step: 0.0 })?;
+        if over.step <= limit || self.most_steps() <= self.step_limit {
+            self.prices.byte = over.byte;
+            self.routes = over.routes;
             return Some(());
         }
-        for _ in 0..ROUNDS {
-            let price = self.climb(Resource::Step)?;
-            let before = std::mem::replace(&mut self.prices.step, price);
-            if price <= before {
-                break;
-            }
-            self.prices.byte = self.climb(Resource::Bytes)?;
-        }
-        Some(())
-    }
-
-    /// The best price of one resource at the present price of the other, by intersecting the lines of two routes:
-    /// one that exceeds the limit and one that keeps it.
-    fn climb(&mut self, resource: Resource) -> Option<f64> {
-        let at = |prices: Prices, price: f64| match resource {
-            Resource::Bytes => Prices { byte: price, ..prices },
-            Resource::Step => Prices { step: price, ..prices },
-        };
-        let (only, limit) = match resource {
-            Resource::Bytes => (Prices { time: 0.0, byte: 1.0, step: 0.0 }, self.budget as f64),
-            Resource::Step => (Prices { time: 0.0, byte: 0.0, step: 1.0 }, self.step_limit as f64),
-        };
-        let free = at(self.prices, 0.0);
-        let line = |route: &Route| {
-            let amount = match resource {
-                Resource::Bytes => route.totals.bytes as f64,
-                Resource::Step => route.totals.step as f64,
-            };
-            (free.of_totals(route.totals), amount)
-        };
-        let mut over = self.route(free)?;
-        if line(&over).1 <= limit {
-            self.routes.push(over);
-            return Some(0.0);
-        }
-        let mut within = self.route(only)?;
-        if line(&within).1 > limit {
+        let mut within = self.balance(Prices { time: 0.0, byte: 0.0, step: 1.0 })?;
+        if within.step > limit {
             return None;
         }
         loop {
-            let ((cost_over, over_amount), (cost_within, within_amount)) = (line(&over), line(&within));
-            let price = (cost_within - cost_over) / (over_amount - within_amount);
-            let between = self.route(at(self.prices, price))?;
-            let (cost, amount) = line(&between);
-            // No route lies below the two: the price is where they meet.
-            if cost + price * amount >= (cost_over + price * over_amount) * (1.0 - 1e-12) {
-                self.routes.extend([over, within]);
-                return Some(price.max(0.0));
+            let price = (within.time - over.time) / (over.step - within.step);
+            let between = self.balance(Prices { time: 1.0, byte: 0.0, step: price.max(0.0) })?;
+            let meeting = over.time + price * over.step;
+            let is_met = between.time + price * between.step >= meeting - 1e-9 * meeting.abs();
+            if is_met || between.step >= over.step || between.step <= within.step {
+                self.prices = Prices { time: 1.0, byte: between.byte, step: price.max(0.0) };
+                self.routes = [over.routes, within.routes, between.routes].concat();
+                return Some(());
             }
-            if amount > limit { over = between } else { within = between }
+            if between.step > limit { over = between } else { within = between }
         }
     }
 
-    /// Least cost from each layer to the end; see `to_go`.
-    fn costs_to_go(&self, prices: Prices) -> Vec<f64> {
+    /// The best price per byte at prices without one, by intersecting the lines of two routes: one that exceeds the
+    /// budget and one that keeps it. None if the budget cannot suffice.
+    fn balance(&self, free: Prices) -> Option<Balance> {
+        let budget = self.budget as f64;
+        let line = |route: &Route| (free.of_totals(route.totals), route.totals.bytes as f64);
+        let mut over = self.route(free)?;
+        if over.totals.bytes <= self.budget {
+            let (time, step) = (over.totals.time as f64, over.totals.step as f64);
+            return Some(Balance { byte: 0.0, time, step, routes: vec![over] });
+        }
+        let mut within = self.route(Prices { time: 0.0, byte: 1.0, step: 0.0 })?;
+        if within.totals.bytes > self.budget {
+            return None;
+        }
+        loop {
+            let ((cost_over, bytes_over), (cost_within, bytes_within)) = (line(&over), line(&within));
+            let byte = (cost_within - cost_over) / (bytes_over - bytes_within);
+            let between = self.route(Prices { byte, ..free })?;
+            let (cost, bytes) = line(&between);
+            // No route lies below the two: the price is where they meet.
+            if cost + byte * bytes >= (cost_over + byte * bytes_over) * (1.0 - 1e-12) {
+                let share = (budget - bytes_within) / (bytes_over - bytes_within);
+                let mix = |over: i64, within: i64| share * over as f64 + (1.0 - share) * within as f64;
+                let time = mix(over.totals.time, within.totals.time);
+                let step = mix(over.totals.step, within.totals.step);
+                return Some(Balance { byte: byte.max(0.0), time, step, routes: vec![over, within] });
+            }
+            if between.totals.bytes > self.budget { over = between } else { within = between }
+        }
+    }
+
+    /// Least cost from each layer to the end, see `to_go`, when `menus` are the cheapest choices.
+    fn costs_to_go(&self, menus: &[Menu], prices: Prices) -> Vec<f64> {
         let (count, layouts) = (self.layers.len(), self.class.boundary.len());
-        let least: Vec<Vec<f64>> = self.lists.iter().map(|list| least_costs(list, prices, layouts)).collect();
         let moved: Vec<f64> =
             self.class.transitions.iter().flatten().map(|&ticks| prices.time * ticks as f64).collect();
         let mut to_go = vec![0.0; (count + 1) * layouts];
@@ -165,23 +170,32 @@ impl<'a> Relaxation<'a> {
         let mut onward = vec![0.0; layouts];
         for layer in (0..count).rev() {
             let (here, after) = to_go.split_at_mut((layer + 1) * layouts);
-            for layout in 0..layouts {
-                onward[layout] = least[self.layers[layer]][layout] + after[layout];
+            for ((onward, cheapest), after) in onward.iter_mut().zip(&menus[self.layers[layer]]).zip(after) {
+                *onward = cheapest.map_or(f64::INFINITY, |(cost, _)| cost) + *after;
             }
             for (before, row) in moved.chunks(layouts).enumerate() {
-                let costs = row.iter().zip(&onward).map(|(moved, onward)| moved + onward);
-                here[layer * layouts + before] = costs.fold(f64::INFINITY, f64::min);
+                let mut least = f64::INFINITY;
+                for (moved, onward) in row.iter().zip(&onward) {
+                    let cost = moved + onward;
+                    least = if cost < least { cost } else { least };
+                }
+                here[layer * layouts + before] = least;
             }
         }
         to_go
     }
 
+    /// The cheapest choices of each list at these prices.
+    fn menus(&self, prices: Prices) -> Vec<Menu> {
+        let layouts = self.class.boundary.len();
+        self.lists.iter().map(|list| cheapest(list, prices, layouts)).collect()
+    }
+
     /// The cheapest route at these prices. None if the first layer has no strategy in the layout it must have.
     fn route(&self, prices: Prices) -> Option<Route> {
         let layouts = self.class.boundary.len();
-        let to_go = self.costs_to_go(prices);
-        let cheapest: Vec<Vec<Option<(f64, Choice)>>> =
-            self.lists.iter().map(|list| cheapest(list, prices, layouts)).collect();
+        let menus = self.menus(prices);
+        let to_go = self.costs_to_go(&menus, prices);
         let mut choices: Vec<Choice> = Vec::with_capacity(self.layers.len());
         for (layer, &list) in self.layers.iter().enumerate() {
             let rest = &to_go[(layer + 1) * layouts..(layer + 2) * layouts];
@@ -190,7 +204,7 @@ impl<'a> Relaxation<'a> {
                 let moved = last.map_or(0.0, |last| prices.time * self.class.transitions[last][choice.layout] as f64);
                 moved + cost + rest[choice.layout]
             };
-            let open = cheapest[list].iter().flatten().filter(|(_, choice)| self.admits(layer, choice));
+            let open = menus[list].iter().flatten().filter(|(_, choice)| self.admits(layer, choice));
             let (_, choice) = open.map(|one| (price(one), one.1)).min_by(|(a, _), (b, _)| a.total_cmp(b))?;
             choices.push(choice);
         }
@@ -322,18 +336,12 @@ impl<'a> Relaxation<'a> {
     }
 }
 
-/// Least cost of a list's choices by layout; infinite for a layout without any.
-fn least_costs(list: &[Choice], prices: Prices, layouts: usize) -> Vec<f64> {
-    let mut least = vec![f64::INFINITY; layouts];
-    for choice in list {
-        least[choice.layout] = least[choice.layout].min(prices.of(choice));
-    }
-    least
-}
+/// The cheapest choice of each layout and its cost, if there is any.
+type Menu = Vec<Option<(f64, Choice)>>;
 
 /// The cheapest of a list's choices by layout.
-fn cheapest(list: &[Choice], prices: Prices, layouts: usize) -> Vec<Option<(f64, Choice)>> {
-    let mut cheapest: Vec<Option<(f64, Choice)>> = vec![None; layouts];
+fn cheapest(list: &[Choice], prices: Prices, layouts: usize) -> Menu {
+    let mut cheapest: Menu = vec![None; layouts];
     for choice in list {
         let cost = prices.of(choice);
         let least = &mut cheapest[choice.layout];

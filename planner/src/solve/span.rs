@@ -81,14 +81,14 @@ impl<'a> Span<'a> {
     }
 
     /// What is quickly seen; none if nothing fits.
-    pub(super) fn estimate(&self) -> Option<Estimate> {
-        let survey = self.survey()?;
+    pub(super) fn estimate(&self, effort: &mut Effort) -> Option<Estimate> {
+        let survey = self.survey(effort)?;
         Some(self.crossing(survey.estimate))
     }
 
     /// The fastest point, or as good an estimate as the effort allows; none if nothing fits.
     pub(super) fn solve(&self, effort: &mut Effort) -> Option<Estimate> {
-        let survey = self.survey()?;
+        let survey = self.survey(effort)?;
         let estimate = self.widen(survey, effort)?;
         Some(self.crossing(estimate))
     }
@@ -102,7 +102,7 @@ impl<'a> Span<'a> {
     }
 
     /// Looks at all guesses of the largest transient.
-    fn survey(&self) -> Option<Survey<'_>> {
+    fn survey(&self, effort: &mut Effort) -> Option<Survey<'_>> {
         let limits = self.transient_limits();
         let mut open: Vec<(f64, u64)> = limits.iter().map(|&limit| (0.0, limit)).collect();
         let mut guesses: Vec<Guess<'_>> = Vec::new();
@@ -115,6 +115,7 @@ impl<'a> Span<'a> {
                 skipped = skipped.min(bound);
                 continue;
             }
+            effort.spend(ROUTES * self.layers.len() as u64);
             let Some(relaxation) = self.relaxation(limit) else { continue };
             let bound = bound.max(relaxation.bound());
             self.sharpen(&mut open, relaxation.prices);
@@ -209,6 +210,9 @@ impl<'a> Span<'a> {
         }
     }
 }
+
+/// What a relaxation takes beside each layer's labels, in labels: about as many routes are looked for.
+const ROUTES: u64 = 10;
 
 /// How far above the relaxation the first cut lies, relative to it, times the square of the layer count: the more
 /// layers can be combined, the closer their sums come to the relaxation.
