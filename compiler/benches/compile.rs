@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hetu_compiler::{compile_counts, compile_unlimited};
+use hetu_compiler::{Sample, compile_samples, compile_unlimited};
 use ir::file::parse_model;
 use ir::graph::KindId;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
@@ -31,8 +31,9 @@ fn parts(criterion: &mut Criterion) {
             group.bench_function(format!("{name}, {words}"), |bencher| {
                 bencher.iter(|| compile_unlimited(black_box(&part), black_box(&plan)));
             });
-            group.bench_function(format!("{name}, {words}, for one and for two microbatches"), |bencher| {
-                bencher.iter(|| compile_counts(black_box(&part), black_box(&plan), &[1, 2]));
+            let samples = [1, 2].map(|microbatches| Sample { layers: kinds.len() as u32, microbatches });
+            group.bench_function(format!("{name}, {words}, as samples of one and two microbatches"), |bencher| {
+                bencher.iter(|| compile_samples(black_box(&part), black_box(&plan), &samples));
             });
         }
     }

@@ -3,11 +3,11 @@
 use ir::program::{Action, Role};
 use ir::units::Bytes;
 
-use crate::place::{Lifetime, place};
+use crate::place::{Effort, Lifetime, place};
 use crate::writer::Writer;
 
 /// Places residents first, then what lives within the step.
-pub(crate) fn arena(stage: u32, writer: Writer) -> Role {
+pub(crate) fn arena(stage: u32, writer: Writer, effort: Effort) -> Role {
     let Writer { mut buffers, code, operands, .. } = writer;
     let mut resident = 0;
     for buffer in buffers.iter_mut().filter(|buffer| buffer.is_resident()) {
@@ -37,7 +37,7 @@ pub(crate) fn arena(stage: u32, writer: Writer) -> Role {
         Lifetime { bytes: buffers[buffer].bytes.0, start: starts[buffer], end: ends[buffer] }
     };
     let lifetimes: Vec<Lifetime> = order.iter().map(lifetime).collect();
-    let placement = place(&lifetimes, resident);
+    let placement = place(&lifetimes, resident, effort);
     for (&buffer, address) in order.iter().zip(&placement.addresses) {
         buffers[buffer].address = resident + address;
     }

@@ -10,7 +10,7 @@ use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentI
 use ir::units::Bytes;
 
 use crate::library::Library;
-use crate::place::{Lifetime, aligned, place};
+use crate::place::{Effort, Lifetime, aligned, place};
 use crate::spread::{Rule, Spread, Step, ValueId};
 
 /// What a body needs from, or leaves to, the world around it.
@@ -326,7 +326,7 @@ impl<'a> Maker<'a> {
         }
         all.sort_by_key(|(lifetime, value)| (lifetime.start, *value));
         let lifetimes: Vec<Lifetime> = all.iter().map(|(lifetime, _)| *lifetime).collect();
-        let placement = place(&lifetimes, 0);
+        let placement = place(&lifetimes, 0, Effort::Most);
         let mut of_kernel = vec![0; workspaces.len()];
         for ((lifetime, value), address) in all.into_iter().zip(placement.addresses) {
             match value {

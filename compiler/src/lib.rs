@@ -50,6 +50,7 @@ use block::BlockPlan;
 use layer::{Purpose, Setting, compute_element};
 use layers::Layers;
 use library::Library;
+use place::Effort;
 use schedule::schedule;
 
 /// The programs of a training step, or every reason why there are none: rules broken, or memory missing.
@@ -58,8 +59,12 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
     if !violations.is_empty() {
         return Err(violations);
     }
-    let draft = draft(graph, plan, Purpose::Training)?;
     let capacity = cluster.capacity();
+    let mut draft = draft(graph, plan, Purpose::Training, Effort::Usual)?;
+    let could_fit = |role: &Role| role.live_bound <= capacity;
+    if draft.roles.iter().any(|role| role.arena > capacity) && draft.roles.iter().all(could_fit) {
+        draft = self::draft(graph, plan, Purpose::Training, Effort::Most)?;
+    }
     let too_large = draft.roles.iter().filter(|role| role.arena > capacity);
     let memory = |role: &Role| Violation::Memory { stage: role.stage, needed: role.arena, capacity };
     let missing: Vec<Violation> = too_large.map(memory).collect();
@@ -68,19 +73,35 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
 
 /// The programs of a training step without regard to devices and memory: for tests and for asking what would be.
 pub fn compile_unlimited(graph: &Graph, plan: &Plan) -> Result<Programs, Vec<Violation>> {
-    verified(draft(graph, plan, Purpose::Training)?)
+    verified(draft(graph, plan, Purpose::Training, Effort::Usual)?)
 }
 
-/// The programs of [`compile_unlimited`] for steps of so many microbatches as `counts` says, each as large as those of
-/// the plan. What does not depend on their number is made once.
-pub fn compile_counts(graph: &Graph, plan: &Plan, counts: &[u32]) -> Result<Vec<Programs>, Vec<Violation>> {
+/// The beginning of a plan: its first layers, for so many microbatches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Layers from the first on.
+    pub layers: u32,
+    /// Microbatches, each as large as those of the plan.
+    pub microbatches: u32,
+}
+
+/// The programs of the beginnings of a plan of one stage: for asking what a layer or a microbatch more would take.
+/// Layers are compiled once for all of them. Arenas are placed with the least effort; what they need at least,
+/// `live_bound`, is that of [`compile_unlimited`].
+pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result<Vec<Programs>, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let setting = Setting::new(graph, &mesh, plan, Purpose::Training);
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
-    let programs = counts.iter().map(|&microbatches| {
-        let plan = Plan { batch: setting.sequences * u64::from(microbatches), microbatches, ..plan.clone() };
-        verified(assembled(setting, &plan, &layers, library.clone()))
+    let programs = samples.iter().map(|&sample| {
+        let graph = graph.part(&graph.layers[..sample.layers as usize]);
+        let plan = Plan {
+            batch: setting.sequences * u64::from(sample.microbatches),
+            microbatches: sample.microbatches,
+            stages: std::iter::once(0..sample.layers).collect(),
+            ..plan.clone()
+        };
+        verified(assembled(Setting { graph: &graph, ..setting }, &plan, &layers, library.clone(), Effort::Least))
     });
     programs.collect()
 }
@@ -91,7 +112,7 @@ pub fn compile_evaluation(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Resu
     if !violations.is_empty() {
         return Err(violations);
     }
-    verified(draft(graph, plan, Purpose::Evaluation)?)
+    verified(draft(graph, plan, Purpose::Evaluation, Effort::Usual)?)
 }
 
 /// What one layer holds on each of its ranks.
@@ -137,19 +158,19 @@ fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {
         .map_err(|defects| defects.iter().map(|defect| Violation::Program(defect.to_string())).collect())
 }
 
-fn draft(graph: &Graph, plan: &Plan, purpose: Purpose) -> Result<Draft, Vec<Violation>> {
+fn draft(graph: &Graph, plan: &Plan, purpose: Purpose, effort: Effort) -> Result<Draft, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let setting = Setting::new(graph, &mesh, plan, purpose);
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
-    Ok(assembled(setting, plan, &layers, library))
+    Ok(assembled(setting, plan, &layers, library, effort))
 }
 
 /// Passes 5 to 8.
-fn assembled(setting: Setting<'_>, plan: &Plan, layers: &Layers, mut library: Library) -> Draft {
+fn assembled(setting: Setting<'_>, plan: &Plan, layers: &Layers, mut library: Library, effort: Effort) -> Draft {
     let (writers, blocks) = schedule(setting, plan, layers, &mut library.collectives);
     let roles = parallel::map(writers.into_iter().enumerate().collect(), |(stage, writer)| {
-        let mut role = arena::arena(stage as u32, writer);
+        let mut role = arena::arena(stage as u32, writer, effort);
         synchronize::synchronize(&mut role, &library.fragments);
         role
     });

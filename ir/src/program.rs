@@ -630,4 +630,9 @@ impl Programs {
     pub fn peak(&self) -> Bytes {
         self.draft.roles.iter().map(|role| role.arena).max().unwrap_or(Bytes::ZERO)
     }
+
+    /// The most that lives at once in any role: no arena can be smaller.
+    pub fn live_bound(&self) -> Bytes {
+        self.draft.roles.iter().map(|role| role.live_bound).max().unwrap_or(Bytes::ZERO)
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use compiler::{LayerBatch, compile_counts, layer_bytes};
+use compiler::{LayerBatch, Sample, compile_samples, layer_bytes};
 use cost_model::{CostModel, Detail, simulate};
 use ir::graph::{Graph, KindId};
 use ir::model::Precision;
@@ -71,12 +71,12 @@ impl LayoutClass {
 /// Pairs of equal layers, which many layers are compared with.
 #[derive(Default)]
 pub(crate) struct Bases {
-    pairs: BTreeMap<(KindId, Strategy), Pair>,
+    pairs: BTreeMap<(KindId, Strategy), Played>,
 }
 
-/// Two equal layers: step time for each count of microbatches, and peak memory.
+/// A few layers: step time for each count of microbatches, and peak memory.
 #[derive(Clone, Copy, Debug)]
-struct Pair {
+struct Played {
     steps: [f64; 2],
     peak: Bytes,
 }
@@ -91,7 +91,7 @@ impl Costing<'_> {
         let (alone, count) = if self.is_inner(kind) {
             (self.pair(bases, kind, strategy).peak, 2)
         } else {
-            (self.played(&[(kind, strategy)])[0].1, 1)
+            (self.played(&[(kind, strategy)], &[1])[0].peak, 1)
         };
         let held = (bytes.state + bytes.saved) * count;
         Costs {
@@ -105,18 +105,19 @@ impl Costing<'_> {
     }
 
     fn layer_times(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Times {
-        let of = &self.graph.kinds[kind.index()];
-        let (partner, plain) = if self.is_inner(kind) {
-            (kind, strategy.clone())
+        let (base, with) = if self.is_inner(kind) {
+            let all = self.played(&[(kind, strategy); 3], &[2, 3]);
+            bases.pairs.insert((kind, strategy.clone()), all[0]);
+            (all[0], all[1])
         } else {
-            (self.block(), LayoutClass::of(strategy).plain(strategy.ranks()))
+            let plain = LayoutClass::of(strategy).plain(strategy.ranks());
+            let mut layers = vec![(self.block(), &plain); 2];
+            let is_first = self.graph.kinds[kind.index()].input.is_none();
+            layers.insert(if is_first { 0 } else { 2 }, (kind, strategy));
+            (self.pair(bases, self.block(), &plain), self.played(&layers, &[3])[0])
         };
-        let base = self.pair(bases, partner, &plain).steps;
-        let mut layers = vec![(partner, &plain), (partner, &plain)];
-        layers.insert(if of.input.is_none() { 0 } else { 2 }, (kind, strategy));
-        let with = self.played(&layers).map(|(step, _)| step);
-        let microbatch = ((with[1] - with[0]) - (base[1] - base[0])).max(0.0);
-        let step = (with[0] - base[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
+        let microbatch = ((with.steps[1] - with.steps[0]) - (base.steps[1] - base.steps[0])).max(0.0);
+        let step = (with.steps[0] - base.steps[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
         Times { microbatch, step }
     }
 
@@ -128,7 +129,7 @@ impl Costing<'_> {
         let block = self.block();
         let [a, b] = ends.map(|class| class.plain(ranks));
         let same = [&a, &b].map(|strategy| self.pair(bases, block, strategy).steps);
-        let mixed = self.played(&[(block, &a), (block, &b)]).map(|(step, _)| step);
+        let mixed = self.played(&[(block, &a), (block, &b)], &[2])[0].steps;
         let alone: f64 = same.iter().map(|times| (times[1] - times[0]) / 2.0).sum();
         ((mixed[1] - mixed[0]) - alone).max(0.0)
     }
@@ -147,11 +148,8 @@ impl Costing<'_> {
     }
 
     /// Two equal layers alone.
-    fn pair(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Pair {
-        let make = || {
-            let played = self.played(&[(kind, strategy), (kind, strategy)]);
-            Pair { steps: played.map(|(step, _)| step), peak: played[0].1 }
-        };
+    fn pair(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Played {
+        let make = || self.played(&[(kind, strategy); 2], &[2])[0];
         *bases.pairs.entry((kind, strategy.clone())).or_insert_with(make)
     }
 
@@ -167,8 +165,8 @@ impl Costing<'_> {
         kinds.find(|&kind| self.is_inner(kind)).expect("a model has inner layers")
     }
 
-    /// Step time and peak of programs of these layers alone, for each count of microbatches.
-    fn played(&self, layers: &[(KindId, &Strategy)]) -> [(f64, Bytes); 2] {
+    /// Plays programs of these layers alone: for each of `lengths`, the first so many of them.
+    fn played(&self, layers: &[(KindId, &Strategy)], lengths: &[u32]) -> Vec<Played> {
         let kinds: Vec<KindId> = layers.iter().map(|&(kind, _)| kind).collect();
         let plan = Plan {
             batch: self.sequences,
@@ -179,12 +177,14 @@ impl Costing<'_> {
             strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
             prefetch: PREFETCH,
         };
-        let programs = compile_counts(&self.graph.part(&kinds), &plan, &self.counts).expect("legal strategies compile");
-        let played = programs.iter().map(|programs| {
-            let trace = simulate(programs, self.model, Detail::Totals).expect("verified programs do not deadlock");
-            (trace.step.0, programs.peak())
-        });
-        let played: Vec<(f64, Bytes)> = played.collect();
-        [played[0], played[1]]
+        let sample = |&layers| self.counts.map(|microbatches| Sample { layers, microbatches });
+        let samples: Vec<Sample> = lengths.iter().flat_map(sample).collect();
+        let programs = compile_samples(&self.graph.part(&kinds), &plan, &samples).expect("legal strategies compile");
+        let step = |programs| {
+            simulate(programs, self.model, Detail::Totals).expect("verified programs do not deadlock").step.0
+        };
+        let played = programs.chunks(self.counts.len());
+        let played = played.map(|of| Played { steps: [step(&of[0]), step(&of[1])], peak: of[0].live_bound() });
+        played.collect()
     }
 }

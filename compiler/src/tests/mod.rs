@@ -6,7 +6,7 @@ use ir::graph::KindId;
 use ir::model::{Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Schedule, Strategy};
 
-use crate::{compile_counts, compile_unlimited};
+use crate::{Sample, compile_samples, compile_unlimited};
 
 /// A Llama of two blocks that compiles at once.
 pub(crate) fn tiny() -> Model {
@@ -91,14 +91,29 @@ fn a_few_layers_compile_alone() {
 }
 
 #[test]
-fn programs_of_several_counts_are_those_of_each_alone() {
+fn samples_are_the_beginnings_of_a_plan() {
     let graph = tiny().graph();
     for strategy in crate::strategies(&graph.kinds[1], 4, 4) {
-        let plan = plan(&[2, 2], vec![strategy; 4]);
-        let together = compile_counts(&graph, &plan, &[1, 2, 5]).expect("the plan is legal");
-        for (programs, microbatches) in together.iter().zip([1, 2, 5]) {
-            let alone = Plan { batch: plan.batch / 2 * u64::from(microbatches), microbatches, ..plan.clone() };
-            assert_eq!(*programs, compile_unlimited(&graph, &alone).expect("the plan is legal"));
+        let whole = plan(&[4], vec![strategy; 4]);
+        for (layers, microbatches) in [(2, 1), (3, 1), (3, 2), (4, 5)] {
+            let sample = Sample { layers, microbatches };
+            let programs = compile_samples(&graph, &whole, &[Sample { layers: 4, microbatches: 1 }, sample]);
+            let sampled = &programs.expect("the plan is legal")[1];
+            let alone = Plan {
+                batch: whole.microbatch_sequences() * u64::from(microbatches),
+                microbatches,
+                stages: vec![0..layers],
+                strategies: whole.strategies[..layers as usize].to_vec(),
+                ..whole.clone()
+            };
+            let part = graph.part(&graph.layers[..layers as usize]);
+            let alone = compile_unlimited(&part, &alone).expect("the plan is legal");
+            assert_eq!(sampled.roles()[0].live_bound, alone.roles()[0].live_bound);
+            let work = |programs: &Programs| {
+                let code = programs.roles()[0].code.iter();
+                code.filter(|instr| !matches!(instr.action, Action::Signal(_) | Action::Wait(_))).count()
+            };
+            assert_eq!(work(sampled), work(&alone));
         }
     }
 }
