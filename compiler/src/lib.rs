@@ -23,6 +23,7 @@ mod layer;
 mod layers;
 mod legal;
 mod library;
+mod outline;
 mod pass;
 mod place;
 mod retain;
@@ -34,20 +35,19 @@ mod visits;
 mod writer;
 
 use ir::cluster::Cluster;
-use ir::graph::{Graph, KindId};
-use ir::model::Precision;
+use ir::graph::Graph;
 use ir::parallel;
-use ir::plan::{Plan, Strategy};
+use ir::plan::Plan;
 use ir::program::{Draft, Programs, Role, StepSize};
 use ir::units::Bytes;
 
 pub use axes::mesh;
 pub use check::{Violation, check};
 pub use legal::strategies;
+pub use outline::{LayerBatch, LayerBytes, LayerOutline, boundary_exchanges, layer_bytes, layer_outline};
 pub use visits::in_flight;
 
-use block::BlockPlan;
-use layer::{Purpose, Setting, compute_element};
+use layer::{Purpose, Setting};
 use layers::Layers;
 use library::Library;
 use place::Effort;
@@ -113,43 +113,6 @@ pub fn compile_evaluation(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Resu
         return Err(violations);
     }
     verified(draft(graph, plan, Purpose::Evaluation, Effort::Usual)?)
-}
-
-/// What one layer holds on each of its ranks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayerBytes {
-    /// Parameters, master, moments and the sum of gradients: through the whole step.
-    pub state: Bytes,
-    /// What one microbatch keeps from its forward to its backward pass.
-    pub saved: Bytes,
-}
-
-/// What a layer kind holds under a strategy, with `sequences` sequences in a microbatch.
-pub fn layer_bytes(
-    graph: &Graph,
-    kind: KindId,
-    strategy: &Strategy,
-    batch: LayerBatch,
-) -> Result<LayerBytes, Violation> {
-    let mesh = axes::mesh_of(1, std::slice::from_ref(strategy))?;
-    let compute = compute_element(batch.precision);
-    let setting = Setting { graph, mesh: &mesh, sequences: batch.sequences, compute, purpose: Purpose::Training };
-    let mut library = Library::default();
-    let layer = layer::layer(setting, kind, strategy, &mut library);
-    let plans = layer.blocks.iter().map(|template| BlockPlan::new(&mesh, &layer, template, (compute, &mut library)));
-    let state = plans.map(|plan| plan.state()).sum();
-    let input = layer.boundary_shape.iter().product::<u64>() * compute.bytes();
-    let input = if layer.keeps_input { Bytes(place::aligned(input)) } else { Bytes::ZERO };
-    Ok(LayerBytes { state, saved: layer.saved.iter().copied().sum::<Bytes>() + input })
-}
-
-/// What a layer computes on at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayerBatch {
-    /// Sequences of a microbatch, over all ranks of the stage.
-    pub sequences: u64,
-    /// How numbers are stored.
-    pub precision: Precision,
 }
 
 fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {

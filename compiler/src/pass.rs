@@ -1,8 +1,8 @@
 //! One visit to a layer: its body with buffers bound to its slots, and what goes to the next layer.
 
-use ir::graph::LayerId;
-use ir::layout::Exchange;
-use ir::mesh::{Axis, AxisSet};
+use ir::graph::{Element, LayerId};
+use ir::layout::{Exchange, Layout};
+use ir::mesh::{Axis, AxisSet, Mesh};
 use ir::program::{Action, BufferId, Collective, Content, Span, Stream};
 use ir::units::Bytes;
 
@@ -137,20 +137,13 @@ impl RoleWriter<'_> {
 
     /// Brings the residual stream, or its gradient, from the layout of one layer into that of another.
     fn move_boundary(&mut self, span: Span, mut buffer: BufferId, (from, to): (&Layer, &Layer)) -> BufferId {
-        let mut shape = from.boundary_shape.clone();
-        let tensor: AxisSet = from.axes.tensor.iter().chain(&to.axes.tensor).copied().collect();
-        for exchange in from.boundary.exchanges_to(&to.boundary) {
-            let set: AxisSet = exchange.axes().iter().copied().collect();
-            let axis = if set.intersection(tensor).is_empty() { Axis::Data } else { Axis::Tensor };
-            let ranks = u64::from(self.setting.mesh.extent(set));
-            let next_shape = shape_after(&shape, &exchange, ranks);
-            let bytes = next_shape.iter().product::<u64>() * self.setting.compute.bytes();
-            let next = self.writer.value(Bytes(bytes));
-            let collective = Collective { exchange, axis, shape, element: self.setting.compute };
-            let action = Action::Exchange(self.writer.collectives.id(collective));
+        let element = self.setting.compute;
+        for conversion in conversions(self.setting.mesh, element, &Boundary::of(from), &Boundary::of(to)) {
+            let next = self.writer.value(conversion.bytes);
+            let axis = conversion.collective.axis;
+            let action = Action::Exchange(self.writer.collectives.id(conversion.collective));
             self.writer.push(Stream::Exchange(axis), span, action, &[buffer, next]);
             self.writer.free(span, buffer);
-            shape = next_shape;
             buffer = next;
         }
         buffer
@@ -201,6 +194,44 @@ impl Bindings {
         };
         found.unwrap_or_else(|| panic!("{slot:?} is not there in this pass"))
     }
+}
+
+/// How the residual stream lies at an end of a layer.
+pub(crate) struct Boundary {
+    pub(crate) layout: Layout,
+    /// Local shape.
+    pub(crate) shape: Vec<u64>,
+    /// Axes of the layer's tensor parallelism.
+    pub(crate) tensor: AxisSet,
+}
+
+impl Boundary {
+    fn of(layer: &Layer) -> Boundary {
+        let tensor = layer.axes.tensor.iter().copied().collect();
+        Boundary { layout: layer.boundary.clone(), shape: layer.boundary_shape.clone(), tensor }
+    }
+}
+
+/// One exchange on the way from one layout to another.
+pub(crate) struct Conversion {
+    pub(crate) collective: Collective,
+    /// What it leaves on a rank.
+    pub(crate) bytes: Bytes,
+}
+
+/// The exchanges that bring the residual stream from one layout into another.
+pub(crate) fn conversions(mesh: &Mesh, element: Element, from: &Boundary, to: &Boundary) -> Vec<Conversion> {
+    let mut shape = from.shape.clone();
+    let tensor: AxisSet = from.tensor.union(to.tensor);
+    let conversion = |exchange: Exchange| {
+        let set: AxisSet = exchange.axes().iter().copied().collect();
+        let axis = if set.intersection(tensor).is_empty() { Axis::Data } else { Axis::Tensor };
+        let next = shape_after(&shape, &exchange, u64::from(mesh.extent(set)));
+        let bytes = Bytes(next.iter().product::<u64>() * element.bytes());
+        let before = std::mem::replace(&mut shape, next);
+        Conversion { collective: Collective { exchange, axis, shape: before, element }, bytes }
+    };
+    from.layout.exchanges_to(&to.layout).into_iter().map(conversion).collect()
 }
 
 /// Local sizes after an exchange among `ranks`.

@@ -1,15 +1,19 @@
-//! What each strategy costs a layer: measured on small programs of the same compiler, played by the same simulator.
+//! What each strategy costs a layer, in two steps.
 //!
-//! A layer's cost is the difference that it makes: two layers and three are simulated, for two microbatches and for
-//! three. So gathers ahead of their use and reductions beside the backward pass of a neighbour count as in the whole.
+//! [`Costing::outline`] adds up what a layer computes and exchanges for one microbatch: the least that it can cost.
+//! [`Costing::costs`] takes small programs of the same compiler, played by the same simulator: a layer's cost is the
+//! difference that it makes between two layers and three, for two microbatches and for three. So gathers ahead of
+//! their use and reductions beside the backward pass of a neighbour count as in the whole.
 
 use std::collections::BTreeMap;
 
-use compiler::{LayerBatch, Sample, compile_samples, layer_bytes};
-use cost_model::{CostModel, Detail, simulate};
+use compiler::{LayerBatch, Sample, boundary_exchanges, compile_samples, layer_outline};
+use cost_model::{CostModel, Detail, Group, simulate};
 use ir::graph::{Graph, KindId};
+use ir::mesh::Mesh;
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
+use ir::program::Collective;
 use ir::units::Bytes;
 
 use crate::problem::Costs;
@@ -69,7 +73,7 @@ impl LayoutClass {
 }
 
 /// Pairs of equal layers, which many layers are compared with.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Bases {
     pairs: BTreeMap<(KindId, Strategy), Played>,
 }
@@ -82,26 +86,50 @@ struct Played {
 }
 
 impl Costing<'_> {
-    /// The cost of a layer kind under a strategy. `layout` is the class of its boundary.
-    pub(crate) fn costs(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy, layout: usize) -> Costs {
+    /// The least that a layer kind can cost under a strategy. `layout` is the class of its boundary.
+    pub(crate) fn outline(&self, kind: KindId, strategy: &Strategy, layout: usize) -> Costs {
+        let outline = layer_outline(self.graph, kind, strategy, self.batch()).expect("a legal strategy has a mesh");
+        let computed = outline.fragments.iter().map(|fragment| self.model.price_fragment(fragment).0.0);
+        Costs {
+            time_microbatch: computed.sum::<f64>() + self.exchange_time(&outline.mesh, &outline.exchanges),
+            time_step: 0.0,
+            bytes_state: outline.bytes.state.0,
+            bytes_saved: outline.bytes.saved.0,
+            bytes_transient: 0,
+            layout,
+        }
+    }
+
+    /// The cost of a layer kind under a strategy with this outline.
+    pub(crate) fn costs(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
         let times = self.layer_times(bases, kind, strategy);
-        let batch = LayerBatch { sequences: self.sequences, precision: self.precision };
-        let bytes = layer_bytes(self.graph, kind, strategy, batch).expect("a legal strategy has a mesh");
         // Of inner layers, two are looked at, so that gathers ahead are seen.
         let (alone, count) = if self.is_inner(kind) {
             (self.pair(bases, kind, strategy).peak, 2)
         } else {
             (self.played(&[(kind, strategy)], &[1])[0].peak, 1)
         };
-        let held = (bytes.state + bytes.saved) * count;
+        let held = Bytes((outline.bytes_state + outline.bytes_saved) * count);
         Costs {
             time_microbatch: times.microbatch,
             time_step: times.step,
-            bytes_state: bytes.state.0,
-            bytes_saved: bytes.saved.0,
             bytes_transient: alone.saturating_sub(held).0,
-            layout,
+            ..outline.clone()
         }
+    }
+
+    fn batch(&self) -> LayerBatch {
+        LayerBatch { sequences: self.sequences, precision: self.precision }
+    }
+
+    /// Seconds of exchanges one after the other.
+    fn exchange_time(&self, mesh: &Mesh, exchanges: &[Collective]) -> f64 {
+        let time = |collective: &Collective| {
+            let per_node = self.model.cluster().devices_per_node;
+            let group = Group::of(mesh, per_node, 0, collective.exchange.axes());
+            self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
+        };
+        exchanges.iter().map(time).sum()
     }
 
     fn layer_times(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Times {
@@ -122,16 +150,14 @@ impl Costing<'_> {
     }
 
     /// Seconds of a microbatch to go from one layout to another and back with the gradient.
-    pub(crate) fn transition(&self, bases: &mut Bases, ranks: u32, ends: [LayoutClass; 2]) -> f64 {
-        if ends[0] == ends[1] {
-            return 0.0;
-        }
-        let block = self.block();
+    pub(crate) fn transition(&self, ranks: u32, ends: [LayoutClass; 2]) -> f64 {
         let [a, b] = ends.map(|class| class.plain(ranks));
-        let same = [&a, &b].map(|strategy| self.pair(bases, block, strategy).steps);
-        let mixed = self.played(&[(block, &a), (block, &b)], &[2])[0].steps;
-        let alone: f64 = same.iter().map(|times| (times[1] - times[0]) / 2.0).sum();
-        ((mixed[1] - mixed[0]) - alone).max(0.0)
+        let way = |ends| {
+            let (mesh, exchanges) =
+                boundary_exchanges(self.graph, self.block(), ends, self.batch()).expect("degrees of a space nest");
+            self.exchange_time(&mesh, &exchanges)
+        };
+        if ends[0] == ends[1] { 0.0 } else { way([&a, &b]) + way([&b, &a]) }
     }
 
     /// Seconds of a microbatch to send the residual stream to the next stage, and its gradient back.

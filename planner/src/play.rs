@@ -36,7 +36,7 @@ pub enum Extent {
 }
 
 /// Steps with more microbatches than this and four for each stage are not simulated whole while plans are compared.
-const WHOLE_MAX: u32 = 32;
+const WHOLE_MAX: u32 = 12;
 
 /// Compiles and simulates one plan.
 pub fn candidate(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {

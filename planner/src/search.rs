@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::play::{Candidate, Extent, candidate, compared};
 use crate::recipes::{Baseline, baselines};
-use crate::solve::{Method, Shortage, Solved, lower_bound, solve};
+use crate::solve::{Method, Shortage, Solved, lower_bound};
 use crate::space::{Outer, Setting, Space, outer_choices};
 
 /// What is asked for.
@@ -29,7 +29,7 @@ pub struct Effort {
     pub outer: usize,
     /// Of those, how many have a plan that fits by estimate.
     pub fitting: usize,
-    /// Costs of a layer under a strategy.
+    /// Costs of a layer under a strategy that were simulated.
     pub costs: usize,
     /// Plans that were simulated whole.
     pub simulated: usize,
@@ -151,27 +151,27 @@ struct Opened {
 impl Opened {
     /// Solves the problem of an outer choice, and narrower ones. None if some layer has no legal strategy.
     fn new(request: &Request<'_>, outer: &Outer, upper: f64) -> Option<Opened> {
-        let space = Space::new(request.setting, outer)?;
-        let costs = space.problem.kinds.iter().map(|kind| kind.strategies.len()).sum();
-        let narrower = outer.degrees.iter().rev().skip(1).filter_map(|&most| space.narrowed(most));
-        let spaces: Vec<Space> = narrower.collect();
-        let mut opened = Opened { estimates: Vec::new(), shortage: None, costs };
-        for space in std::iter::once(&space).chain(&spaces) {
-            if lower_bound(&space.problem) >= upper && upper.is_finite() {
-                continue;
-            }
-            let method = match &request.method {
-                &Method::DynamicProgram { gap, effort, .. } => Method::DynamicProgram { upper, gap, effort },
-                other @ (Method::IntegerProgram { .. } | Method::Exhaustive) => other.clone(),
-            };
-            match solve(&space.problem, &method) {
-                Solved::Found(answer) => {
-                    let plan = space.plan(&answer.assignment, request.setting.precision);
-                    opened.estimates.push((Seconds(answer.objective), plan));
+        let mut next = Some(Space::new(request.setting, outer)?);
+        let mut opened = Opened { estimates: Vec::new(), shortage: None, costs: 0 };
+        let mut degrees = outer.degrees.iter().rev().skip(1);
+        while let Some(mut space) = next {
+            let before = space.simulated_count();
+            if lower_bound(&space.problem) < upper {
+                let method = match &request.method {
+                    &Method::DynamicProgram { gap, effort, .. } => Method::DynamicProgram { upper, gap, effort },
+                    other @ (Method::IntegerProgram { .. } | Method::Exhaustive) => other.clone(),
+                };
+                match space.solve(request.setting, &method) {
+                    Solved::Found(answer) => {
+                        let plan = space.plan(&answer.assignment, request.setting.precision);
+                        opened.estimates.push((Seconds(answer.objective), plan));
+                    }
+                    Solved::Infeasible(shortage) => opened.shortage = Some((outer.clone(), shortage)),
+                    Solved::Stopped { .. } => {}
                 }
-                Solved::Infeasible(shortage) => opened.shortage = Some((outer.clone(), shortage)),
-                Solved::Stopped { .. } => {}
             }
+            opened.costs += space.simulated_count() - before;
+            next = degrees.next().and_then(|&most| space.narrowed(most));
         }
         Some(opened)
     }
@@ -179,24 +179,27 @@ impl Opened {
 
 /// What misses least. Where estimates fitted and the placed programs did not, that is the tightest plan of all.
 fn nothing_fits(request: &Request<'_>, order: &[(f64, &Outer)], shortages: Vec<(Outer, Shortage)>) -> NoPlan {
-    let least =
-        |shortages: Vec<(Outer, Shortage)>| shortages.into_iter().min_by_key(|(_, shortage)| shortage.need.bytes());
-    if let Some((outer, shortage)) = least(shortages) {
-        return NoPlan::NothingFits { outer, shortage };
-    }
-    let tight = |(_, outer): &(f64, &Outer)| {
-        let mut space = Space::new(request.setting, outer)?;
+    let setting = request.setting;
+    let tight = |mut space: Space| {
         for stage in &mut space.problem.stages {
             stage.capacity_bytes = 1;
         }
-        match solve(&space.problem, &Method::DYNAMIC) {
-            Solved::Infeasible(shortage) => Some(((*outer).clone(), shortage)),
+        match space.solve(setting, &Method::DYNAMIC) {
+            Solved::Infeasible(shortage) => Some((space.outer, shortage)),
             Solved::Found(_) | Solved::Stopped { .. } => None,
         }
     };
-    let found = order.iter().filter_map(tight).collect();
-    let (outer, mut shortage) = least(found).expect("nothing fits one byte");
-    shortage.capacity_bytes = request.setting.cluster.capacity().0;
+    let least =
+        |shortages: Vec<(Outer, Shortage)>| shortages.into_iter().min_by_key(|(_, shortage)| shortage.need.bytes());
+    let found = least(shortages).or_else(|| {
+        let outlines = order.iter().filter_map(|(_, outer)| tight(Space::new(setting, outer)?));
+        least(outlines.collect())
+    });
+    let (outer, _) = found.expect("nothing fits one byte");
+    let mut space = Space::new(setting, &outer).expect("the outer choice has a space");
+    space.complete(setting);
+    let (outer, mut shortage) = tight(space).expect("nothing fits one byte");
+    shortage.capacity_bytes = setting.cluster.capacity().0;
     NoPlan::NothingFits { outer, shortage }
 }
 

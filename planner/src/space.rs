@@ -12,6 +12,7 @@ use cost_model::CostModel;
 
 use crate::costing::{Bases, Costing, LayoutClass, PREFETCH};
 use crate::problem::{Assignment, Kind, Problem, Stage};
+use crate::solve::{Method, Solved, solve};
 
 /// Stages and microbatches: what is fixed before strategies are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +90,8 @@ fn degree_chains(graph: &Graph, ranks: u32, sequences: u64) -> Vec<Vec<u32>> {
     chains
 }
 
-/// One outer choice with all its costs, and what its strategy indices mean.
+/// One outer choice with its costs, and what its strategy indices mean. Costs are outlines, the least that a strategy
+/// can cost, until an answer rests on them: most strategies are never simulated.
 #[derive(Clone, Debug)]
 pub struct Space {
     /// The choice.
@@ -98,6 +100,9 @@ pub struct Space {
     pub problem: Problem,
     /// The strategies of each kind, in the order of the problem.
     pub strategies: Vec<Vec<Strategy>>,
+    /// Which of them have been simulated.
+    simulated: Vec<Vec<bool>>,
+    bases: Bases,
 }
 
 /// What every space of a search has in common.
@@ -114,13 +119,53 @@ pub struct Setting<'a> {
 }
 
 impl Space {
-    /// Fills in all costs of an outer choice. None if some layer has no legal strategy.
+    /// Outlines all strategies of an outer choice. None if some layer has no legal one.
     pub fn new(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
         Space::of(setting, outer, &|_| true)
     }
 
-    /// The same with only what can be fastest, as if memory had no end and what happens once a step took no time:
-    /// whatever else a strategy does, it adds to the time of a microbatch. Its bound bounds the whole space.
+    /// Solves the problem and simulates what the answer uses, until it uses nothing else: as outlines are the least
+    /// that a strategy can cost, no other answer is better.
+    pub fn solve(&mut self, setting: Setting<'_>, method: &Method) -> Solved {
+        loop {
+            let solved = solve(&self.problem, method);
+            let Solved::Found(answer) = &solved else { return solved };
+            let used = self.problem.layers.iter().copied().zip(answer.assignment.strategies.iter().copied());
+            if !self.simulate(setting, &used.collect()) {
+                return solved;
+            }
+        }
+    }
+
+    /// Simulates all strategies.
+    pub(crate) fn complete(&mut self, setting: Setting<'_>) {
+        let of_kind = |(kind, list): (usize, &Vec<Strategy>)| (0..list.len()).map(move |strategy| (kind, strategy));
+        let all = self.strategies.iter().enumerate().flat_map(of_kind).collect();
+        self.simulate(setting, &all);
+    }
+
+    /// How many strategies have been simulated.
+    pub fn simulated_count(&self) -> usize {
+        self.simulated.iter().flatten().filter(|&&simulated| simulated).count()
+    }
+
+    /// Simulates these strategies of these kinds. Returns whether any had not been.
+    fn simulate(&mut self, setting: Setting<'_>, wanted: &BTreeSet<(usize, usize)>) -> bool {
+        let costing = costing(setting, &self.outer);
+        let mut any = false;
+        for &(kind, index) in wanted {
+            if !std::mem::replace(&mut self.simulated[kind][index], true) {
+                let costs = &mut self.problem.kinds[kind].strategies[index];
+                let strategy = &self.strategies[kind][index];
+                *costs = costing.costs(&mut self.bases, KindId(kind as u32), strategy, costs);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// The same with only what can be fastest, as if memory had no end: whatever else a strategy does, it adds to the
+    /// time of a microbatch. Its bound bounds the whole space.
     pub(crate) fn fastest(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
         let is_plain =
             |strategy: &Strategy| strategy.shard == Shard::Nothing && strategy.recompute == Recompute::Nothing;
@@ -128,22 +173,12 @@ impl Space {
         for stage in &mut space.problem.stages {
             stage.capacity_bytes = u64::MAX;
         }
-        for strategy in space.problem.kinds.iter_mut().flat_map(|kind| &mut kind.strategies) {
-            strategy.time_step = 0.0;
-        }
         Some(space)
     }
 
     fn of(setting: Setting<'_>, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Option<Space> {
-        let Setting { graph, cluster, costs, precision } = setting;
-        let costing = Costing {
-            graph,
-            model: costs,
-            precision,
-            sequences: outer.sequences,
-            counts: Costing::counts(outer.microbatches),
-        };
-        let mut bases = Bases::default();
+        let Setting { graph, cluster, .. } = setting;
+        let costing = costing(setting, outer);
         let strategies: Vec<Vec<Strategy>> =
             (0..graph.kinds.len()).map(|kind| legal(graph, KindId(kind as u32), outer, keep)).collect();
         let used = |kind: usize| graph.layers.iter().any(|layer| layer.index() == kind);
@@ -159,10 +194,10 @@ impl Space {
         let mut kinds = Vec::new();
         for (kind, list) in strategies.iter().enumerate() {
             let kind = KindId(kind as u32);
-            let costs = list.iter().map(|strategy| costing.costs(&mut bases, kind, strategy, class_of(strategy)));
+            let costs = list.iter().map(|strategy| costing.outline(kind, strategy, class_of(strategy)));
             kinds.push(Kind { strategies: costs.collect() });
         }
-        let mut transition = |from, to| costing.transition(&mut bases, outer.ranks, [from, to]);
+        let transition = |from, to| costing.transition(outer.ranks, [from, to]);
         let transitions =
             classes.iter().map(|&from| classes.iter().map(|&to| transition(from, to)).collect()).collect();
         let route = if cluster.nodes > 1 && outer.stages > 1 { crossing_route(cluster, outer) } else { Route::Inside };
@@ -177,7 +212,8 @@ impl Space {
             microbatches: outer.microbatches,
             ties: ties.into_iter().collect(),
         };
-        Some(Space { outer: outer.clone(), problem, strategies })
+        let simulated = strategies.iter().map(|list| vec![false; list.len()]).collect();
+        Some(Space { outer: outer.clone(), problem, strategies, simulated, bases: Bases::default() })
     }
 
     /// The same choice with tensor degrees up to `most` only: the best plan of a narrower space is often the second
@@ -197,6 +233,7 @@ impl Space {
             let pick = |&index: &usize| self.problem.kinds[kind].strategies[index].clone();
             space.problem.kinds[kind].strategies = indices.iter().map(pick).collect();
             space.strategies[kind] = indices.iter().map(|&index| self.strategies[kind][index].clone()).collect();
+            space.simulated[kind] = indices.iter().map(|&index| self.simulated[kind][index]).collect();
         }
         Some(space)
     }
@@ -216,6 +253,16 @@ impl Space {
             strategies: chosen.map(|(&kind, &index)| self.strategies[kind][index].clone()).collect(),
             prefetch: PREFETCH,
         }
+    }
+}
+
+fn costing<'a>(setting: Setting<'a>, outer: &Outer) -> Costing<'a> {
+    Costing {
+        graph: setting.graph,
+        model: setting.costs,
+        precision: setting.precision,
+        sequences: outer.sequences,
+        counts: Costing::counts(outer.microbatches),
     }
 }
 
