@@ -125,16 +125,36 @@ impl Space {
     }
 
     /// Solves the problem and simulates what the answer uses, until it uses nothing else: as outlines are the least
-    /// that a strategy can cost, no other answer is better.
+    /// that a strategy can cost, no other answer is better. Most of what will be used is found by rough answers.
     pub fn solve(&mut self, setting: Setting<'_>, method: &Method) -> Solved {
+        let rough = self.settle(setting, &method.rough());
+        if matches!(rough, Solved::Infeasible(_)) { rough } else { self.settle(setting, method) }
+    }
+
+    fn settle(&mut self, setting: Setting<'_>, method: &Method) -> Solved {
         loop {
             let solved = solve(&self.problem, method);
             let Solved::Found(answer) = &solved else { return solved };
-            let used = self.problem.layers.iter().copied().zip(answer.assignment.strategies.iter().copied());
-            if !self.simulate(setting, &used.collect()) {
+            let layers = self.problem.layers.iter().copied();
+            let used: BTreeSet<(usize, usize)> = layers.zip(answer.assignment.strategies.iter().copied()).collect();
+            if used.iter().all(|&(kind, index)| self.simulated[kind][index]) {
                 return solved;
             }
+            let near = used.iter().flat_map(|&(kind, index)| self.neighbours(kind, index)).collect();
+            self.simulate(setting, &near);
         }
+    }
+
+    /// A strategy and those that differ from it in sharding or in recomputation alone: what the next answer is likely
+    /// to use if this costs more than its outline.
+    fn neighbours(&self, kind: usize, index: usize) -> Vec<(usize, usize)> {
+        let all = &self.strategies[kind];
+        let of = &all[index];
+        let is_near = |other: &Strategy| {
+            LayoutClass::of(other) == LayoutClass::of(of)
+                && (other.shard == of.shard || other.recompute == of.recompute)
+        };
+        (0..all.len()).filter(|&other| is_near(&all[other])).map(|other| (kind, other)).collect()
     }
 
     /// Simulates all strategies.
@@ -149,19 +169,16 @@ impl Space {
         self.simulated.iter().flatten().filter(|&&simulated| simulated).count()
     }
 
-    /// Simulates these strategies of these kinds. Returns whether any had not been.
-    fn simulate(&mut self, setting: Setting<'_>, wanted: &BTreeSet<(usize, usize)>) -> bool {
+    /// Simulates these strategies of these kinds, unless they were.
+    fn simulate(&mut self, setting: Setting<'_>, wanted: &BTreeSet<(usize, usize)>) {
         let costing = costing(setting, &self.outer);
-        let mut any = false;
         for &(kind, index) in wanted {
             if !std::mem::replace(&mut self.simulated[kind][index], true) {
                 let costs = &mut self.problem.kinds[kind].strategies[index];
                 let strategy = &self.strategies[kind][index];
                 *costs = costing.costs(&mut self.bases, KindId(kind as u32), strategy, costs);
-                any = true;
             }
         }
-        any
     }
 
     /// The same with only what can be fastest, as if memory had no end: whatever else a strategy does, it adds to the

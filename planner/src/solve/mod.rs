@@ -51,6 +51,16 @@ impl Method {
     /// would take long.
     pub const DYNAMIC: Self = Self::DynamicProgram { upper: f64::INFINITY, gap: 1e-4, effort: 1_000_000 };
 
+    /// The same with an answer in much less time, which may be worse by some thousandths.
+    pub(crate) fn rough(&self) -> Self {
+        match *self {
+            Self::DynamicProgram { upper, gap, effort } => {
+                Self::DynamicProgram { upper, gap: gap.max(3e-3), effort: effort.min(30_000) }
+            }
+            Self::IntegerProgram { .. } | Self::Exhaustive => self.clone(),
+        }
+    }
+
     /// The dynamic program carried through to the optimum, however long it takes.
     pub const EXACT: Self = Self::DynamicProgram { upper: f64::INFINITY, gap: 0.0, effort: u64::MAX };
 }
