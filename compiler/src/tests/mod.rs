@@ -5,6 +5,7 @@ mod placement;
 use ir::graph::KindId;
 use ir::model::{Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Schedule, Strategy};
+use ir::program::{Action, Programs};
 
 use crate::{Sample, compile_samples, compile_unlimited};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hetu_planner::{Baseline, Candidate, Failure as RecipeFailure};
+use hetu_planner::{Baseline, Candidate, Extent, Failure as RecipeFailure};
 use ir::cluster::{Cluster, Execution};
 use ir::model::Model;
 use ir::units::{Bytes, Seconds};
@@ -95,9 +95,9 @@ fn prices(question: &Question) -> String {
 fn searched(outcome: &Outcome) -> String {
     let effort = outcome.found.effort;
     format!(
-        "{} (stages, microbatches, degrees), {}, {} plans solved, {} simulated, in {:.2} s",
+        "{} (stages, microbatches, degrees), {} simulated, {} plans solved, {} simulated, in {:.2} s",
         counted(effort.outer as u64, "choice"),
-        counted(effort.costs as u64, "layer cost"),
+        counted(effort.costs as u64, "layer"),
         thousands(effort.fitting as u64),
         thousands(effort.simulated as u64),
         outcome.elapsed.0
@@ -142,7 +142,12 @@ fn candidates(outcome: &Outcome) -> String {
             if index == 0 { composition(best) } else { reason(best, each) },
         ]);
     }
-    table.text()
+    let mut text = table.text();
+    if list.iter().any(|each| each.extent == Extent::Extended) {
+        text +=
+            "  The first was simulated whole; of others with very many microbatches, a step so long that it repeats.\n";
+    }
+    text
 }
 
 fn recipes(outcome: &Outcome) -> String {
