@@ -204,9 +204,10 @@ impl Report {
 
     /// Reports an index that is too large; whether it is in range.
     fn in_range(&mut self, place: &dyn fmt::Display, what: &'static str, index: usize, count: usize) -> bool {
-        if index >= count {
-            self.push(Violation::Missing { place: place.to_string(), what, index, count });
+        if index < count {
+            return true;
         }
-        index < count
+        self.push(Violation::Missing { place: place.to_string(), what, index, count });
+        false
     }
 }
