@@ -173,6 +173,11 @@ impl<'a> RoleWriter<'a> {
 
     /// Writes the whole step.
     pub(crate) fn write(mut self) -> Writer {
+        let (layers, visits) = (self.layers, &self.visits);
+        self.writer.reserve(visits.iter().map(|visit| match visit.turn.phase {
+            Phase::Forward => &layers.layer(visit.layer).forward,
+            Phase::Backward | Phase::Update => &layers.layer(visit.layer).backward,
+        }));
         let clear = Action::Compute(self.layers.clear_scalars);
         self.writer.push(Stream::Compute, STEP, clear, &[self.scalars]);
         for index in 0..self.visits.len() {

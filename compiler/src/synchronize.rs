@@ -101,18 +101,20 @@ struct Accesses {
     write_stream: u8,
     /// The last read on each stream since that write.
     reads: Clock,
+    /// Where its memory stood among what was freed when it was first written.
+    piece: u32,
 }
 
 impl Hazards {
     fn new(role: &Role) -> Hazards {
-        let never = Accesses { write: 0, write_stream: 0, reads: [0; STREAMS] };
+        let never = Accesses { write: 0, write_stream: 0, reads: [0; STREAMS], piece: 0 };
         Hazards { buffers: vec![never; role.buffers.len()], freed: Freed::default() }
     }
 
     /// What must be over before `instr`.
-    fn collect(&self, role: &Role, fragments: &[Fragment], instr: &Instr, need: &mut Clock) {
+    fn collect(&mut self, role: &Role, fragments: &[Fragment], instr: &Instr, need: &mut Clock) {
         for (position, operand) in role.operands(instr).iter().enumerate() {
-            let accesses = &self.buffers[operand.index()];
+            let accesses = &mut self.buffers[operand.index()];
             let write = &mut need[usize::from(accesses.write_stream)];
             *write = accesses.write.max(*write);
             if access(fragments, instr, position) == Access::Read {
@@ -123,7 +125,7 @@ impl Hazards {
             }
             let buffer = &role.buffers[operand.index()];
             if accesses.write == 0 && !buffer.is_resident() {
-                self.freed.collect(buffer.address, buffer.address + buffer.bytes.0, need);
+                accesses.piece = self.freed.collect(buffer.address, buffer.address + buffer.bytes.0, need);
             }
         }
     }
@@ -135,12 +137,14 @@ impl Hazards {
             if access(fragments, instr, position) == Access::Read {
                 accesses.reads[stream] = name;
             } else {
-                *accesses = Accesses { write: name, write_stream: stream as u8, reads: [0; STREAMS] };
+                let reads = [0; STREAMS];
+                *accesses = Accesses { write: name, write_stream: stream as u8, reads, ..*accesses };
             }
             if instr.action == Action::Free {
                 let buffer = &role.buffers[operand.index()];
                 let end = buffer.address + buffer.bytes.0;
-                self.freed.free(Piece { start: buffer.address, end, stream: stream as u8, last: name });
+                let piece = Piece { start: buffer.address, end, stream: stream as u8, last: name };
+                self.freed.free(piece, accesses.piece);
             }
         }
     }
@@ -162,25 +166,30 @@ struct Piece {
 }
 
 impl Freed {
-    fn collect(&self, start: u64, end: u64, need: &mut Clock) {
+    /// Adds who freed this memory last to `need`, and gives the place of the first piece.
+    fn collect(&self, start: u64, end: u64, need: &mut Clock) -> u32 {
         let first = self.pieces.partition_point(|piece| piece.end <= start);
         for piece in self.pieces[first..].iter().take_while(|piece| piece.start < end) {
             let needed = &mut need[usize::from(piece.stream)];
             *needed = piece.last.max(*needed);
         }
+        first as u32
     }
 
     /// Remembers who freed memory last; parts of earlier pieces that stick out stay.
-    fn free(&mut self, new: Piece) {
+    /// At `likely` it stood before: almost always it still does.
+    fn free(&mut self, new: Piece, likely: u32) {
+        if let Some(same) =
+            self.pieces.get_mut(likely as usize).filter(|old| (old.start, old.end) == (new.start, new.end))
+        {
+            *same = new;
+            return;
+        }
         let first = self.pieces.partition_point(|piece| piece.end <= new.start);
         let Some(&before) = self.pieces.get(first) else {
             self.pieces.push(new);
             return;
         };
-        if (before.start, before.end) == (new.start, new.end) {
-            self.pieces[first] = new;
-            return;
-        }
         let count = self.pieces[first..].partition_point(|piece| piece.start < new.end);
         let behind = if count == 0 { before } else { self.pieces[first + count - 1] };
         let low = (before.start < new.start).then_some(Piece { end: new.start, ..before });

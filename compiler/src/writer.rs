@@ -45,6 +45,21 @@ impl Writer {
         }
     }
 
+    /// Makes room for bodies, so that the code need not move while it grows.
+    pub(crate) fn reserve<'a>(&mut self, bodies: impl Iterator<Item = &'a Body>) {
+        let (mut instructions, mut operands, mut buffers) = (0, 0, 0);
+        for body in bodies {
+            let frees: usize = body.steps.iter().map(|step| step.last_uses.len()).sum();
+            instructions += body.steps.len() + frees;
+            operands += body.steps.iter().map(|step| step.operands.len()).sum::<usize>() + frees;
+            buffers += body.slots.len();
+        }
+        self.code.reserve(instructions);
+        self.operands.reserve(operands);
+        self.buffers.reserve(buffers);
+        self.last_stream.reserve(buffers);
+    }
+
     /// A new buffer; it lives from the first instruction that writes it.
     pub(crate) fn buffer(&mut self, bytes: Bytes, content: Content) -> BufferId {
         self.buffers.push(Buffer { bytes: Bytes(aligned(bytes.0).max(ir::program::ALIGNMENT)), address: 0, content });

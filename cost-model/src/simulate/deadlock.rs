@@ -52,9 +52,9 @@ pub(super) fn deadlock(engine: &Engine<'_>) -> Deadlock {
     let mut stuck = Vec::new();
     for player in &engine.players {
         for stream in Stream::ALL {
-            let Some(instruction) = player.head(stream.index()) else { continue };
-            let instr = &player.role.code[instruction];
-            let reason = reason(engine, player.index, instr.action);
+            let Some(&head) = player.head(stream.index()) else { continue };
+            let (instr, instruction) = (player.instr(head), head.place as usize);
+            let reason = reason(engine, player.index, head.action);
             stuck.push(Stuck { stage: player.role.stage, instruction, stream, span: instr.span, reason });
         }
     }

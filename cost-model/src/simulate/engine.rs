@@ -1,11 +1,13 @@
 //! The event loop.
 
 use ir::cluster::Execution;
+use ir::parallel;
 use ir::profile::Route;
 use ir::program::{Action, Draft};
 use ir::trace::{Confidence, Totals};
 use ir::units::Seconds;
 
+use super::Detail;
 use super::deadlock::{Deadlock, deadlock};
 use super::player::{
     COMPUTE, EXCHANGES, Links, Parties, Player, RECEIVES, SENDS, Streams, Task, spans_stages, streams,
@@ -55,8 +57,15 @@ pub(super) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    pub(super) fn new(draft: &'a Draft, prices: &'a Prices, model: &'a CostModel, regime: Regime) -> Engine<'a> {
-        let players: Vec<Player<'a>> = (0..draft.roles.len()).map(|role| Player::new(draft, role, prices)).collect();
+    pub(super) fn new(
+        draft: &'a Draft,
+        prices: &'a Prices,
+        model: &'a CostModel,
+        regime: Regime,
+        detail: Detail,
+    ) -> Engine<'a> {
+        let roles = (0..draft.roles.len()).collect();
+        let players: Vec<Player<'a>> = parallel::map(roles, |role| Player::new(draft, role, prices, detail));
         let devices = model.cluster().devices_per_node;
         let ranks = draft.mesh.ranks_per_stage();
         let on_node_of = |player: &Player<'_>, other: &Player<'_>| {
@@ -80,14 +89,9 @@ impl<'a> Engine<'a> {
             touched: vec![false; players.len()],
             neighbours,
             shares: [0.0; 3],
-            recording: None,
+            recording: (detail == Detail::Events).then(|| Recording::new(&players)),
             players,
         }
-    }
-
-    /// Asks for events and memory.
-    pub(super) fn record(&mut self) {
-        self.recording = Some(Recording::new(&self.players));
     }
 
     /// Plays to the end and gives its time in seconds.
@@ -140,12 +144,11 @@ impl<'a> Engine<'a> {
         if (player.running | player.arrived | player.pending) & bit != 0 {
             return;
         }
-        while let Some(place) = player.head(stream) {
-            let instr = &player.role.code[place];
-            match instr.action {
+        while let Some(&head) = player.head(stream) {
+            match head.action {
                 Action::Free => {
                     if let Some(recording) = &mut self.recording {
-                        recording.free(player, instr, self.now);
+                        recording.free(player, player.instr(head), self.now);
                     }
                 }
                 Action::Signal(event) => {
@@ -159,7 +162,7 @@ impl<'a> Engine<'a> {
                     }
                 }
                 Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => {
-                    let issued = player.issued(place) + self.prices.issue;
+                    let issued = head.issued + self.prices.issue;
                     if self.prices.is_issued_aside() && issued > self.now {
                         player.pending |= bit;
                         player.tasks[stream].end = issued;
@@ -244,7 +247,7 @@ impl<'a> Engine<'a> {
             Regime::Thread => {
                 let player = &self.players[role];
                 let is_free = player.running & self.occupied() == 0;
-                let first = streams(ready).min_by_key(|&stream| player.head(stream));
+                let first = streams(ready).min_by_key(|&stream| player.head(stream).map(|head| head.place));
                 if let (true, Some(stream)) = (is_free, first) {
                     self.start(role, stream);
                 }
@@ -254,12 +257,11 @@ impl<'a> Engine<'a> {
 
     fn start(&mut self, role: usize, stream: usize) {
         let player = &self.players[role];
-        let place = player.head(stream).expect("what is ready is the head of its stream");
-        let instr = &player.role.code[place];
-        let (work, parties, links) = match instr.action {
+        let head = *player.head(stream).expect("what is ready is the head of its stream");
+        let (work, parties, links) = match head.action {
             Action::Compute(id) => {
                 let fragment = &self.prices.fragments[id.index()];
-                let issued = player.issued(place) + fragment.issued_end - self.now;
+                let issued = head.issued + fragment.issued_end - self.now;
                 (fragment.price.time.max(issued), Parties::Own, 0)
             }
             Action::Exchange(id) => {
@@ -270,7 +272,7 @@ impl<'a> Engine<'a> {
             }
             Action::Receive { from } => {
                 let route = self.prices.route(role, from as usize);
-                let bytes = player.role.buffers[player.role.operands(instr)[0].index()].bytes;
+                let bytes = player.bytes_moved(head);
                 let work = self.prices.transfer(bytes, route).time;
                 let sender = Parties::Pair { role: role as u16, stream: stream as u8 };
                 self.begin(from as usize, stream - 2, Task::new(self.now, work, sender, outward(route)));
@@ -293,8 +295,8 @@ impl<'a> Engine<'a> {
         player.running |= bit;
         player.tasks[stream] = task;
         self.touched[role] = true;
-        if let (Some(recording), Some(place)) = (&mut self.recording, player.head(stream)) {
-            recording.begin(player, &player.role.code[place], self.now);
+        if let (Some(recording), Some(&head)) = (&mut self.recording, player.head(stream)) {
+            recording.begin(player, player.instr(head), self.now);
         }
     }
 
@@ -324,11 +326,10 @@ impl<'a> Engine<'a> {
     /// Adds a task that ended to the totals.
     fn end(&mut self, role: usize, stream: usize) {
         let player = &mut self.players[role];
-        let Some(place) = player.head(stream) else { return };
-        let instr = &player.role.code[place];
+        let Some(&head) = player.head(stream) else { return };
         let start = player.tasks[stream].start;
         let passed = self.now - start;
-        let confidence = match instr.action {
+        let confidence = match head.action {
             Action::Compute(id) => {
                 player.totals.compute += Seconds(passed);
                 let fragment = &self.prices.fragments[id.index()];
@@ -345,7 +346,7 @@ impl<'a> Engine<'a> {
             }
             Action::Send { to: other } | Action::Receive { from: other } => {
                 player.totals.transfer += Seconds(passed);
-                let bytes = player.role.buffers[player.role.operands(instr)[0].index()].bytes;
+                let bytes = player.bytes_moved(head);
                 let confidence = self.prices.transfer(bytes, self.prices.route(role, other as usize)).confidence;
                 self.shares[confidence as usize] += passed;
                 confidence
@@ -353,7 +354,7 @@ impl<'a> Engine<'a> {
             Action::Free | Action::Signal(_) | Action::Wait(_) => Confidence::Modelled,
         };
         if let Some(recording) = &mut self.recording {
-            recording.end(player, instr, [start, self.now], confidence);
+            recording.end(player, player.instr(head), [start, self.now], confidence);
         }
     }
 }

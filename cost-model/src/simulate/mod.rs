@@ -58,10 +58,7 @@ pub(crate) fn ideal_step(draft: &Draft, model: &CostModel) -> Result<Seconds, De
 /// Plays a draft; the digest is left 0.
 fn play(draft: &Draft, model: &CostModel, detail: Detail, regime: Regime) -> Result<Trace, Deadlock> {
     let prices = Prices::of_draft(draft, model);
-    let mut engine = Engine::new(draft, &prices, model, regime);
-    if detail == Detail::Events {
-        engine.record();
-    }
+    let mut engine = Engine::new(draft, &prices, model, regime, detail);
     let step = engine.run()?;
     let (totals, shares, recording) = engine.finish(step);
     let (events, memory) = recording.map_or_else(Default::default, record::Recording::sorted);

@@ -1,10 +1,11 @@
 //! One role in play: its streams, what runs on them, and what it has added up.
 
 use ir::layout::Exchange;
-use ir::program::{Action, Draft, EventId, Role};
+use ir::program::{Action, Draft, EventId, Instr, Role};
 use ir::trace::Totals;
-use ir::units::Seconds;
+use ir::units::{Bytes, Seconds};
 
+use super::Detail;
 use crate::prices::Prices;
 
 /// A set of streams, as bits by [`ir::program::Stream::index`].
@@ -69,6 +70,16 @@ const NO_TASK: Task = Task {
     links: 0,
 };
 
+/// An instruction that a stream comes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) action: Action,
+    /// Its index in the code.
+    pub(super) place: u32,
+    /// When the host begins to issue it.
+    pub(super) issued: f64,
+}
+
 /// A role in play.
 #[derive(Debug)]
 pub(super) struct Player<'a> {
@@ -76,12 +87,10 @@ pub(super) struct Player<'a> {
     pub(super) index: usize,
     /// Its first rank, which is the one that is played.
     pub(super) rank: u32,
-    // Places in the code, by stream; heads and ends of each stream's part.
-    queue: Vec<u32>,
+    // What each stream comes to, stream after stream; heads and ends of their parts.
+    queue: Vec<Step>,
     heads: [u32; 8],
     ends: [u32; 8],
-    /// When the host begins to issue each instruction.
-    issued: Vec<f64>,
     signalled: Vec<bool>,
     pub(super) tasks: [Task; 8],
     /// Streams whose task runs.
@@ -102,35 +111,32 @@ pub(super) struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    pub(super) fn new(draft: &'a Draft, index: usize, prices: &Prices) -> Player<'a> {
+    /// A role before its step. Frees take no time and nothing waits for them: only a full account needs them.
+    pub(super) fn new(draft: &'a Draft, index: usize, prices: &Prices, detail: Detail) -> Player<'a> {
         let role = &draft.roles[index];
+        let is_played = |action: Action| action != Action::Free || detail == Detail::Events;
         let mut counts = [0u32; 8];
-        let mut events = 0;
-        let mut issued = Vec::with_capacity(role.code.len());
-        let mut time = 0.0;
-        for instr in &role.code {
+        for instr in role.code.iter().filter(|instr| is_played(instr.action)) {
             counts[instr.stream.index()] += 1;
-            issued.push(time);
-            time += match instr.action {
-                Action::Compute(id) => prices.fragments[id.index()].issue,
-                Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => prices.issue,
-                Action::Free => 0.0,
-                Action::Signal(event) | Action::Wait(event) => {
-                    events = events.max(event.index() + 1);
-                    0.0
-                }
-            };
         }
         let mut heads = [0u32; 8];
         for stream in 1..8 {
             heads[stream] = heads[stream - 1] + counts[stream - 1];
         }
         let mut ends = heads;
-        let mut queue = vec![0; role.code.len()];
-        for (place, instr) in role.code.iter().enumerate() {
+        let mut queue = vec![Step { action: Action::Free, place: 0, issued: 0.0 }; counts.iter().sum::<u32>() as usize];
+        let mut events = 0;
+        let mut issued = 0.0;
+        for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
             let end = &mut ends[instr.stream.index()];
-            queue[*end as usize] = place as u32;
+            queue[*end as usize] = Step { action: instr.action, place: place as u32, issued };
             *end += 1;
+            match instr.action {
+                Action::Compute(id) => issued += prices.fragments[id.index()].issue,
+                Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => issued += prices.issue,
+                Action::Free => {}
+                Action::Signal(event) | Action::Wait(event) => events = events.max(event.index() + 1),
+            }
         }
         let rank = index as u32 * draft.mesh.ranks_per_stage();
         let totals = Totals { rank, arena: role.arena, ..Totals::default() };
@@ -141,7 +147,6 @@ impl<'a> Player<'a> {
             queue,
             heads,
             ends,
-            issued,
             signalled: vec![false; events],
             tasks: [NO_TASK; 8],
             running: 0,
@@ -155,9 +160,19 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// The place in the code of the head of a stream; none at its end.
-    pub(super) fn head(&self, stream: usize) -> Option<usize> {
-        (self.heads[stream] < self.ends[stream]).then(|| self.queue[self.heads[stream] as usize] as usize)
+    /// The head of a stream; none at its end.
+    pub(super) fn head(&self, stream: usize) -> Option<&Step> {
+        (self.heads[stream] < self.ends[stream]).then(|| &self.queue[self.heads[stream] as usize])
+    }
+
+    /// The instruction that a step is.
+    pub(super) fn instr(&self, step: Step) -> &'a Instr {
+        &self.role.code[step.place as usize]
+    }
+
+    /// The size of what a send or a receive moves.
+    pub(super) fn bytes_moved(&self, step: Step) -> Bytes {
+        self.role.buffers[self.role.operands(self.instr(step))[0].index()].bytes
     }
 
     /// What the head of a stream does, if it has come and waits for others.
@@ -165,15 +180,11 @@ impl<'a> Player<'a> {
         if self.arrived & (1 << stream) == 0 {
             return None;
         }
-        self.head(stream).map(|head| self.role.code[head].action)
+        self.head(stream).map(|head| head.action)
     }
 
     pub(super) fn pop(&mut self, stream: usize) {
         self.heads[stream] += 1;
-    }
-
-    pub(super) fn issued(&self, place: usize) -> f64 {
-        self.issued[place]
     }
 
     pub(super) fn is_signalled(&self, event: EventId) -> bool {
@@ -183,8 +194,7 @@ impl<'a> Player<'a> {
     /// Marks an event, and gives the streams that waited for it.
     pub(super) fn signal(&mut self, event: EventId) -> Streams {
         self.signalled[event.index()] = true;
-        let waits =
-            |stream: &usize| self.head(*stream).is_some_and(|head| self.role.code[head].action == Action::Wait(event));
+        let waits = |stream: &usize| self.head(*stream).is_some_and(|head| head.action == Action::Wait(event));
         let woken = streams(self.blocked).filter(waits).fold(0, |set, stream| set | 1 << stream);
         self.blocked &= !woken;
         woken

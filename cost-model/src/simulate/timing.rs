@@ -32,7 +32,7 @@ impl Engine<'_> {
         let beside = &self.neighbours[role * count..(role + 1) * count];
         let busy = self.players.iter().zip(beside).filter(|(player, _)| player.running & self.occupied() != 0);
         let working: u32 = busy.map(|(_, &ranks)| ranks).sum();
-        let priced = match player.head(stream).map(|place| player.role.code[place].action) {
+        let priced = match player.head(stream).map(|head| head.action) {
             Some(Action::Exchange(id)) => self.prices.exchange(role, id).ranks_per_node,
             Some(_) | None => 1,
         };

@@ -203,10 +203,16 @@ impl Report {
     }
 
     /// Reports an index that is too large; whether it is in range.
+    #[inline]
     fn in_range(&mut self, place: &dyn fmt::Display, what: &'static str, index: usize, count: usize) -> bool {
         if index >= count {
-            self.push(Violation::Missing { place: place.to_string(), what, index, count });
+            self.missing(place, what, index, count);
         }
         index < count
+    }
+
+    #[cold]
+    fn missing(&mut self, place: &dyn fmt::Display, what: &'static str, index: usize, count: usize) {
+        self.push(Violation::Missing { place: place.to_string(), what, index, count });
     }
 }

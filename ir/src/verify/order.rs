@@ -167,7 +167,7 @@ impl Follow<'_> {
     fn access(&mut self, now: Now, id: BufferId, access: Access) {
         let stamp = now.stamp;
         let clock = &self.clocks[usize::from(stamp.stream)];
-        let life = self.lives[id.index()];
+        let life = &self.lives[id.index()];
         if life.state == State::Freed {
             self.report.push(Violation::UseAfterFree { at: self.place(now.index), buffer: id.0 });
             return;

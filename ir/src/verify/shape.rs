@@ -244,10 +244,9 @@ fn instruction(draft: &Draft, needs: &[Needs], role: &Role, here: Here<'_>, repo
         return;
     }
     let operands = role.operands(instr);
-    for operand in operands {
-        if !report.in_range(&at, "buffer", operand.index(), role.buffers.len()) {
-            return;
-        }
+    if let Some(operand) = operands.iter().find(|operand| operand.index() >= role.buffers.len()) {
+        report.in_range(&at, "buffer", operand.index(), role.buffers.len());
+        return;
     }
     if !named(draft, role, at, instr.action, report) {
         return;
