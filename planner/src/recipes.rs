@@ -3,6 +3,7 @@
 use compiler::Violation;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::units::Bytes;
+use rayon::prelude::*;
 
 use crate::costing::PREFETCH;
 use crate::play::{Candidate, compared};
@@ -54,7 +55,8 @@ pub fn baselines(setting: Setting<'_>, batch: u64) -> Vec<Baseline> {
         ("fully sharded, full recomputation", data(sharded(Shard::Parameters), Recompute::Full)),
         ("tensor in the node, data between", spread),
     ];
-    recipes.map(|(name, strategy)| Baseline { name, outcome: best(setting, batch, &strategy) }).into_iter().collect()
+    let outcomes = recipes.into_par_iter();
+    outcomes.map(|(name, strategy)| Baseline { name, outcome: best(setting, batch, &strategy) }).collect()
 }
 
 fn largest_tensor(setting: Setting<'_>, ranks: u32) -> u32 {

@@ -103,9 +103,9 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
         estimates.dedup_by(|a, b| a.1 == b.1);
     }
     progress(order.len(), order.len());
-    let (mut candidates, simulated) = simulate_best(request, estimates);
+    let ((mut candidates, simulated), baselines) =
+        rayon::join(|| simulate_best(request, estimates), || baselines(setting, request.batch));
     effort.simulated = simulated;
-    let baselines = baselines(setting, request.batch);
     // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
     candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));

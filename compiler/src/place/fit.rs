@@ -8,7 +8,7 @@ use super::{Attempt, Change, Lifetime, changes};
 /// Places the largest first, of equal ones the first.
 pub(super) fn largest_first(lifetimes: &[Lifetime]) -> Attempt {
     let bytes = sizes(lifetimes);
-    first_fit(&bytes, &by_size(&bytes), |a, b| lifetimes[a].meets(&lifetimes[b]))
+    first_fit(&bytes, lifetimes, &by_size(&bytes), Lifetime::meets)
 }
 
 fn sizes(lifetimes: &[Lifetime]) -> Vec<u64> {
@@ -22,24 +22,25 @@ fn by_size(bytes: &[u64]) -> Vec<usize> {
     order
 }
 
-fn first_fit(bytes: &[u64], order: &[usize], meets: impl Fn(usize, usize) -> bool) -> Attempt {
-    let mut placed: Vec<(u64, u64, usize)> = Vec::with_capacity(order.len());
+/// `lives` says of each item when it is there. It is kept beside the address: all that is looked at lies in a row.
+fn first_fit<L: Copy>(bytes: &[u64], lives: &[L], order: &[usize], meets: impl Fn(&L, &L) -> bool) -> Attempt {
+    let mut placed: Vec<(u64, u64, L)> = Vec::with_capacity(order.len());
     let mut addresses = vec![0; order.len()];
     let mut size = 0;
     for &item in order {
         let mut address = 0;
-        for &(start, end, other) in &placed {
+        for &(start, end, ref other) in &placed {
             if start >= address + bytes[item] {
                 break;
             }
-            if end > address && meets(item, other) {
+            if end > address && meets(&lives[item], other) {
                 address = end;
             }
         }
         addresses[item] = address;
         size = size.max(address + bytes[item]);
-        let entry = (address, address + bytes[item], item);
-        placed.insert(placed.partition_point(|other| *other < entry), entry);
+        let end = address + bytes[item];
+        placed.insert(placed.partition_point(|other| (other.0, other.1) < (address, end)), (address, end, lives[item]));
     }
     Attempt { addresses, size }
 }
@@ -74,7 +75,8 @@ pub(super) fn slots(lifetimes: &[Lifetime], ends: &[u32]) -> Attempt {
         }
     }
     let conflicts = Conflicts::of(lifetimes, ends, &slot_of, bytes.len());
-    let of_slots = first_fit(&bytes, &by_size(&bytes), |a, b| conflicts.has(a, b));
+    let slots: Vec<usize> = (0..bytes.len()).collect();
+    let of_slots = first_fit(&bytes, &slots, &by_size(&bytes), |&a, &b| conflicts.has(a, b));
     let addresses = slot_of.into_iter().map(|slot| of_slots.addresses[slot as usize]).collect();
     Attempt { addresses, size: of_slots.size }
 }
@@ -121,7 +123,7 @@ pub(super) fn search(lifetimes: &[Lifetime], good: u64) -> Attempt {
     let bytes = sizes(lifetimes);
     let meets = |a: usize, b: usize| lifetimes[a].meets(&lifetimes[b]);
     let mut order = by_size(&bytes);
-    let mut best = first_fit(&bytes, &order, meets);
+    let mut best = first_fit(&bytes, lifetimes, &order, Lifetime::meets);
     let mut draws = Draws::new(Seed(0));
     for _ in 0..SEARCH_WORK / (count * count).max(1) {
         if best.size <= good {
@@ -135,7 +137,7 @@ pub(super) fn search(lifetimes: &[Lifetime], good: u64) -> Attempt {
         };
         let to = draws.below(moved as u64 + 1) as usize;
         order[to..=moved].rotate_right(1);
-        let attempt = first_fit(&bytes, &order, meets);
+        let attempt = first_fit(&bytes, lifetimes, &order, Lifetime::meets);
         if attempt.size <= best.size {
             best = attempt;
         } else {

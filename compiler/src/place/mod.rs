@@ -95,11 +95,11 @@ pub(crate) fn place(lifetimes: &[Lifetime], resident: u64, effort: Effort) -> Pl
     if lifetimes.len() > SEARCH_MAX {
         best.offer(|| apart(lifetimes));
     }
+    best.offer(|| in_order_of_start(lifetimes));
+    best.offer(|| backwards(lifetimes, in_order_of_start));
     if lifetimes.len() <= BY_SIZE_MAX {
         best.offer(|| largest_first(lifetimes));
     }
-    best.offer(|| in_order_of_start(lifetimes));
-    best.offer(|| backwards(lifetimes, in_order_of_start));
     if lifetimes.len() <= SEARCH_MAX {
         for round in 0..ROUNDS {
             let place = |all: &[Lifetime]| from_both_ends(all, good, &ends_by_chance(all, Seed(round)));

@@ -78,7 +78,7 @@ fn nearly_all_arenas_are_within_two_percent_of_the_bound() {
 }
 
 #[test]
-fn arenas_of_deep_pipelines_are_within_one_percent_of_the_bound_and_three_if_parameters_are_gathered() {
+fn arenas_of_deep_pipelines_are_within_two_percent_of_the_bound_and_three_if_parameters_are_gathered() {
     let model = Model {
         layers: 30,
         hidden: 8192,
@@ -91,7 +91,7 @@ fn arenas_of_deep_pipelines_are_within_one_percent_of_the_bound_and_three_if_par
     };
     let graph = model.graph();
     for schedule in [Schedule::AllForward, Schedule::OneForwardOneBackward] {
-        for (shard, most) in [(Shard::Nothing, 1.01), (Shard::Optimizer, 1.01), (Shard::Parameters, 1.03)] {
+        for (shard, most) in [(Shard::Nothing, 1.02), (Shard::Optimizer, 1.02), (Shard::Parameters, 1.03)] {
             for recompute in [Recompute::Nothing, Recompute::Full] {
                 let strategy = Strategy { data: 4, tensor: 8, sequence: Sequence::Split, shard, recompute };
                 let stages = vec![0..9, 9..17, 17..25, 25..32];
