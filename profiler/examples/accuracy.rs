@@ -1,6 +1,7 @@
 //! Holds predictions against measurements: simulates and executes plans of a model with a profile of this machine.
 //!
-//! `accuracy MODEL PROFILE CLUSTER [STEPS]` prints, for each plan, the predicted and the measured time of a step.
+//! `accuracy MODEL PROFILE CLUSTER [STEPS [PLAN…]]` prints, for each plan, or for the named ones, the predicted and the
+//! measured time of a step.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example that prints a table or ends")]
 
 use cost_model::{CostModel, Detail, simulate};
@@ -24,6 +25,9 @@ fn main() {
     println!("{:<34} {:>10} {:>10} {:>9} {:>8}", "plan", "predicted", "measured", "spread", "error");
     let mut worst: f64 = 0.0;
     for (name, plan) in plans(graph.layers.len() as u32, model.training.batch) {
+        if arguments.len() > 5 && !arguments[5..].iter().any(|wanted| wanted == name) {
+            continue;
+        }
         let programs = compiler::compile(&graph, &cluster, &plan).unwrap();
         let predicted = simulate(&programs, &costs, Detail::Totals).unwrap();
         let (times, trace) = measured(&model, &programs, steps);

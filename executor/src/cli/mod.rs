@@ -43,11 +43,11 @@ const PATIENCE: Seconds = Seconds(600.0);
 /// Does what the command line asks for.
 pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     // What can be seen to be wrong at once, before anything takes time.
-    text_path(options)?;
     for folder in options.report.iter().chain(&options.checkpoint) {
         make(folder)?;
     }
     let inputs = inputs::read(options)?;
+    text_path(options)?;
     let Feeds { training: feed, held_out } = feed::read(options, &inputs)?;
     let checkpoints = Checkpoints::open(options, &inputs)?;
     let held_out = held_out.filter(|_| options.evaluate_every > 0);

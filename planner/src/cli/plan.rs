@@ -105,8 +105,11 @@ fn question(options: &PlanOptions) -> Result<Question, Failure> {
 fn check_batch(model: &Model, batch: u64) -> Result<(), Failure> {
     let mut changed = model.clone();
     changed.training.batch = batch;
-    parse_model(&print_model(&changed), &format!("--batch {batch}"))?;
-    Ok(())
+    parse_model(&print_model(&changed), &format!("--batch {batch}")).map(drop).map_err(|mut mistakes| {
+        // The text was never in a file: its lines mean nothing.
+        mistakes.0.iter_mut().for_each(|mistake| mistake.line = None);
+        mistakes.into()
+    })
 }
 
 /// The description of this machine that an earlier search wrote, if there is one: its memory may have been corrected

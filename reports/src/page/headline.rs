@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
+use ir::units::Seconds;
 
 use super::escape;
 use crate::compare::largest_arena;
@@ -41,24 +42,28 @@ fn cards(report: &Report<'_>, comparison: Option<&Comparison>) -> Vec<Card> {
     if let Some(predicted) = report.predicted {
         cards.push(card("Step, predicted", time(predicted.step), "simulated".to_owned()));
     }
-    if let Some(measured) = report.measured {
-        let detail = match median(report.steps.iter().map(|record| record.time)) {
-            Some(middle) => format!("traced; median of {}: {}", counted(report.steps.len(), "step"), time(middle)),
-            None => "traced".to_owned(),
+    // One step says little on a machine that others use, too: the median of all is what a training takes.
+    let middle = median(report.steps.iter().map(|record| record.time));
+    if let Some(measured) = middle.or(report.measured.map(|trace| trace.step)) {
+        let traced = report.measured.map_or("none traced".to_owned(), |trace| format!("traced: {}", time(trace.step)));
+        let detail = match middle {
+            Some(_) => format!("median of {}; {traced}", counted(report.steps.len(), "step")),
+            None => "one traced step".to_owned(),
         };
-        cards.push(card("Step, measured", time(measured.step), detail));
-    }
-    if let Some(step) = comparison.map(|comparison| &comparison.step)
-        && let Some(error) = step.error
-    {
-        // Tracing costs time, so the median of steps, most of them untraced, is the fairer judge.
-        let detail = match median(report.steps.iter().map(|record| record.time)) {
-            Some(middle) => {
-                format!("of the traced step; {} of the median", signed_percent(step.predicted.0 / middle.0 - 1.0))
-            }
-            None => format!("{} apart", time(step.gap())),
-        };
-        cards.push(card("Error of the prediction", signed_percent(error), detail));
+        cards.push(card("Step, measured", time(measured), detail));
+        if let Some(predicted) = report.predicted
+            && measured.0 > 0.0
+        {
+            let error = |measured: Seconds| signed_percent(predicted.step.0 / measured.0 - 1.0);
+            let detail = match comparison.and_then(|comparison| comparison.step.error) {
+                Some(traced) if middle.is_some() => {
+                    format!("of the median step; {} of the traced one", signed_percent(traced))
+                }
+                Some(_) => "of the traced step".to_owned(),
+                None => "of the median step".to_owned(),
+            };
+            cards.push(card("Error of the prediction", error(measured), detail));
+        }
     }
     let peak = report.measured.or(report.predicted).map_or(report.programs.peak(), largest_arena);
     let share = peak.as_f64() / report.capacity.as_f64().max(1.0);

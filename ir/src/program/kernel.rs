@@ -1,0 +1,175 @@
+//! Operations on parts of buffers, and the fragments that they make up.
+
+use crate::graph::{Element, Sizes};
+use crate::op::{Op, Write};
+use crate::profile::Work;
+use crate::units::{Bytes, Flops};
+
+/// How a fragment uses one of its bindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Only written; what was there is lost.
+    Write,
+    /// Read and written.
+    Update,
+}
+
+/// A part of a binding, with named dimensions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operand {
+    /// Which binding of the fragment.
+    pub binding: u16,
+    /// Where in it the operand begins, in bytes.
+    pub offset: u64,
+    /// How numbers are stored.
+    pub element: Element,
+    /// Letters and local sizes, slowest first; dense.
+    pub dimensions: Vec<(char, u64)>,
+}
+
+impl Operand {
+    /// How many numbers it has.
+    pub fn elements(&self) -> u64 {
+        self.dimensions.iter().map(|&(_, size)| size).product()
+    }
+
+    /// What it takes.
+    pub fn bytes(&self) -> Bytes {
+        Bytes(self.elements() * self.element.bytes())
+    }
+}
+
+/// Where a rank's part of a dimension begins: its index along `axes` times `step`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// The dimension.
+    pub letter: char,
+    /// The axes that split it, coarsest first.
+    pub axes: Vec<usize>,
+    /// Local size.
+    pub step: u64,
+}
+
+/// One operation on parts of bindings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// What is computed.
+    pub op: Op,
+    /// What is read.
+    pub inputs: Vec<Operand>,
+    /// What is written; may overlap inputs only where the operation says that it works in place.
+    pub outputs: Vec<Operand>,
+    /// How a product and sums over the batch (gradients of parameters, the loss) are written. Other outputs are
+    /// always replaced.
+    pub write: Write,
+    /// For each letter of `Op::offsets`, where this rank's part begins.
+    pub offsets: Vec<Offset>,
+    /// Memory that the kernel may use while it runs, as a binding; none if it needs none.
+    pub workspace: Option<Operand>,
+}
+
+impl Kernel {
+    /// Local sizes of all letters.
+    pub fn sizes(&self) -> Sizes {
+        self.inputs.iter().chain(&self.outputs).flat_map(|operand| operand.dimensions.iter().copied()).collect()
+    }
+
+    /// Floating-point operations.
+    pub fn flops(&self) -> Flops {
+        self.op.flops(&self.sizes())
+    }
+
+    /// Bytes that are read and written at least.
+    pub fn bytes(&self) -> Bytes {
+        let operands: Bytes = self.inputs.iter().chain(&self.outputs).map(Operand::bytes).sum();
+        let again: Bytes = match self.write {
+            Write::Replace => Bytes::ZERO,
+            Write::Accumulate => self.outputs.iter().map(Operand::bytes).sum(),
+        };
+        operands + again
+    }
+
+    /// For a product, the sizes of rows, columns and what is summed over; and whether each factor's summed letters
+    /// come last (`n`: as stored) or first (`t`: transposed).
+    pub fn product(&self) -> Product {
+        let [a, b] = [&self.inputs[0].dimensions, &self.inputs[1].dimensions];
+        let out = &self.outputs[0].dimensions;
+        let has = |list: &[(char, u64)], letter: char| list.iter().any(|&(other, _)| other == letter);
+        let size = |keep: &dyn Fn(char) -> bool, list: &[(char, u64)]| {
+            list.iter().filter(|(letter, _)| keep(*letter)).map(|&(_, size)| size).product()
+        };
+        let summed_last = |list: &[(char, u64)]| list.last().is_none_or(|&(letter, _)| !has(out, letter));
+        Product {
+            rows: size(&|letter| has(out, letter), a),
+            columns: size(&|letter| has(out, letter), b),
+            inner: size(&|letter| !has(out, letter), a),
+            a: if summed_last(a) { Storage::InnerLast } else { Storage::InnerFirst },
+            b: if summed_last(b) { Storage::InnerLast } else { Storage::InnerFirst },
+        }
+    }
+
+    /// What to look up in a profile.
+    pub fn work(&self) -> Work {
+        let element = self.outputs.first().or(self.inputs.first()).map_or("f32", |operand| operand.element.name());
+        let shape = if self.op == Op::MatMul {
+            let product = self.product();
+            let form = |storage| if storage == Storage::InnerLast { 'n' } else { 't' };
+            format!("m{} n{} k{} {}{}", product.rows, product.columns, product.inner, form(product.a), form(product.b))
+        } else {
+            let sizes = self.sizes();
+            let parts: Vec<String> = sizes.iter().map(|(letter, size)| format!("{letter}{size}")).collect();
+            parts.join(" ")
+        };
+        Work::Kernel { op: self.op.name().to_owned(), element: element.to_owned(), shape }
+    }
+}
+
+/// A product of matrices: rows × inner times inner × columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Rows of the first factor and of the result.
+    pub rows: u64,
+    /// Columns of the second factor and of the result.
+    pub columns: u64,
+    /// What is summed over.
+    pub inner: u64,
+    /// How the first factor is stored.
+    pub a: Storage,
+    /// How the second factor is stored.
+    pub b: Storage,
+}
+
+/// Whether what is summed over varies fastest in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// It does.
+    InnerLast,
+    /// It varies slowest.
+    InnerFirst,
+}
+
+/// A binding of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The least size of the buffer.
+    pub bytes: Bytes,
+    /// How it is used.
+    pub access: Access,
+}
+
+/// Kernels that run one after the other, without an exchange in between. Layers of one kind share fragments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fragment {
+    /// What it does, for tables.
+    pub name: String,
+    /// Buffers that an instruction brings.
+    pub bindings: Vec<Binding>,
+    /// What runs, in order.
+    pub kernels: Vec<Kernel>,
+    /// Values that live only inside are placed in this binding; none if there are none.
+    pub scratch: Option<u16>,
+    /// The largest sum of values alive inside at once: no placement of the scratch needs less.
+    pub scratch_bound: Bytes,
+}

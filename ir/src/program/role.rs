@@ -1,0 +1,84 @@
+//! The program of one stage: instructions and the buffers they work on.
+
+use super::{Buffer, BufferId, CollectiveId, EventId, FragmentId, Span, Stream};
+use crate::units::Bytes;
+
+/// What an instruction does. Its operands stand in the role's list, see [`Role::operands`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Runs a fragment on its bindings, which are the operands.
+    Compute(FragmentId),
+    /// Takes part in a collective. Operands: source, destination; only one for an all-reduce, which is in place.
+    Exchange(CollectiveId),
+    /// Sends its operand to the rank at the same place of another stage.
+    Send {
+        /// That stage.
+        to: u16,
+    },
+    /// Receives its operand from the rank at the same place of another stage.
+    Receive {
+        /// That stage.
+        from: u16,
+    },
+    /// Ends the life of its operand.
+    Free,
+    /// Lets waits for the event go on.
+    Signal(EventId),
+    /// Holds this stream until the event was signalled.
+    Wait(EventId),
+}
+
+/// One instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instr {
+    /// Where it runs.
+    pub stream: Stream,
+    /// What it is part of.
+    pub span: Span,
+    /// What it does.
+    pub action: Action,
+    /// Its operands: start and count in the role's list.
+    pub operands: (u32, u16),
+}
+
+/// The program of all ranks of one stage. Equal if it does the same: where operands stand in the list is no part of it.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// The stage.
+    pub stage: u32,
+    /// All buffers.
+    pub buffers: Vec<Buffer>,
+    /// Instructions, in order of issue.
+    pub code: Vec<Instr>,
+    /// Operands of all instructions.
+    pub operand_list: Vec<BufferId>,
+    /// Memory that one rank allocates.
+    pub arena: Bytes,
+    /// The largest sum of live buffers at any instruction: no placement needs less.
+    pub live_bound: Bytes,
+}
+
+impl Role {
+    /// The operands of one of its instructions.
+    pub fn operands(&self, instr: &Instr) -> &[BufferId] {
+        let (start, count) = instr.operands;
+        &self.operand_list[start as usize..start as usize + count as usize]
+    }
+}
+
+impl PartialEq for Role {
+    fn eq(&self, other: &Role) -> bool {
+        let operands = |role: &Role, (start, count): (u32, u16)| {
+            let start = start as usize;
+            role.operand_list.get(start..start + usize::from(count)).map(<[BufferId]>::to_vec)
+        };
+        let same = |(a, b): (&Instr, &Instr)| {
+            (a.stream, a.span, a.action) == (b.stream, b.span, b.action)
+                && operands(self, a.operands) == operands(other, b.operands)
+        };
+        (self.stage, self.arena, self.live_bound) == (other.stage, other.arena, other.live_bound)
+            && self.buffers == other.buffers
+            && self.code.len() == other.code.len()
+            && self.code.iter().zip(&other.code).all(same)
+    }
+}
