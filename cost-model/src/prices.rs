@@ -177,7 +177,7 @@ fn exchange_price<'a>(
         group
     });
     let (time, confidence) = model.price_collective(collective, group.ranks, group.ranks_per_node);
-    let moves = group.ranks > 1 && !matches!(collective.exchange, Exchange::Slice { .. });
+    let moves = group.ranks > 1 && collective.exchange.moves();
     ExchangePrice {
         price: Price { time: time.0, confidence },
         route: moves.then(|| group.route()),

@@ -265,12 +265,12 @@ fn a_send_takes_no_time_of_its_thread() {
     specimen.cluster.device.execution = Execution::Shared { cores: 2 };
     let [first, long] = [0.0, 5.0].map(|time| specimen.fragment(&[time], 0));
     let value = specimen.compute(0, first, &[]);
-    let send = Stream::Send(Phase::Forward);
+    let send = Stream::Send(Direction::Forward);
     specimen.order(0, Stream::Compute, send);
     specimen.push(0, send, Action::Send { to: 1 }, &[value]);
     specimen.compute(0, long, &[]);
     let value = specimen.value(1);
-    specimen.push(1, Stream::Receive(Phase::Forward), Action::Receive { from: 0 }, &[value]);
+    specimen.push(1, Stream::Receive(Direction::Forward), Action::Receive { from: 0 }, &[value]);
     let trace = specimen.trace();
     near(trace.step.0, 5.0);
     near(trace.totals[0].transfer.0, 1.0);

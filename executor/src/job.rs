@@ -44,9 +44,11 @@ impl Job {
     /// Allocates the arenas and finds out who meets whom.
     pub(crate) fn new(draft: Draft, digest: u64, freed: Freed) -> Result<Job, LoadError> {
         let mut elements = draft.collectives.iter().map(|collective| collective.element).chain(
-            draft.fragments.iter().flat_map(|fragment| &fragment.kernels).flat_map(|kernel| {
-                kernel.inputs.iter().chain(&kernel.outputs).chain(&kernel.workspace).map(|operand| operand.element)
-            }),
+            draft
+                .fragments
+                .iter()
+                .flat_map(|fragment| &fragment.kernels)
+                .flat_map(|kernel| kernel.operands().chain(&kernel.workspace).map(|operand| operand.element)),
         );
         if elements.any(|element| element == Element::Bf16) {
             return Err(LoadError::Precision);
@@ -143,15 +145,8 @@ fn queues(role: &Role) -> [Vec<u32>; Stream::ALL.len()] {
 fn born(draft: &Draft, role: &Role) -> Vec<Bytes> {
     let mut alive: Vec<bool> = role.buffers.iter().map(|buffer| buffer.is_resident()).collect();
     let mut first_written = |instr: &Instr| {
-        let operands = role.operands(instr);
-        let writes = |place: usize| match instr.action {
-            Action::Compute(id) => draft.fragments[id.index()].bindings[place].access != Access::Read,
-            Action::Exchange(_) => place + 1 == operands.len(),
-            Action::Receive { .. } => true,
-            Action::Send { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => false,
-        };
         let mut bytes = Bytes::ZERO;
-        for (_, id) in operands.iter().enumerate().filter(|&(place, _)| writes(place)) {
+        for (id, _) in role.uses(&draft.fragments, instr).filter(|&(_, access)| access != Access::Read) {
             if !std::mem::replace(&mut alive[id.index()], true) {
                 bytes += role.buffers[id.index()].bytes;
             }

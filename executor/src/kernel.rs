@@ -35,7 +35,7 @@ impl Site<'_> {
 
     fn run_kernel(&self, kernel: &Kernel, constants: &Constants, panels: &mut [f32]) {
         let mut inputs = [Input::F32(&[]); OPERANDS_MAX];
-        let outputs = kernel.outputs.iter().map(|operand| self.place(operand));
+        let outputs = kernel.results().map(|operand| self.place(operand));
         for (input, operand) in inputs.iter_mut().zip(&kernel.inputs) {
             let place = self.place(operand);
             let in_place = outputs.clone().any(|output| overlap(output, place));

@@ -6,7 +6,7 @@ use common::Random;
 use hetu_ir::graph::{Element, Init};
 use hetu_ir::layout::{Exchange, Reduce};
 use hetu_ir::mesh::{Axis, Mesh};
-use hetu_ir::op::{Activation, Direction, Norm, NormKind, Op, Pattern, Rotary, Write};
+use hetu_ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, Write};
 use hetu_ir::program::*;
 use hetu_ir::text::{parse, print};
 use hetu_ir::units::Bytes;
@@ -80,8 +80,10 @@ impl Any {
         Kernel {
             op: self.op(),
             inputs: self.many(Any::operand),
-            outputs: self.many(Any::operand),
-            write: self.0.one_of(&[Write::Replace, Write::Accumulate]),
+            outputs: self.many(|any| Output {
+                operand: any.operand(),
+                write: any.0.one_of(&[Write::Replace, Write::Accumulate]),
+            }),
             offsets: self.many(|any| Offset { letter: any.letter(), axes: any.axes(), step: any.number() }),
             workspace: self.maybe(Any::operand),
         }
@@ -99,7 +101,7 @@ impl Any {
     fn op(&mut self) -> Op {
         let kind = self.0.one_of(&[NormKind::Layer, NormKind::RootMeanSquare]);
         let norm = Norm { kind, epsilon: self.float() };
-        let direction = self.0.one_of(&[Direction::Forward, Direction::Inverse]);
+        let rotation = self.0.one_of(&[Rotation::Forward, Rotation::Inverse]);
         let pattern = self.0.one_of(&[Pattern::Causal, Pattern::Full]);
         let activation = self.0.one_of(&[Activation::Gelu, Activation::SwiGlu]);
         let replicas = self.small();
@@ -113,7 +115,7 @@ impl Any {
             Op::MatMul,
             Op::Bias,
             Op::BiasGradient,
-            Op::Rotary(Rotary { base: self.float(), direction }),
+            Op::Rotary(Rotary { base: self.float(), rotation }),
             Op::Attention(pattern),
             Op::AttentionGradient(pattern),
             Op::Activation(activation),

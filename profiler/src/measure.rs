@@ -306,7 +306,7 @@ impl Run<'_> {
         self.announce(&label(&work));
         let mut bench = Bench::load(micro::transfer(bytes), 1)?;
         let times = self.repeated(&mut bench, &mut |trace, times: &mut Vec<f64>| {
-            times.extend(bench::durations(trace, 1, Stream::Receive(Phase::Forward)));
+            times.extend(bench::durations(trace, 1, Stream::Receive(Direction::Forward)));
             Ok(())
         })?;
         self.add(&work, times)?;

@@ -37,7 +37,7 @@ fn role(stage: u32, code: &[(Stream, Action)]) -> Role {
 
 #[test]
 fn a_deadlock_names_what_stands_and_what_it_waits_for() {
-    let send = Stream::Send(Phase::Backward);
+    let send = Stream::Send(Direction::Backward);
     let draft = Draft {
         mesh: Mesh::new(2, &[1]),
         step: StepSize { microbatches: 1, sequences: 1, sequence: 1 },

@@ -112,8 +112,10 @@ impl Specimen {
             let kernel = Kernel {
                 op: Op::Zero,
                 inputs: Vec::new(),
-                outputs: vec![Operand { binding: output, offset: 0, element: Element::F32, dimensions }],
-                write: Write::Replace,
+                outputs: vec![Output {
+                    operand: Operand { binding: output, offset: 0, element: Element::F32, dimensions },
+                    write: Write::Replace,
+                }],
                 offsets: Vec::new(),
                 workspace: None,
             };
