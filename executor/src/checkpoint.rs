@@ -13,7 +13,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use thiserror::Error;
 
-use crate::arena::Memory;
+use crate::cpu::arena::Memory;
 use crate::parameters::{self, Mismatch, Quantity, Whole, Wholes};
 
 const FORMAT: &str = "1";

@@ -8,27 +8,11 @@ mod session;
 
 mod checkpoint;
 
-mod engine;
-
-mod job;
-
 mod fault;
-
-mod arena;
-
-mod rendezvous;
-
-mod exchange;
-
-mod kernel;
-
-mod dispatch;
 
 mod parameters;
 
 mod rate;
-
-mod recorder;
 
 mod measure;
 

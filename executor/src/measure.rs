@@ -4,7 +4,7 @@ use ir::program::Action;
 use ir::trace::{Origin, Totals, Trace, TraceEvent};
 use ir::units::{Bytes, Seconds};
 
-use crate::recorder::Recorder;
+use crate::cpu::recorder::Recorder;
 
 /// A traced step: its notes and the memory that each rank allocated, by rank.
 pub(crate) fn trace(digest: u64, step: Seconds, ranks: &[(&Recorder, Bytes)]) -> Trace {

@@ -9,7 +9,7 @@ use ir::mesh::Mesh;
 use ir::program::{Block, BlockParameter, Content, Draft, Part};
 use ir::seed::Seed;
 
-use crate::arena::{Memory, Place};
+use crate::cpu::arena::{Memory, Place};
 
 const WORD: u64 = size_of::<f32>() as u64;
 

@@ -10,18 +10,18 @@ use ir::seed::Seed;
 use ir::trace::Trace;
 use ir::units::Seconds;
 
-use crate::arena::Place;
 use crate::checkpoint::{self, CheckpointError};
+use crate::cpu::arena::Place;
+use crate::cpu::dispatch::Constants;
+use crate::cpu::engine::{self, Rank};
+use crate::cpu::job::{Freed, Job};
+use crate::cpu::recorder::Recording;
 use crate::cpu::shuffle::Shuffle;
 use crate::cpu::threads::Threads;
-use crate::dispatch::Constants;
-use crate::engine::{self, Rank};
 use crate::fault::{Fault, LoadError};
-use crate::job::{Freed, Job};
 use crate::measure;
 use crate::parameters::{self, Mismatch, Quantity};
 use crate::rate::learning_rate;
-use crate::recorder::Recording;
 
 /// How a session runs and trains.
 #[derive(Clone, Debug, PartialEq)]

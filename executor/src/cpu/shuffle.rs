@@ -9,9 +9,9 @@ use ir::program::Stream;
 use ir::seed::{Draws, Seed};
 use ir::units::Seconds;
 
-use crate::engine::{self, Progress, Rank};
+use crate::cpu::engine::{self, Progress, Rank};
+use crate::cpu::job::Job;
 use crate::fault::Fault;
-use crate::job::Job;
 
 /// A favourite order of streams holds for about so many instructions. If the order changed with each of them, all
 /// streams would go on at one pace, and few of the orders that programs allow would be seen.

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use ir::program::Stream;
 use ir::units::Seconds;
 
-use crate::engine::{self, Progress, Rank};
+use crate::cpu::engine::{self, Progress, Rank};
+use crate::cpu::job::Job;
 use crate::fault::{Fault, Head, LoadError};
-use crate::job::Job;
 
 /// A sleeper looks so often, in the time after which it gives up, whether anyone has moved.
 const LOOKS: u32 = 4;

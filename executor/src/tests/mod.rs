@@ -12,7 +12,7 @@ use ir::program::{BufferId, Draft, Programs};
 use ir::seed::Seed;
 use ir::units::{Bytes, Seconds};
 
-use crate::arena::Place;
+use crate::cpu::arena::Place;
 use crate::session::{Backend, Batch, Session, Settings};
 
 fn training() -> Training {

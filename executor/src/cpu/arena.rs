@@ -2,8 +2,8 @@
 //!
 //! During a step, ranks write into their own arenas and read those of others, on several threads. That this is no
 //! race is known from outside: verified programs order all uses of a buffer within a rank, and the rendezvous of
-//! [`crate::rendezvous`] orders reads between ranks. So access during a step is `unsafe`, and used in
-//! [`crate::kernel`] and [`crate::exchange`] only. Between steps, [`Arenas::between_steps`] gives safe access.
+//! [`crate::cpu::rendezvous`] orders reads between ranks. So access during a step is `unsafe`, and used in
+//! [`crate::cpu::kernel`] and [`crate::cpu::exchange`] only. Between steps, [`Arenas::between_steps`] gives safe access.
 #![allow(unsafe_code, reason = "one allocation is shared by ranks on several threads, see above")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};

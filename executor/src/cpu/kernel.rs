@@ -8,8 +8,8 @@ use ir::graph::Element;
 use ir::mesh::Mesh;
 use ir::program::{Buffer, BufferId, Fragment, Kernel, Operand};
 
-use crate::arena::{Arena, Place};
-use crate::dispatch::{self, Call, Constants, Input};
+use crate::cpu::arena::{Arena, Place};
+use crate::cpu::dispatch::{self, Call, Constants, Input};
 
 const WORD: u64 = size_of::<f32>() as u64;
 /// No operation has more operands of one sort.

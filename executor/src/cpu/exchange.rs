@@ -7,8 +7,8 @@
 use ir::layout::{Exchange, Reduce};
 use ir::program::Collective;
 
-use crate::arena::{Arenas, Place};
-use crate::rendezvous::Group;
+use crate::cpu::arena::{Arenas, Place};
+use crate::cpu::rendezvous::Group;
 
 /// Numbers that are added before they are written: small enough for the stack and the first cache.
 const CHUNK: u64 = 1024;

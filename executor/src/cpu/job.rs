@@ -9,9 +9,9 @@ use ir::mesh::Axis;
 use ir::program::{Access, Action, Collective, CollectiveId, Draft, Instr, Phase, Role, Stream};
 use ir::units::Bytes;
 
-use crate::arena::Arenas;
+use crate::cpu::arena::Arenas;
+use crate::cpu::rendezvous::{Channel, Gathering, Group};
 use crate::fault::LoadError;
-use crate::rendezvous::{Channel, Gathering, Group};
 
 /// What happens to freed memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,14 +12,14 @@ use ir::layout::Exchange;
 use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, Phase, Role, Stream};
 use ir::units::{Bytes, Seconds};
 
-use crate::arena::Place;
-use crate::dispatch::{Constants, PANELS};
-use crate::exchange::{self, Part};
+use crate::cpu::arena::Place;
+use crate::cpu::dispatch::{Constants, PANELS};
+use crate::cpu::exchange::{self, Part};
+use crate::cpu::job::{Freed, Job};
+use crate::cpu::kernel::{self, Site};
+use crate::cpu::recorder::{Recorder, Recording};
+use crate::cpu::rendezvous::{Gathering, Group, PHASES};
 use crate::fault::Head;
-use crate::job::{Freed, Job};
-use crate::kernel::{self, Site};
-use crate::recorder::{Recorder, Recording};
-use crate::rendezvous::{Gathering, Group, PHASES};
 
 /// What came of trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
