@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use ir::graph::Element;
-use ir::op::Op;
 use ir::plan::{Plan, Strategy};
 use ir::program::FragmentId;
 

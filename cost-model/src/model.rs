@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use ir::cluster::{Cluster, Execution};
-use ir::layout::Exchange;
 use ir::profile::{Profile, Route, Work};
 use ir::program::{Collective, Fragment, Kernel};
 use ir::trace::Confidence;

@@ -1,7 +1,6 @@
 //! The prices of all that happens in given programs: looked up once, so that the simulator looks nothing up.
 
 use ir::cluster::Execution;
-use ir::layout::Exchange;
 use ir::profile::Route;
 use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs};
 use ir::trace::Confidence;

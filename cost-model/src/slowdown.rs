@@ -23,7 +23,8 @@ pub(crate) struct Slowdowns {
 
 impl Slowdowns {
     pub(crate) fn new(cluster: &Cluster, profile: Option<&Profile>) -> Slowdowns {
-        let mut slowdowns = Slowdowns { factors: PerStream::all(PerStream::all(1.0)), measured: PerStream::all(Streams::NONE) };
+        let mut slowdowns =
+            Slowdowns { factors: PerStream::all(PerStream::all(1.0)), measured: PerStream::all(Streams::NONE) };
         if cluster.device.execution == Execution::Concurrent {
             for stream in Stream::ALL.into_iter().filter(|stream| matches!(stream, Stream::Exchange(_))) {
                 slowdowns.factors[Stream::Compute][stream] = BESIDE_COLLECTIVES;

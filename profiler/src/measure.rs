@@ -7,7 +7,7 @@ use executor::{Fault, LoadError};
 use ir::cluster::{Cluster, Execution};
 use ir::layout::Exchange;
 use ir::profile::{Profile, Sample, Work};
-use ir::program::{Collective, Phase, Stream};
+use ir::program::{Collective, Direction, Stream};
 use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
 use thiserror::Error;

@@ -9,9 +9,7 @@ use ir::units::Seconds;
 
 use super::Detail;
 use super::deadlock::{Deadlock, deadlock};
-use super::player::{
-    COMPUTE, EXCHANGES, Links, Parties, Player, RECEIVES, SENDS, Task, spans_stages,
-};
+use super::player::{COMPUTE, EXCHANGES, Links, Parties, Player, RECEIVES, SENDS, Task, spans_stages};
 use super::record::Recording;
 use crate::model::CostModel;
 use crate::prices::Prices;

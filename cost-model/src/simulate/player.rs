@@ -12,8 +12,7 @@ use crate::prices::Prices;
 pub(super) const COMPUTE: Streams = Streams::only(Stream::Compute);
 pub(super) const EXCHANGES: Streams =
     Streams::of(&[Stream::Exchange(Axis::Data), Stream::Exchange(Axis::Tensor), Stream::Exchange(Axis::Pipeline)]);
-pub(super) const SENDS: Streams =
-    Streams::of(&[Stream::Send(Direction::Forward), Stream::Send(Direction::Backward)]);
+pub(super) const SENDS: Streams = Streams::of(&[Stream::Send(Direction::Forward), Stream::Send(Direction::Backward)]);
 pub(super) const RECEIVES: Streams =
     Streams::of(&[Stream::Receive(Direction::Forward), Stream::Receive(Direction::Backward)]);
 

@@ -2,7 +2,7 @@
 
 use ir::cluster::{Cluster, Device, Execution, Link};
 use ir::mesh::Mesh;
-use ir::program::{Action, Draft, EventId, Instr, Phase, Role, Span, StepSize, Stream};
+use ir::program::{Action, Direction, Draft, EventId, Instr, Phase, Role, Span, StepSize, Stream};
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 use super::{Detail, Regime, play};

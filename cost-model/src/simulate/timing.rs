@@ -30,7 +30,11 @@ impl Engine<'_> {
         let Some(stream) = player.running.intersection(self.occupied()).iter().next() else { return };
         let count = self.players.len();
         let beside = &self.neighbours[role * count..(role + 1) * count];
-        let busy = self.players.iter().zip(beside).filter(|(player, _)| !player.running.intersection(self.occupied()).is_empty());
+        let busy = self
+            .players
+            .iter()
+            .zip(beside)
+            .filter(|(player, _)| !player.running.intersection(self.occupied()).is_empty());
         let working: u32 = busy.map(|(_, &ranks)| ranks).sum();
         let priced = match player.head(stream).map(|head| head.action) {
             Some(Action::Exchange(id)) => self.prices.exchange(role, id).ranks_per_node,

@@ -6,7 +6,7 @@ use std::thread::Thread;
 
 use ir::graph::Element;
 use ir::mesh::Axis;
-use ir::program::{Access, Action, Collective, CollectiveId, Draft, Instr, Phase, Role, Stream};
+use ir::program::{Access, Action, Collective, CollectiveId, Direction, Draft, Instr, PerStream, Role, Stream};
 use ir::units::Bytes;
 
 use crate::cpu::arena::Arenas;
@@ -30,13 +30,13 @@ pub(crate) struct Job {
     pub(crate) arenas: Arenas,
     pub(crate) freed: Freed,
     /// For each role and stream, places in the code.
-    queues: Vec<[Vec<u32>; Stream::ALL.len()]>,
+    queues: Vec<PerStream<Vec<u32>>>,
     /// For each role and instruction, bytes of the buffers that it is the first to write.
     born: Vec<Vec<Bytes>>,
     groups: Vec<Group>,
     /// For each rank and collective, its group, if the rank takes part.
     group_of: Vec<Vec<Option<usize>>>,
-    channels: BTreeMap<(u32, u32, Phase), Channel>,
+    channels: BTreeMap<(u32, u32, Direction), Channel>,
     sleepers: OnceLock<Vec<Thread>>,
 }
 
@@ -80,7 +80,7 @@ impl Job {
     }
 
     /// For each stream of a rank, places in its code.
-    pub(crate) fn queues_of(&self, rank: u32) -> &[Vec<u32>; Stream::ALL.len()] {
+    pub(crate) fn queues_of(&self, rank: u32) -> &PerStream<Vec<u32>> {
         &self.queues[self.stage(rank)]
     }
 
@@ -102,7 +102,7 @@ impl Job {
     }
 
     /// The way from one rank to another.
-    pub(crate) fn channel(&self, (from, to): (u32, u32), direction: Phase) -> &Channel {
+    pub(crate) fn channel(&self, (from, to): (u32, u32), direction: Direction) -> &Channel {
         self.channels.get(&(from, to, direction)).expect("every send and receive has its channel")
     }
 
@@ -134,10 +134,10 @@ impl Job {
     }
 }
 
-fn queues(role: &Role) -> [Vec<u32>; Stream::ALL.len()] {
-    let mut queues: [Vec<u32>; Stream::ALL.len()] = Default::default();
+fn queues(role: &Role) -> PerStream<Vec<u32>> {
+    let mut queues: PerStream<Vec<u32>> = PerStream::default();
     for (index, instr) in role.code.iter().enumerate() {
-        queues[instr.stream.index()].push(index as u32);
+        queues[instr.stream].push(index as u32);
     }
     queues
 }
@@ -179,14 +179,17 @@ fn groups(draft: &Draft) -> (Vec<Group>, Vec<Vec<Option<usize>>>) {
     (groups, group_of)
 }
 
-fn channels(draft: &Draft) -> BTreeMap<(u32, u32, Phase), Channel> {
+fn channels(draft: &Draft) -> BTreeMap<(u32, u32, Direction), Channel> {
     let ranks = draft.mesh.ranks_per_stage();
     let mut channels = BTreeMap::new();
     for rank in 0..draft.mesh.rank_count() {
         let peer = |stage: u16| u32::from(stage) * ranks + rank % ranks;
         for instr in &draft.roles[draft.mesh.coordinate(rank, 0) as usize].code {
-            let direction =
-                if let Stream::Send(phase) | Stream::Receive(phase) = instr.stream { phase } else { continue };
+            let direction = if let Stream::Send(direction) | Stream::Receive(direction) = instr.stream {
+                direction
+            } else {
+                continue;
+            };
             let ends = match instr.action {
                 Action::Send { to } => (rank, peer(to)),
                 Action::Receive { from } => (peer(from), rank),

@@ -2,7 +2,7 @@
 
 use ir::mesh::{Axis, Mesh};
 use ir::op::Op;
-use ir::program::{Action, Content, Draft, EventId, Phase, StepSize, Stream};
+use ir::program::{Action, Content, Direction, Draft, EventId, StepSize, Stream};
 use ir::seed::Seed;
 use ir::trace::Origin;
 use ir::units::{Bytes, Seconds};

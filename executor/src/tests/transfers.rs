@@ -2,7 +2,7 @@
 
 use ir::mesh::Mesh;
 use ir::op::Op;
-use ir::program::{Action, BufferId, Content, Draft, Phase, StepSize, Stream};
+use ir::program::{Action, BufferId, Content, Direction, Draft, StepSize, Stream};
 use ir::seed::Seed;
 
 use super::builder::Builder;
