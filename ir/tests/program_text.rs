@@ -293,13 +293,13 @@ fn damaged_text_never_panics_and_what_parses_prints() {
     assert!(parsed_count > 100, "only {parsed_count} damaged texts still parse");
 }
 
-const SMALL: &str = "programs format 1
+const SMALL: &str = "programs format 2
 mesh 1x2
 step microbatches=1 sequences=2 sequence=8
 collective 0 all-gather axes=[1] dimension=0 for=data shape=[8] f32
 fragment 0 \"zero\" scratch_bound=0
   binding 0 write bytes=256
-  kernel zero -> @0:f32[n=64] write=replace
+  kernel zero -> @0:f32[n=64]
 role 0 arena=256 live_bound=256  # 256 B, 256 B alive at most; stage 0 of 1
   buffer 0 address=0 bytes=256 value
   compute            m0 L3 F    run f0 -> b0              # \"zero\"
@@ -346,7 +346,7 @@ fn mistakes_are_named_with_their_place() {
         ("shape=[8] f32", "shape=[8]", "line 4, column 64: expected how numbers are stored, found the end"),
         ("buffer 0 address", "buffer 1 address", "line 9, column 10: expected 0, the next number, found `1`"),
         ("bytes=256 value", "bytes=-256 value", "line 9, column 22: expected a number that fits, found `-256`"),
-        ("format 1", "format 2", "line 1, column 17: expected `1`, found `2`"),
+        ("format 2", "format 1", "line 1, column 17: expected `2`, found `1`"),
         (
             "\"zero\" scratch",
             "\"zero scratch",
