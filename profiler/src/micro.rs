@@ -7,7 +7,7 @@ use ir::op::{Op, Write};
 use ir::program::*;
 use ir::units::Bytes;
 
-use crate::alone::{fill, resident};
+use crate::alone::{fill, resident, zeros};
 
 /// How often the work stands in a program.
 pub(crate) const REPEATS: usize = 16;

@@ -104,7 +104,7 @@ impl Breakdown {
 
 #[cfg(test)]
 mod tests {
-    use ir::program::{Action, FragmentId, Phase, Span};
+    use ir::program::{Action, Direction, FragmentId, Phase, Span};
     use ir::trace::{Confidence, Origin, TraceEvent};
 
     use super::*;

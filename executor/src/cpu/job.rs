@@ -6,7 +6,9 @@ use std::thread::Thread;
 
 use ir::graph::Element;
 use ir::mesh::Axis;
-use ir::program::{Access, Action, Collective, CollectiveId, Direction, Draft, Instr, PerStream, Role, Stream};
+use ir::program::{
+    Access, Action, Collective, CollectiveId, Direction, Draft, Instr, Operand, PerStream, Role, Stream,
+};
 use ir::units::Bytes;
 
 use crate::cpu::arena::Arenas;
@@ -43,14 +45,11 @@ pub(crate) struct Job {
 impl Job {
     /// Allocates the arenas and finds out who meets whom.
     pub(crate) fn new(draft: Draft, digest: u64, freed: Freed) -> Result<Job, LoadError> {
-        let mut elements = draft.collectives.iter().map(|collective| collective.element).chain(
-            draft
-                .fragments
-                .iter()
-                .flat_map(|fragment| &fragment.kernels)
-                .flat_map(|kernel| kernel.operands().chain(&kernel.workspace).map(|operand| operand.element)),
-        );
-        if elements.any(|element| element == Element::Bf16) {
+        let is_short = |operand: &Operand| operand.element == Element::Bf16;
+        let kernels = || draft.fragments.iter().flat_map(|fragment| &fragment.kernels);
+        if draft.collectives.iter().any(|collective| collective.element == Element::Bf16)
+            || kernels().any(|kernel| kernel.operands().chain(&kernel.workspace).any(is_short))
+        {
             return Err(LoadError::Precision);
         }
         let stage = |rank| draft.mesh.coordinate(rank, 0) as usize;

@@ -138,12 +138,11 @@ impl Op {
 
     /// The operation where `ranks` hold each of its sums: these are then divided by it, so that adding over all ranks
     /// is right. Other operations stay as they are.
-    pub fn with_replicas(self, ranks: u32) -> Op {
-        match self {
-            Op::CrossEntropy { .. } => Op::CrossEntropy { replicas: ranks },
-            Op::SquareSum { .. } => Op::SquareSum { replicas: ranks },
-            other => other,
+    pub fn with_replicas(mut self, ranks: u32) -> Op {
+        if let Op::CrossEntropy { replicas } | Op::SquareSum { replicas } = &mut self {
+            *replicas = ranks;
         }
+        self
     }
 
     /// Letters of which it must know where its part begins.
