@@ -37,7 +37,7 @@ fn totals(step: Seconds, events: &[TraceEvent]) -> Totals {
     Totals {
         compute: sum(is_compute),
         exchange: sum(|action| matches!(action, Action::Exchange(_))),
-        transfer: sum(|action| matches!(action, Action::Send { .. } | Action::Receive { .. })),
+        transfer: sum(|action| matches!(action, Action::Send(_) | Action::Receive(_))),
         hidden: Seconds(common(&union(is_compute), &union(is_move))),
         idle: Seconds((step.0 - busy).max(0.0)),
         ..Totals::default()

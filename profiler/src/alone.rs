@@ -42,8 +42,8 @@ pub(crate) fn alone(programs: &Programs, ranks: u32, keep: &dyn Fn(&Instr) -> bo
             Action::Free => writer.free(instr.span, operands[0]),
             Action::Compute(_)
             | Action::Exchange(_)
-            | Action::Send { .. }
-            | Action::Receive { .. }
+            | Action::Send(_)
+            | Action::Receive(_)
             | Action::Signal(_)
             | Action::Wait(_) => {}
         }

@@ -75,7 +75,7 @@ impl Rank {
         let role = job.role(number);
         let events = role.code.iter().map(|instr| match instr.action {
             Action::Signal(event) | Action::Wait(event) => event.index() + 1,
-            Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } | Action::Free => 0,
+            Action::Compute(_) | Action::Exchange(_) | Action::Send(_) | Action::Receive(_) | Action::Free => 0,
         });
         let resident: Bytes =
             role.buffers.iter().filter(|buffer| buffer.is_resident()).map(|buffer| buffer.bytes).sum();
