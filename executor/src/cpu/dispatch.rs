@@ -12,28 +12,13 @@ use kernels::position::Window;
 use kernels::rotary::Angles;
 use kernels::{Packed, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
 
+use crate::host::Constants;
+
 /// Numbers that products of matrices need beside their operands, on each rank.
 pub(crate) const PANELS: usize = matmul::cpu::SCRATCH;
 
 /// ε of the update (Kingma and Ba 2015).
 const UPDATE_EPSILON: f64 = 1e-8;
-
-/// Numbers of a step that kernels need.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Constants {
-    /// Learning rate of this step.
-    pub(crate) learning_rate: f64,
-    /// Decay rates of the two moments.
-    pub(crate) betas: [f64; 2],
-    /// Decoupled weight decay.
-    pub(crate) weight_decay: f64,
-    /// The largest norm of the whole gradient.
-    pub(crate) gradient_norm_max: f64,
-    /// Which update this is, from 1.
-    pub(crate) update: u64,
-    /// Tokens of the step, over all ranks.
-    pub(crate) tokens: u64,
-}
 
 /// What a kernel reads.
 #[derive(Clone, Copy, Debug)]

@@ -9,17 +9,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ir::layout::Exchange;
-use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, Phase, Role, Stream};
+use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, Role, Stream};
 use ir::units::{Bytes, Seconds};
 
-use crate::cpu::arena::Place;
-use crate::cpu::dispatch::{Constants, PANELS};
-use crate::cpu::exchange::{self, Part};
-use crate::cpu::job::{Freed, Job};
-use crate::cpu::kernel::{self, Site};
-use crate::cpu::recorder::{Recorder, Recording};
-use crate::cpu::rendezvous::{Gathering, Group, PHASES};
+use super::dispatch::PANELS;
+use super::exchange::{self, Part};
+use super::job::{Freed, Job};
+use super::kernel::{self, Site};
+use super::recorder::Recorder;
+use super::rendezvous::{Gathering, Group, PHASES};
 use crate::fault::Head;
+use crate::host::{Constants, Place, Recording};
+use crate::meetings::{Route, counterpart, direction};
 
 /// What came of trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,8 +217,8 @@ impl Rank {
 
     fn send(&mut self, task: Task<'_>, to: u16) -> Progress {
         let Task { job, stream, .. } = task;
-        let peer = job.counterpart(self.number, to);
-        let channel = job.channel((self.number, peer), direction(task.instr.stream));
+        let peer = counterpart(&job.draft, self.number, to);
+        let channel = job.channel(Route { from: self.number, to: peer, direction: direction(task.instr.stream) });
         if self.queues[stream].reached == Reached::Fresh {
             channel.post(task.place(task.operands[0]).address);
             job.wake(peer);
@@ -231,12 +232,12 @@ impl Rank {
 
     fn receive(&mut self, task: Task<'_>, from: u16) -> Progress {
         let Task { job, stream, .. } = task;
-        let peer = job.counterpart(self.number, from);
-        let channel = job.channel((peer, self.number), direction(task.instr.stream));
+        let peer = counterpart(&job.draft, self.number, from);
+        let channel = job.channel(Route { from: peer, to: self.number, direction: direction(task.instr.stream) });
         let Some(address) = channel.offer() else { return Progress::Blocked };
         let place = task.place(task.operands[0]);
         self.begin(task);
-        exchange::transfer(&job.arenas, (peer, address), (self.number, place.address), place.elements);
+        exchange::transfer(&job.arenas, (peer, address), (self.number, place.address), place.bytes);
         self.end(task);
         channel.take(self.queues[stream].start, self.recorder.now());
         job.wake(peer);
@@ -275,14 +276,6 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn place(&self, id: BufferId) -> Place {
-        let buffer = &self.role.buffers[id.index()];
-        Place { address: buffer.address, elements: buffer.bytes.0 / size_of::<f32>() as u64 }
-    }
-}
-
-fn direction(stream: Stream) -> Phase {
-    match stream {
-        Stream::Send(phase) | Stream::Receive(phase) => phase,
-        Stream::Compute | Stream::Exchange(_) => Phase::Forward,
+        Place::of(&self.role.buffers[id.index()])
     }
 }

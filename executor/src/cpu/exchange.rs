@@ -7,8 +7,9 @@
 use ir::layout::{Exchange, Reduce};
 use ir::program::Collective;
 
-use crate::cpu::arena::{Arenas, Place};
-use crate::cpu::rendezvous::Group;
+use super::arena::Arenas;
+use super::rendezvous::Group;
+use crate::host::Place;
 
 /// Numbers that are added before they are written: small enough for the stack and the first cache.
 const CHUNK: u64 = 1024;
@@ -98,8 +99,8 @@ impl Part<'_> {
     }
 
     fn copy(&self, (rank, source): (u32, u64), run: Run) {
-        let source = Place { address: source + run.source * WORD, elements: run.length };
-        let destination = Place { address: self.destination + run.destination * WORD, elements: run.length };
+        let source = Place { address: source + run.source * WORD, bytes: run.length * WORD };
+        let destination = Place { address: self.destination + run.destination * WORD, bytes: run.length * WORD };
         // SAFETY: all members have come and none goes on before all are done, so sources stay as they are; the
         // destination is this member's alone. In an all-reduce, where both are one buffer, a member writes the parts
         // of others and others read its own part.
@@ -122,7 +123,7 @@ impl Part<'_> {
         let joined = &mut space[..run.length as usize];
         for from in 0..self.group.size() as usize {
             let (rank, source) = self.group.source(from);
-            let place = Place { address: source + run.source * WORD, elements: run.length };
+            let place = Place { address: source + run.source * WORD, bytes: run.length * WORD };
             // SAFETY: all members have come; this part of their sources is written by this member only, and only
             // after the last of these reads.
             let values = unsafe { self.arenas.of(rank).read::<f32>(place) };
@@ -133,7 +134,7 @@ impl Part<'_> {
                 Reduce::Max => pairs.for_each(|(joined, value)| *joined = larger(*joined, *value)),
             }
         }
-        let place = Place { address: self.destination + run.destination * WORD, elements: run.length };
+        let place = Place { address: self.destination + run.destination * WORD, bytes: run.length * WORD };
         // SAFETY: the destination is this member's alone; in place, no other member reads or writes this part before
         // this one passes the phase.
         unsafe { self.arenas.of(self.rank).write(place) }.copy_from_slice(joined);
@@ -145,13 +146,13 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b || a.is_nan() { a } else { b }
 }
 
-/// Copies so many numbers between the arenas of two ranks.
-pub(crate) fn transfer(arenas: &Arenas, from: (u32, u64), to: (u32, u64), elements: u64) {
-    let place = |address| Place { address, elements };
+/// Copies so many bytes between the arenas of two ranks.
+pub(crate) fn transfer(arenas: &Arenas, from: (u32, u64), to: (u32, u64), bytes: u64) {
+    let place = |address| Place { address, bytes };
     // SAFETY: the sender's buffer stays as it is until it learns that it was taken, which is after this copy; the
     // receiver's is this rank's alone.
     let (source, destination) =
-        unsafe { (arenas.of(from.0).read::<f32>(place(from.1)), arenas.of(to.0).write(place(to.1))) };
+        unsafe { (arenas.of(from.0).read::<u8>(place(from.1)), arenas.of(to.0).write(place(to.1))) };
     destination.copy_from_slice(source);
 }
 

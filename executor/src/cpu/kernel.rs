@@ -8,10 +8,10 @@ use ir::graph::Element;
 use ir::mesh::Mesh;
 use ir::program::{Buffer, BufferId, Fragment, Kernel, Operand};
 
-use crate::cpu::arena::{Arena, Place};
-use crate::cpu::dispatch::{self, Call, Constants, Input};
+use super::arena::Arena;
+use super::dispatch::{self, Call, Input};
+use crate::host::{Constants, Place};
 
-const WORD: u64 = size_of::<f32>() as u64;
 /// No operation has more operands of one sort.
 const OPERANDS_MAX: usize = 8;
 
@@ -55,7 +55,7 @@ impl Site<'_> {
         let count = kernel.outputs.len();
         for (slot, place) in written.iter_mut().zip(outputs.clone()) {
             let twice = outputs.clone().filter(|&other| overlap(other, place)).count();
-            assert!(twice == 1 || place.elements == 0, "{} writes one place twice", kernel.op.name());
+            assert!(twice == 1 || place.bytes == 0, "{} writes one place twice", kernel.op.name());
             // SAFETY: as above; outputs do not overlap each other, and inputs that they overlap were left out.
             *slot = unsafe { self.arena.write(place) };
         }
@@ -81,16 +81,16 @@ impl Site<'_> {
 
     fn place(&self, operand: &Operand) -> Place {
         let buffer = &self.buffers[self.bound[operand.binding as usize].index()];
-        Place { address: buffer.address + operand.offset, elements: operand.elements() }
+        Place { address: buffer.address + operand.offset, bytes: operand.bytes().0 }
     }
 }
 
 /// Makes a buffer unfit for use.
 pub(crate) fn forget(arena: &Arena, buffer: &Buffer) {
     // SAFETY: freeing is the last access to a buffer, as verified.
-    unsafe { arena.poison(Place { address: buffer.address, elements: buffer.bytes.0 / WORD }) }
+    unsafe { arena.poison(Place::of(buffer)) }
 }
 
 fn overlap(a: Place, b: Place) -> bool {
-    a.address < b.address + b.elements * WORD && b.address < a.address + a.elements * WORD
+    a.address < b.address + b.bytes && b.address < a.address + a.bytes
 }

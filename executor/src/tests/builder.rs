@@ -63,7 +63,17 @@ impl Builder {
     }
 
     pub(crate) fn collective(&mut self, exchange: Exchange, axis: Axis, shape: &[u64]) -> CollectiveId {
-        self.draft.collectives.push(Collective { exchange, axis, shape: shape.to_vec(), element: Element::F32 });
+        self.collective_of(Element::F32, exchange, axis, shape)
+    }
+
+    pub(crate) fn collective_of(
+        &mut self,
+        element: Element,
+        exchange: Exchange,
+        axis: Axis,
+        shape: &[u64],
+    ) -> CollectiveId {
+        self.draft.collectives.push(Collective { exchange, axis, shape: shape.to_vec(), element });
         CollectiveId(self.draft.collectives.len() as u32 - 1)
     }
 

@@ -15,7 +15,7 @@ use crate::session::{Backend, Session, Settings};
 
 const RANKS: u32 = 2;
 
-fn fill(session: &Session, prefetch: &Prefetch) {
+fn fill(session: &mut Session, prefetch: &Prefetch) {
     for rank in 0..RANKS {
         for (layer, &id) in prefetch.shares.iter().enumerate() {
             let seed = Seed(9).derive(u64::from(rank)).derive(layer as u64);
@@ -109,7 +109,7 @@ fn a_traced_step_says_what_ran_and_what_was_alive() {
     let role = &prefetch.draft.roles[0];
     for backend in [Backend::Threads, Backend::Shuffle { seed: 1 }] {
         let mut session = verified(&prefetch.draft, backend);
-        fill(&session, &prefetch);
+        fill(&mut session, &prefetch);
         assert_eq!(session.step(TOKEN).unwrap().trace, None);
         let result = session.step_traced(TOKEN).unwrap();
         let trace = result.trace.unwrap();

@@ -56,7 +56,7 @@ fn what_is_sent_comes_back_in_order() {
             let values =
                 |rank: u32, id: BufferId| random(Seed(step).derive(u64::from(rank)).derive(u64::from(id.0)), ELEMENTS);
             for rank in 0..2 {
-                sent.iter().for_each(|&id| write(&session, rank, id, &values(rank, id)));
+                sent.iter().for_each(|&id| write(&mut session, rank, id, &values(rank, id)));
             }
             session.step(TOKEN).unwrap();
             for rank in 0..2 {
