@@ -16,13 +16,16 @@ use ir::units::Bytes;
 use crate::fault::LoadError;
 use crate::host::Place;
 
-/// Fills forgotten memory: as `f32` it is NaN, as `i32` the token −1.
+/// Fills forgotten memory: as `f32` and in 16 bits it is NaN, as `i32` the token −1.
 const POISON: u8 = 0xff;
 
 mod sealed {
+    use kernels::bf16::Bf16;
+
     /// What an arena may be read as: any bits are a value.
     pub(crate) trait Word: Copy {}
     impl Word for u8 {}
+    impl Word for Bf16 {}
     impl Word for f32 {}
     impl Word for i32 {}
 }

@@ -232,7 +232,8 @@ fn sum(call: &mut Call<'_, '_>) {
     }
 }
 
-/// An update; what it updates is mostly in place, else it is copied first.
+/// An update; what it updates is mostly in place, else it is copied first. In mixed precision a last output takes the
+/// parameters as they are computed with.
 fn update(call: &mut Call<'_, '_>, decayed: u64, length: u64) {
     let extent = Extent { first: call.offset('n'), decayed: decayed as usize, length: length as usize };
     let before = [0, 2, 3].map(|input| call.floats(input));
@@ -248,11 +249,14 @@ fn update(call: &mut Call<'_, '_>, decayed: u64, length: u64) {
         number: update,
         coefficient: Step::clip(gradient_norm_max, f64::from(square_norm)),
     };
-    let [weight, mean, square] = &mut *call.outputs else { panic!("adamw updates parameters and two moments") };
+    let [weight, mean, square, shorter @ ..] = &mut *call.outputs else {
+        panic!("adamw updates parameters and two moments")
+    };
     for (after, before) in [&mut *weight, &mut *mean, &mut *square].into_iter().zip(before) {
         if !before.is_empty() {
             fill::cpu::copy(before, after);
         }
     }
     adamw::cpu::update(&step, extent, State { weight, mean, square }, gradient);
+    shorter.iter_mut().for_each(|parameters| fill::cpu::copy(weight, parameters));
 }

@@ -12,10 +12,9 @@ use ir::layout::Exchange;
 use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, Role, Stream};
 use ir::units::{Bytes, Seconds};
 
-use super::dispatch::PANELS;
 use super::exchange::{self, Part};
 use super::job::{Freed, Job};
-use super::kernel::{self, Site};
+use super::kernel::{self, Scratch, Site};
 use super::recorder::Recorder;
 use super::rendezvous::{Gathering, Group, PHASES};
 use crate::fault::Head;
@@ -58,8 +57,7 @@ pub(crate) struct Rank {
     queues: [Queue; Stream::ALL.len()],
     signalled: Vec<bool>,
     constants: Constants,
-    // What products of matrices need beside their operands.
-    panels: Vec<f32>,
+    scratch: Scratch,
     pub(crate) recorder: Recorder,
 }
 
@@ -83,7 +81,7 @@ impl Rank {
             queues: [Queue { next: 0, reached: Reached::Fresh, start: Seconds::ZERO }; Stream::ALL.len()],
             signalled: vec![false; events.max().unwrap_or(0)],
             constants: Constants::default(),
-            panels: vec![0.0; PANELS],
+            scratch: Scratch::new(&job.draft, role),
             recorder: Recorder::new(number, role.code.len(), resident),
         }
     }
@@ -152,7 +150,7 @@ impl Rank {
         self.begin(task);
         let (mesh, rank) = (&job.draft.mesh, self.number);
         let site = Site { arena: job.arenas.of(rank), buffers: &role.buffers, bound: operands, mesh, rank };
-        site.run(&job.draft.fragments[id.index()], &self.constants, &mut self.panels);
+        site.run(&job.draft.fragments[id.index()], &self.constants, &mut self.scratch);
         self.end(task);
     }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
-use ir::graph::Element;
 use ir::program::{Access, Action, CollectiveId, Draft, Instr, Role, Stream};
 use ir::units::Bytes;
 
@@ -43,14 +42,6 @@ pub(crate) struct Job {
 impl Job {
     /// Allocates the arenas, whose resident buffers are zero, and finds out who meets whom.
     pub(crate) fn new(draft: Arc<Draft>, freed: Freed) -> Result<Job, LoadError> {
-        let mut elements = draft.collectives.iter().map(|collective| collective.element).chain(
-            draft.fragments.iter().flat_map(|fragment| &fragment.kernels).flat_map(|kernel| {
-                kernel.inputs.iter().chain(&kernel.outputs).chain(&kernel.workspace).map(|operand| operand.element)
-            }),
-        );
-        if elements.any(|element| element == Element::Bf16) {
-            return Err(LoadError::Precision);
-        }
         let stage = |rank| draft.mesh.coordinate(rank, 0) as usize;
         let arenas = Arenas::new((0..draft.mesh.rank_count()).map(|rank| draft.roles[stage(rank)].arena))?;
         if freed == Freed::Poisoned {
