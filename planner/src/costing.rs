@@ -126,7 +126,7 @@ impl Costing<'_> {
     fn exchange_time(&self, mesh: &Mesh, exchanges: &[Collective]) -> f64 {
         let time = |collective: &Collective| {
             let per_node = self.model.cluster().devices_per_node;
-            let group = Group::of(mesh, per_node, 0, collective.exchange.axes());
+            let group = Group::of(mesh, per_node, 0..mesh.ranks_per_stage(), collective.exchange.axes());
             self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
         };
         exchanges.iter().map(time).sum()

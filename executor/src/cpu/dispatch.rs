@@ -12,28 +12,13 @@ use kernels::position::Window;
 use kernels::rotary::Angles;
 use kernels::{Packed, Write, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
 
+use crate::host::Constants;
+
 /// Numbers that products of matrices need beside their operands, on each rank.
 pub(crate) const PANELS: usize = matmul::cpu::SCRATCH;
 
 /// ε of the update (Kingma and Ba 2015).
 const UPDATE_EPSILON: f64 = 1e-8;
-
-/// Numbers of a step that kernels need.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Constants {
-    /// Learning rate of this step.
-    pub(crate) learning_rate: f64,
-    /// Decay rates of the two moments.
-    pub(crate) betas: [f64; 2],
-    /// Decoupled weight decay.
-    pub(crate) weight_decay: f64,
-    /// The largest norm of the whole gradient.
-    pub(crate) gradient_norm_max: f64,
-    /// Which update this is, from 1.
-    pub(crate) update: u64,
-    /// Tokens of the step, over all ranks.
-    pub(crate) tokens: u64,
-}
 
 /// What a kernel reads.
 #[derive(Clone, Copy, Debug)]
@@ -251,7 +236,8 @@ fn sum(call: &mut Call<'_, '_>) {
     }
 }
 
-/// An update; what it updates is mostly in place, else it is copied first.
+/// An update; what it updates is mostly in place, else it is copied first. In mixed precision a last output takes the
+/// parameters as they are computed with.
 fn update(call: &mut Call<'_, '_>, decayed: u64, length: u64) {
     let extent = Extent { first: call.offset('n'), decayed: decayed as usize, length: length as usize };
     let before = [0, 2, 3].map(|input| call.floats(input));
@@ -267,11 +253,14 @@ fn update(call: &mut Call<'_, '_>, decayed: u64, length: u64) {
         number: update,
         coefficient: Step::clip(gradient_norm_max, f64::from(square_norm)),
     };
-    let [weight, mean, square] = &mut *call.outputs else { panic!("adamw updates parameters and two moments") };
+    let [weight, mean, square, shorter @ ..] = &mut *call.outputs else {
+        panic!("adamw updates parameters and two moments")
+    };
     for (after, before) in [&mut *weight, &mut *mean, &mut *square].into_iter().zip(before) {
         if !before.is_empty() {
             fill::cpu::copy(before, after);
         }
     }
     adamw::cpu::update(&step, extent, State { weight, mean, square }, gradient);
+    shorter.iter_mut().for_each(|parameters| fill::cpu::copy(weight, parameters));
 }

@@ -9,17 +9,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ir::layout::Exchange;
-use ir::program::{Action, BufferId, Collective, CollectiveId, Direction, FragmentId, Instr, PerStream, Role, Stream};
+use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, PerStream, Role, Stream, TransferId};
 use ir::units::{Bytes, Seconds};
 
-use crate::cpu::arena::Place;
-use crate::cpu::dispatch::{Constants, PANELS};
-use crate::cpu::exchange::{self, Part};
-use crate::cpu::job::{Freed, Job};
-use crate::cpu::kernel::{self, Site};
-use crate::cpu::recorder::{Recorder, Recording};
-use crate::cpu::rendezvous::{Gathering, Group, PHASES};
+use super::exchange::{self, Part};
+use super::job::{Freed, Job};
+use super::kernel::{self, Scratch, Site};
+use super::recorder::Recorder;
+use super::rendezvous::{Gathering, Group, PHASES};
 use crate::fault::Head;
+use crate::host::{Constants, Place, Recording};
 
 /// What came of trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +58,7 @@ pub(crate) struct Rank {
     queues: PerStream<Queue>,
     signalled: Vec<bool>,
     constants: Constants,
-    // What products of matrices need beside their operands.
-    panels: Vec<f32>,
+    scratch: Scratch,
     pub(crate) recorder: Recorder,
 }
 
@@ -84,7 +82,7 @@ impl Rank {
             queues: PerStream::all(FRESH),
             signalled: vec![false; events.max().unwrap_or(0)],
             constants: Constants::default(),
-            panels: vec![0.0; PANELS],
+            scratch: Scratch::new(&job.draft, role),
             recorder: Recorder::new(number, role.code.len(), resident),
         }
     }
@@ -113,7 +111,12 @@ impl Rank {
         let head = |stream: Stream| {
             let instruction = self.head(job, stream)?;
             let Instr { stream, span, action, .. } = role.code[instruction];
-            Some(Head { rank: self.number, instruction, stream, span, action })
+            let partner = match action {
+                Action::Send(id) => Some(job.route(self.number, id).to),
+                Action::Receive(id) => Some(job.route(self.number, id).from),
+                Action::Compute(_) | Action::Exchange(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => None,
+            };
+            Some(Head { rank: self.number, instruction, stream, span, action, partner })
         };
         Stream::ALL.into_iter().filter_map(head).collect()
     }
@@ -128,8 +131,8 @@ impl Rank {
         match instr.action {
             Action::Compute(id) => self.compute(task, id),
             Action::Exchange(id) => return self.exchange(task, id),
-            Action::Send { to } => return self.send(task, to),
-            Action::Receive { from } => return self.receive(task, from),
+            Action::Send(id) => return self.send(task, id),
+            Action::Receive(id) => return self.receive(task, id),
             Action::Free => {
                 let buffer = &role.buffers[operands[0].index()];
                 match job.freed {
@@ -153,7 +156,7 @@ impl Rank {
         self.begin(task);
         let (mesh, rank) = (&job.draft.mesh, self.number);
         let site = Site { arena: job.arenas.of(rank), buffers: &role.buffers, bound: operands, mesh, rank };
-        site.run(&job.draft.fragments[id.index()], &self.constants, &mut self.panels);
+        site.run(&job.draft.fragments[id.index()], &self.constants, &mut self.scratch);
         self.end(task);
     }
 
@@ -216,13 +219,13 @@ impl Rank {
         }
     }
 
-    fn send(&mut self, task: Task<'_>, to: u16) -> Progress {
+    fn send(&mut self, task: Task<'_>, id: TransferId) -> Progress {
         let Task { job, stream, .. } = task;
-        let peer = job.counterpart(self.number, to);
-        let channel = job.channel((self.number, peer), direction(task.instr.stream));
+        let route = job.route(self.number, id);
+        let channel = job.channel(route);
         if self.queues[stream].reached == Reached::Fresh {
             channel.post(task.place(task.operands[0]).address);
-            job.wake(peer);
+            job.wake(route.to);
             self.queues[stream].reached = Reached::Arrived;
             return Progress::Done;
         }
@@ -231,17 +234,17 @@ impl Rank {
         self.advance(stream)
     }
 
-    fn receive(&mut self, task: Task<'_>, from: u16) -> Progress {
+    fn receive(&mut self, task: Task<'_>, id: TransferId) -> Progress {
         let Task { job, stream, .. } = task;
-        let peer = job.counterpart(self.number, from);
-        let channel = job.channel((peer, self.number), direction(task.instr.stream));
+        let route = job.route(self.number, id);
+        let channel = job.channel(route);
         let Some(address) = channel.offer() else { return Progress::Blocked };
         let place = task.place(task.operands[0]);
         self.begin(task);
-        exchange::transfer(&job.arenas, (peer, address), (self.number, place.address), place.elements);
+        exchange::transfer(&job.arenas, (route.from, address), (self.number, place.address), place.bytes);
         self.end(task);
         channel.take(self.queues[stream].start, self.recorder.now());
-        job.wake(peer);
+        job.wake(route.from);
         self.advance(stream)
     }
 
@@ -277,14 +280,6 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn place(&self, id: BufferId) -> Place {
-        let buffer = &self.role.buffers[id.index()];
-        Place { address: buffer.address, elements: buffer.bytes.0 / size_of::<f32>() as u64 }
-    }
-}
-
-fn direction(stream: Stream) -> Direction {
-    match stream {
-        Stream::Send(direction) | Stream::Receive(direction) => direction,
-        Stream::Compute | Stream::Exchange(_) => panic!("nothing is sent on {}", stream.name()),
+        Place::of(&self.role.buffers[id.index()])
     }
 }

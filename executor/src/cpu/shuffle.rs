@@ -9,8 +9,8 @@ use ir::program::Stream;
 use ir::seed::{Draws, Seed};
 use ir::units::Seconds;
 
-use crate::cpu::engine::{self, Progress, Rank};
-use crate::cpu::job::Job;
+use super::engine::{self, Progress, Rank};
+use super::job::Job;
 use crate::fault::Fault;
 
 /// A favourite order of streams holds for about so many instructions. If the order changed with each of them, all

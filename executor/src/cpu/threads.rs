@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use ir::program::Stream;
 use ir::units::Seconds;
 
-use crate::cpu::engine::{self, Progress, Rank};
-use crate::cpu::job::Job;
+use super::engine::{self, Progress, Rank};
+use super::job::Job;
 use crate::fault::{Fault, Head, LoadError};
 
 /// A sleeper looks so often, in the time after which it gives up, whether anyone has moved.

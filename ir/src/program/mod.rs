@@ -119,12 +119,6 @@ impl Draft {
         (0..).zip(&self.role_of).filter(move |&(_, &other)| other == role).map(|(rank, _)| rank)
     }
 
-    /// The rank of `role` that stands at the same place as `rank` does in its own: its partner in transfers.
-    pub fn partner(&self, rank: u32, role: RoleId) -> u32 {
-        let place = self.ranks_of(self.role_of[rank as usize]).take_while(|&other| other < rank).count();
-        self.ranks_of(role).nth(place).expect("all roles have as many ranks")
-    }
-
     /// The role of each rank where roles stand along the mesh's pipeline axis in their order.
     pub fn roles_along(mesh: &Mesh) -> Vec<RoleId> {
         (0..mesh.rank_count()).map(|rank| RoleId(mesh.coordinate(rank, Mesh::PIPELINE))).collect()
