@@ -44,8 +44,12 @@ use ir::units::Bytes;
 
 pub use axes::mesh;
 pub use check::{Violation, check};
+pub use fragment::BodyAction;
 pub use legal::strategies;
-pub use outline::{LayerBatch, LayerBytes, LayerOutline, boundary_exchanges, layer_bytes, layer_outline};
+pub use outline::{
+    LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, layer_bytes,
+    layer_outline,
+};
 pub use visits::in_flight;
 
 use layer::{Purpose, Setting};

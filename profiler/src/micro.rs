@@ -81,12 +81,15 @@ pub(crate) fn transfer(bytes: Bytes) -> Draft {
     let (from, to, direction) = (RoleId(0), RoleId(1), Direction::Forward);
     let transfer = |repeat| Transfer { from, to, direction, microbatch: Some(repeat as u16), layer: 0 };
     draft.transfers = (0..REPEATS).map(transfer).collect();
-    let ends: [(Stream, fn(TransferId) -> Action); 2] =
-        [(Stream::Send(direction), Action::Send), (Stream::Receive(direction), Action::Receive)];
-    for (role, (stream, action)) in ends.into_iter().enumerate() {
+    for role in 0..2 {
         let buffers: Vec<BufferId> = (0..copies(bytes)).map(|_| buffer(&mut draft, role, bytes)).collect();
         for (repeat, &buffer) in buffers.iter().cycle().take(REPEATS).enumerate() {
-            push(&mut draft, role, (stream, action(TransferId(repeat as u32))), &[buffer]);
+            let id = TransferId(repeat as u32);
+            let what = match role {
+                0 => (Stream::Send(direction), Action::Send(id)),
+                _ => (Stream::Receive(direction), Action::Receive(id)),
+            };
+            push(&mut draft, role, what, &[buffer]);
         }
     }
     finished(draft)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
-use ir::program::{Access, Action, CollectiveId, Draft, Instr, PerStream, Role, TransferId};
+use ir::program::{Access, CollectiveId, Draft, Instr, PerStream, Role, TransferId};
 use ir::units::Bytes;
 
 use super::arena::Arenas;
