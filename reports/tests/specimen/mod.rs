@@ -9,8 +9,8 @@ use ir::mesh::{Axis, Mesh};
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::{
-    Action, Collective, CollectiveId, Direction, Draft, Fragment, FragmentId, Phase, Programs, Role, Span, StepSize,
-    Stream,
+    Action, Collective, CollectiveId, Direction, Draft, Fragment, FragmentId, Phase, Programs, Role, RoleId, Span,
+    StageId, StepSize, Stream, Transfer, TransferId,
 };
 use ir::seed::Seed;
 use ir::trace::{Confidence, MemorySample, Origin, Totals, Trace, TraceEvent};
