@@ -7,33 +7,18 @@
 //! | 2 | retain | keeps or recomputes what the backward pass reads | recomputed operations are spread like any other |
 //! | 3 | spread | local kernels and the exchanges between them | from layouts alone |
 //! | 4 | fragment | runs of kernels with their temporaries placed | once for equal layers, all microbatches |
-//! | 5 | schedule | layers × microbatches in order, sends and receives, the update | needs bodies of layers |
-//! | 6 | overlap | gathers ahead by the plan's depth, reductions as soon as they are due | while the code is written |
+//! | 5 | schedule | layers × microbatches as a list of tasks, each where it is due | needs what layers need |
+//! | 6 | overlap | moves tasks: gathers ahead by the plan's depth, joins behind what would wait for them | before there is code |
 //! | 7 | arena | an address for every buffer | from lifetimes in the order of the code |
 //! | 8 | synchronize | signals and waits | also needs addresses: memory that is reused |
 //! | 9 | verify | `Programs::verified`, in `ir` | trusts no pass before it |
 
-mod arena;
 mod axes;
-mod block;
 mod check;
-mod differentiate;
-mod fragment;
 mod layer;
-mod layers;
-mod legal;
-mod library;
-mod outline;
-mod pass;
-mod place;
-mod retain;
-mod role;
-mod schedule;
-mod spread;
+mod memory;
+mod step;
 mod synchronize;
-mod transfers;
-mod visits;
-mod writer;
 
 use ir::cluster::Cluster;
 use ir::graph::Graph;
@@ -44,20 +29,21 @@ use ir::units::Bytes;
 
 pub use axes::mesh;
 pub use check::{Violation, check};
-pub use fragment::BodyAction;
-pub use legal::strategies;
-pub use outline::{
+pub use layer::fragment::BodyAction;
+pub use layer::legal::strategies;
+pub use layer::outline::{
     LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, layer_bytes,
     layer_outline,
 };
-pub use visits::in_flight;
+pub use step::visits::in_flight;
 
+use layer::layers::Layers;
+use layer::library::Library;
 use layer::{Purpose, Setting};
-use layers::Layers;
-use library::Library;
-use place::Effort;
-use schedule::schedule;
-use transfers::Transfers;
+use memory::arena::arena;
+use memory::place::Effort;
+use step::transfers::Transfers;
+use step::{Job, step};
 
 /// The programs of a training step, or every reason why there are none: rules broken, or memory missing.
 pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs, Vec<Violation>> {
@@ -138,9 +124,10 @@ fn draft(graph: &Graph, plan: &Plan, purpose: Purpose, effort: Effort) -> Result
 /// Passes 5 to 8.
 fn assembled(setting: Setting<'_>, plan: &Plan, layers: &Layers, mut library: Library, effort: Effort) -> Draft {
     let transfers = Transfers::new(setting, plan);
-    let (writers, blocks) = schedule(setting, plan, layers, (&transfers, &mut library.collectives));
+    let job = Job { setting, plan, layers, transfers: &transfers };
+    let (writers, blocks) = step(job, &mut library.collectives);
     let roles = parallel::map(writers.into_iter().enumerate().collect(), |(stage, writer)| {
-        let mut role = arena::arena(StageId(stage as u32), writer, effort);
+        let mut role = arena(StageId(stage as u32), writer, effort);
         synchronize::synchronize(&mut role, &library.fragments);
         role
     });

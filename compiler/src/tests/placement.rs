@@ -8,7 +8,7 @@ use ir::seed::{Draws, Seed};
 use super::tiny;
 use crate::draft;
 use crate::layer::Purpose;
-use crate::place::Effort;
+use crate::memory::place::Effort;
 
 fn one_of<T: Clone>(draws: &mut Draws, all: &[T]) -> T {
     all[draws.below(all.len() as u64) as usize].clone()

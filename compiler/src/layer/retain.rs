@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ir::graph::{Class, LayerKind, Node, TensorId};
 use ir::plan::Recompute;
 
-use crate::differentiate::Differentiated;
+use crate::layer::differentiate::Differentiated;
 
 /// What a layer keeps, and its backward pass with the recomputation that this needs.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::differentiate::differentiate;
+    use crate::layer::differentiate::differentiate;
     use crate::tests::tiny;
 
     fn kept(recompute: Recompute) -> Vec<String> {

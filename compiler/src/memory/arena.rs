@@ -3,9 +3,9 @@
 use ir::program::{Action, Role, StageId};
 use ir::units::Bytes;
 
-use crate::place::{Effort, Lifetime, place};
-use crate::transfers::role_of;
-use crate::writer::Writer;
+use crate::memory::place::{Effort, Lifetime, place};
+use crate::step::transfers::role_of;
+use crate::step::writer::Writer;
 
 /// Places residents first, then what lives within the step.
 pub(crate) fn arena(stage: StageId, writer: Writer, effort: Effort) -> Role {

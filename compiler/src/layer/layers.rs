@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use ir::plan::{Plan, Strategy};
 use ir::program::FragmentId;
 
-use crate::block::{BlockPlan, clear_scalars};
+use crate::layer::block::{BlockPlan, clear_scalars};
+use crate::layer::library::Library;
 use crate::layer::{Layer, Setting, layer};
-use crate::library::Library;
 
 /// All layers of a plan, compiled; equal ones once.
 pub(crate) struct Layers {

@@ -9,15 +9,15 @@ use ir::program::{Access, Collective, Fragment};
 use ir::units::Bytes;
 
 use crate::axes::{StrategyAxes, mesh_of};
-use crate::block::BlockPlan;
 use crate::check::Violation;
-use crate::differentiate::differentiate;
-use crate::fragment::{Body, BodyAction, Slot};
+use crate::layer::block::BlockPlan;
+use crate::layer::differentiate::differentiate;
+use crate::layer::fragment::{Body, BodyAction, Slot};
+use crate::layer::library::Library;
+use crate::layer::spread::{Rule, Value};
 use crate::layer::{Purpose, Setting, compute_element, layer};
-use crate::library::Library;
-use crate::pass::{Boundary, conversions};
-use crate::place::aligned;
-use crate::spread::{Rule, Value};
+use crate::memory::place::aligned;
+use crate::step::body::{Boundary, conversions};
 
 /// What one layer holds on each of its ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use ir::program::{
 };
 use ir::units::Bytes;
 
+use crate::layer::library::Library;
 use crate::layer::{BlockTemplate, Layer};
-use crate::library::Library;
-use crate::place::aligned;
-use crate::writer::Writer;
+use crate::memory::place::aligned;
+use crate::step::writer::Writer;
 
 /// A block of a layer in a role.
 #[derive(Clone, Debug)]
@@ -170,6 +170,15 @@ impl Shape {
         if self.shard >= Shard::Gradients { self.share() } else { self.padded }
     }
 
+    /// How gradients lie once they are joined.
+    fn split(&self) -> &[usize] {
+        if self.shard == Shard::Nothing { &[] } else { &self.data }
+    }
+
+    fn partial_over_tensor(&self) -> AxisSet {
+        self.partial.intersection(self.tensor)
+    }
+
     fn flat(&self, split: &[usize], partial: AxisSet) -> Layout {
         Layout::new(vec![split.to_vec()], partial, Reduce::Sum)
     }
@@ -321,18 +330,40 @@ impl Instance {
         buffer
     }
 
-    /// After the last backward pass: the sum of gradients is joined over all ranks.
+    /// Whether gradients are kept in shares between microbatches.
+    pub(crate) fn is_collected(&self) -> bool {
+        self.shape.shard >= Shard::Gradients
+    }
+
+    /// Whether gradients are partial over Tensor, too: each of its ranks has summed over its part of the sequence.
+    pub(crate) fn is_joined(&self) -> bool {
+        !self.shape.partial_over_tensor().is_empty()
+    }
+
+    /// After the last backward pass: the sum of gradients is joined over Data.
     pub(crate) fn reduce(&mut self, writer: &mut Writer, span: Span) {
-        let sum = self.sum.expect("a layer is reduced after its backward passes");
-        let data: AxisSet = self.shape.data.iter().copied().collect();
-        let from = if self.shape.shard >= Shard::Gradients {
-            self.shape.flat(&self.shape.data, self.shape.partial.minus(data))
+        let shape = &self.shape;
+        let data: AxisSet = shape.data.iter().copied().collect();
+        let from = if self.is_collected() {
+            shape.flat(&shape.data, shape.partial.minus(data))
         } else {
-            self.shape.flat(&[], self.shape.partial)
+            shape.flat(&[], shape.partial)
         };
-        let split: &[usize] = if self.shape.shard == Shard::Nothing { &[] } else { &self.shape.data };
-        let to = self.shape.flat(split, AxisSet::EMPTY);
-        self.sum = Some(self.convert(writer, span, sum, (&from, &to)));
+        let to = shape.flat(shape.split(), shape.partial_over_tensor());
+        self.convert_sum(writer, span, (&from, &to));
+    }
+
+    /// Behind [`Instance::reduce`]: what is still partial over Tensor is joined.
+    pub(crate) fn join(&mut self, writer: &mut Writer, span: Span) {
+        let shape = &self.shape;
+        let from = shape.flat(shape.split(), shape.partial_over_tensor());
+        let to = shape.flat(shape.split(), AxisSet::EMPTY);
+        self.convert_sum(writer, span, (&from, &to));
+    }
+
+    fn convert_sum(&mut self, writer: &mut Writer, span: Span, ends: (&Layout, &Layout)) {
+        let sum = self.sum.expect("a layer is reduced after its backward passes");
+        self.sum = Some(self.convert(writer, span, sum, ends));
     }
 
     /// Sends the sum of gradients to the role that owns the block, and takes back the sum of both.

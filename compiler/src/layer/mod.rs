@@ -1,4 +1,15 @@
-//! One layer under one strategy: its passes as instructions, its blocks of parameters, what it keeps.
+//! One layer under one strategy: its passes as instructions, its blocks of parameters, what it keeps. Passes 1 to 4,
+//! once for equal layers.
+
+pub(crate) mod block;
+pub(crate) mod differentiate;
+pub(crate) mod fragment;
+pub(crate) mod layers;
+pub(crate) mod legal;
+pub(crate) mod library;
+pub(crate) mod outline;
+pub(crate) mod retain;
+pub(crate) mod spread;
 
 use std::collections::BTreeMap;
 
@@ -11,12 +22,12 @@ use ir::program::BlockParameter;
 use ir::units::Bytes;
 
 use crate::axes::StrategyAxes;
-use crate::differentiate::{Differentiated, differentiate};
-use crate::fragment::{Body, Homes, Pass, Slot, fragments};
-use crate::library::Library;
-use crate::place::aligned;
-use crate::retain::{Retained, retain};
-use crate::spread::{Rule, Spread, Value, ValueId, spread};
+use crate::layer::differentiate::{Differentiated, differentiate};
+use crate::layer::fragment::{Body, Homes, Pass, Slot, fragments};
+use crate::layer::library::Library;
+use crate::layer::retain::{Retained, retain};
+use crate::layer::spread::{Rule, Spread, Value, ValueId, spread};
+use crate::memory::place::aligned;
 
 /// Parameters in a block begin at multiples of this, in elements.
 const PARAMETER_ALIGNMENT: u64 = 64;

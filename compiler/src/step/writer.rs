@@ -6,9 +6,9 @@ use ir::mesh::Axis;
 use ir::program::{Action, Buffer, BufferId, CollectiveId, Content, Instr, Span, Stream};
 use ir::units::Bytes;
 
-use crate::fragment::{Body, BodyAction, Slot};
-use crate::library::Collectives;
-use crate::place::aligned;
+use crate::layer::fragment::{Body, BodyAction, Slot};
+use crate::layer::library::Collectives;
+use crate::memory::place::aligned;
 
 /// The code of a role while it is written: without addresses, signals and waits.
 #[derive(Clone, Debug, Default)]

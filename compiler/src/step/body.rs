@@ -6,27 +6,28 @@ use ir::mesh::{Axis, AxisSet, Mesh};
 use ir::program::{Action, BufferId, Collective, Content, Span, Stream};
 use ir::units::Bytes;
 
-use crate::fragment::Slot;
 use crate::layer::Layer;
-use crate::role::{RoleWriter, Visit};
-use crate::visits::Turn;
-use crate::writer::Writer;
+use crate::layer::fragment::Slot;
+use crate::step::emit::Emitter;
+use crate::step::task::{Visit, VisitId};
+use crate::step::visits::Turn;
+use crate::step::writer::Writer;
 
-impl RoleWriter<'_> {
+impl Emitter<'_> {
     /// Runs a layer forward. Returns what is for the next stage.
-    pub(crate) fn forward(&mut self, visit: Visit, index: usize) -> Option<BufferId> {
+    pub(crate) fn forward(&mut self, visit: Visit, index: VisitId) -> Option<BufferId> {
         let Visit { turn: Turn { microbatch, .. }, layer: id } = visit;
-        let layers = self.layers;
+        let layers = self.job.layers;
         let layer = layers.layer(id);
         let here = self.place_of(microbatch, id);
-        let alone = (id == 0 && self.setting.graph.kind(LayerId(id)).input.is_some()).then(|| self.outside());
+        let alone = (id == 0 && self.job.setting.graph.kind(LayerId(id)).input.is_some()).then(|| self.outside());
         if let Some(input) = self.received.remove(&index).or(alone) {
             self.inputs[here] = Some(input);
         }
         let saved: Vec<BufferId> = layer.saved.iter().map(|&bytes| self.writer.value(bytes)).collect();
         let bindings = Bindings { saved, ..self.bindings(visit, index) };
         let mut output = None;
-        let output_bytes = layer.boundary_bytes(self.setting.compute);
+        let output_bytes = layer.boundary_bytes(self.job.setting.compute);
         let mut bind = |writer: &mut Writer, slot: Slot| {
             if slot == Slot::Output {
                 *output.get_or_insert_with(|| writer.value(output_bytes))
@@ -42,12 +43,12 @@ impl RoleWriter<'_> {
         }
         self.saved[here] = bindings.saved;
         let output = output?;
-        if id as usize + 1 == self.setting.graph.layers.len() {
+        if id as usize + 1 == self.job.setting.graph.layers.len() {
             self.writer.free(visit.span(), output);
             return None;
         }
         let output = self.move_boundary(visit.span(), output, (layer, layers.layer(id + 1)));
-        if id + 1 == self.stage_layers().end {
+        if id + 1 == self.facts.layers.end {
             return Some(output);
         }
         self.inputs[here + 1] = Some(output);
@@ -55,9 +56,9 @@ impl RoleWriter<'_> {
     }
 
     /// Runs a layer backward. Returns what is for the stage before.
-    pub(crate) fn backward(&mut self, visit: Visit, index: usize) -> Option<BufferId> {
+    pub(crate) fn backward(&mut self, visit: Visit, index: VisitId) -> Option<BufferId> {
         let Visit { turn: Turn { microbatch, .. }, layer: id } = visit;
-        let layers = self.layers;
+        let layers = self.job.layers;
         let layer = layers.layer(id);
         let here = self.place_of(microbatch, id);
         let output_gradient = self.incoming(visit, index);
@@ -67,7 +68,7 @@ impl RoleWriter<'_> {
         let saved = std::mem::take(&mut self.saved[here]);
         let bindings = Bindings { output_gradient, gradients, saved, ..self.bindings(visit, index) };
         let mut outgoing = None;
-        let bytes = layer.boundary_bytes(self.setting.compute);
+        let bytes = layer.boundary_bytes(self.job.setting.compute);
         let mut bind = |writer: &mut Writer, slot: Slot| {
             if slot == Slot::InputGradient {
                 *outgoing.get_or_insert_with(|| writer.value(bytes))
@@ -79,16 +80,13 @@ impl RoleWriter<'_> {
             |slot: Slot| matches!(slot, Slot::Temporary(_) | Slot::Saved(_) | Slot::Input | Slot::OutputGradient);
         self.writer.body(&layer.backward, visit.span(), &mut bind, &ends);
         self.inputs[here] = None;
-        for (&block, &buffer) in own.iter().zip(&bindings.gradients) {
-            self.instances[block].collect(&mut self.writer, visit.span(), buffer);
-        }
-        self.reduce_if_last(visit, &own);
+        self.gradients = bindings.gradients;
         let outgoing = outgoing?;
         if id == 0 {
             self.writer.free(visit.span(), outgoing);
             return None;
         }
-        if id == self.stage_layers().start {
+        if id == self.facts.layers.start {
             return Some(outgoing);
         }
         let outgoing = self.move_boundary(visit.span(), outgoing, (layer, layers.layer(id - 1)));
@@ -98,15 +96,15 @@ impl RoleWriter<'_> {
 
     /// The gradient of a layer's output: from the layer behind, or from the next stage in the layout of its first
     /// layer. The last layer has none.
-    fn incoming(&mut self, visit: Visit, index: usize) -> Option<BufferId> {
+    fn incoming(&mut self, visit: Visit, index: VisitId) -> Option<BufferId> {
         let behind = visit.layer + 1;
-        let layers = self.layers;
+        let layers = self.job.layers;
         if let Some(buffer) = self.received.remove(&index) {
             let ends = (layers.layer(behind), layers.layer(visit.layer));
             return Some(self.move_boundary(visit.span(), buffer, ends));
         }
-        let is_alone = behind as usize == self.setting.graph.layers.len()
-            && self.setting.graph.kind(LayerId(visit.layer)).output.is_some();
+        let is_alone = behind as usize == self.job.setting.graph.layers.len()
+            && self.job.setting.graph.kind(LayerId(visit.layer)).output.is_some();
         if is_alone {
             return Some(self.outside());
         }
@@ -117,28 +115,16 @@ impl RoleWriter<'_> {
     /// What would come from a layer that is not part of this graph: a graph may be a few layers of a model.
     fn outside(&mut self) -> BufferId {
         *self.outside.get_or_insert_with(|| {
-            let layers = [0, self.setting.graph.layers.len() as u32 - 1].map(|id| self.layers.layer(id));
-            let bytes = layers.map(|layer| layer.boundary_bytes(self.setting.compute));
+            let layers = [0, self.job.setting.graph.layers.len() as u32 - 1].map(|id| self.job.layers.layer(id));
+            let bytes = layers.map(|layer| layer.boundary_bytes(self.job.setting.compute));
             self.writer.buffer(bytes[0].max(bytes[1]), Content::Boundary)
         })
     }
 
-    /// Joins the gradients of a layer after its last backward pass. Blocks of tied layers wait for the end.
-    fn reduce_if_last(&mut self, visit: Visit, own: &[usize]) {
-        if u32::from(visit.turn.microbatch) + 1 < self.plan.microbatches {
-            return;
-        }
-        for &block in own {
-            if !self.instances[block].is_tied {
-                self.instances[block].reduce(&mut self.writer, visit.span());
-            }
-        }
-    }
-
     /// Brings the residual stream, or its gradient, from the layout of one layer into that of another.
     fn move_boundary(&mut self, span: Span, mut buffer: BufferId, (from, to): (&Layer, &Layer)) -> BufferId {
-        let element = self.setting.compute;
-        for conversion in conversions(self.setting.mesh, element, &Boundary::of(from), &Boundary::of(to)) {
+        let element = self.job.setting.compute;
+        for conversion in conversions(self.job.setting.mesh, element, &Boundary::of(from), &Boundary::of(to)) {
             let next = self.writer.value(conversion.bytes);
             let axis = conversion.collective.axis;
             let action = Action::Exchange(self.writer.collectives.id(conversion.collective));
@@ -150,10 +136,12 @@ impl RoleWriter<'_> {
     }
 
     /// What a visit's body may bind; each pass adds its own.
-    fn bindings(&self, visit: Visit, index: usize) -> Bindings {
+    fn bindings(&self, visit: Visit, index: VisitId) -> Bindings {
         let microbatch = visit.turn.microbatch;
-        let own = self.blocks_of(visit.layer).iter().zip(&self.gathered[&index]);
-        let parameters = own.map(|(&block, whole)| whole.unwrap_or_else(|| self.instances[block].parameters()));
+        let gathered = self.gathered.get(&index);
+        let parameters = self.blocks_of(visit.layer).iter().enumerate().map(|(place, &block)| {
+            gathered.and_then(|whole| whole[place]).unwrap_or_else(|| self.instances[block].parameters())
+        });
         Bindings {
             input: self.inputs[self.place_of(microbatch, visit.layer)],
             output_gradient: None,

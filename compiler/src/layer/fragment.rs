@@ -9,9 +9,9 @@ use ir::op::{Op, Write};
 use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentId, Kernel, Offset, Operand, Output};
 use ir::units::Bytes;
 
-use crate::library::Library;
-use crate::place::{Effort, Lifetime, aligned, place};
-use crate::spread::{Rule, Spread, Step, ValueId};
+use crate::layer::library::Library;
+use crate::layer::spread::{Rule, Spread, Step, ValueId};
+use crate::memory::place::{Effort, Lifetime, aligned, place};
 
 /// What a body needs from, or leaves to, the world around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,338 @@
+//! Writes the tasks of one role as code.
+
+use std::collections::BTreeMap;
+
+use ir::graph::{Element, LayerId};
+use ir::layout::{Exchange, Reduce};
+use ir::mesh::{Axis, AxisSet};
+use ir::program::{
+    Action, Block, BlockId, BufferId, Collective, Content, Direction, Phase, Rows, Span, StageId, Stream,
+};
+use ir::units::Bytes;
+
+use crate::layer::Purpose;
+use crate::layer::block::{Instance, Uses};
+use crate::layer::library::Collectives;
+use crate::step::Job;
+use crate::step::overlap::overlap;
+use crate::step::schedule::schedule;
+use crate::step::task::{InstanceId, LayerFacts, Need, StageFacts, Task, Visit, VisitId, visits};
+use crate::step::writer::Writer;
+
+const STEP: Span = Span { microbatch: None, layer: None, phase: Phase::Update };
+
+/// Writes one role.
+pub(crate) struct Emitter<'a> {
+    pub(crate) job: Job<'a>,
+    pub(crate) facts: StageFacts,
+    pub(crate) writer: Writer,
+    pub(crate) instances: Vec<Instance>,
+    /// For each layer of the stage, its instances in the order of its blocks.
+    blocks_of: Vec<Vec<InstanceId>>,
+    pub(crate) scalars: BufferId,
+    /// What layers outside the graph would bring.
+    pub(crate) outside: Option<BufferId>,
+    pub(crate) tokens: Vec<BufferId>,
+    pub(crate) targets: Vec<BufferId>,
+    /// Inputs and saved tensors of layers, from their forward to their backward visit: see [`Emitter::place_of`].
+    pub(crate) inputs: Vec<Option<BufferId>>,
+    pub(crate) saved: Vec<Vec<BufferId>>,
+    /// Parameters gathered for a visit, one for each block of its layer that is gathered.
+    pub(crate) gathered: BTreeMap<VisitId, Vec<Option<BufferId>>>,
+    /// What was received for a visit.
+    pub(crate) received: BTreeMap<VisitId, BufferId>,
+    /// What the last pass added its gradients to, by block of its layer.
+    pub(crate) gradients: Vec<BufferId>,
+    /// What the last pass made for another stage.
+    pub(crate) outgoing: Option<BufferId>,
+}
+
+impl<'a> Emitter<'a> {
+    /// A role with its resident buffers; its blocks are added to the list.
+    pub(crate) fn new(job: Job<'a>, stage: StageId, collectives: &Collectives, blocks: &mut Vec<Block>) -> Emitter<'a> {
+        let plan = job.plan;
+        let mut writer = Writer::new(plan.prefetch, collectives.clone());
+        let scalars = writer.buffer(Bytes(2 * Element::F32.bytes()), Content::Scalars);
+        let layers = plan.stages[stage.index()].clone();
+        let places = (layers.len() + 1) * plan.microbatches as usize;
+        let purpose = job.setting.purpose;
+        let facts = StageFacts {
+            stage,
+            layers,
+            is_last: stage.index() + 1 == plan.stages.len(),
+            purpose,
+            microbatches: plan.microbatches,
+            prefetch: plan.prefetch,
+            visits: visits(plan, stage, purpose),
+            blocks: Vec::new(),
+            instances: Vec::new(),
+            scalars: Need::of(job.setting.mesh.rank_count() > 1),
+        };
+        let mut emitter = Emitter {
+            job,
+            facts,
+            writer,
+            instances: Vec::new(),
+            blocks_of: Vec::new(),
+            scalars,
+            outside: None,
+            tokens: Vec::new(),
+            targets: Vec::new(),
+            inputs: vec![None; places],
+            saved: vec![Vec::new(); places],
+            gathered: BTreeMap::new(),
+            received: BTreeMap::new(),
+            gradients: Vec::new(),
+            outgoing: None,
+        };
+        emitter.add_blocks(blocks);
+        emitter.add_rows();
+        emitter.add_facts();
+        emitter
+    }
+
+    /// The tasks of pass 5.
+    pub(crate) fn scheduled(&self) -> Vec<Task> {
+        schedule(&self.facts)
+    }
+
+    /// The tasks of pass 6.
+    pub(crate) fn overlapped(&self) -> Vec<Task> {
+        overlap(&self.facts, self.scheduled())
+    }
+
+    /// The place of a microbatch's layer in lists; the layer may also be the one behind the stage.
+    pub(crate) fn place_of(&self, microbatch: u16, layer: u32) -> usize {
+        let layers = &self.facts.layers;
+        usize::from(microbatch) * (layers.len() + 1) + (layer - layers.start) as usize
+    }
+
+    /// The instances of a layer of the stage, in the order of its blocks.
+    pub(crate) fn blocks_of(&self, layer: u32) -> &[InstanceId] {
+        &self.blocks_of[(layer - self.facts.layers.start) as usize]
+    }
+
+    /// Gives each layer of the stage its blocks; a tied block that the stage already has is shared.
+    fn add_blocks(&mut self, blocks: &mut Vec<Block>) {
+        for id in self.facts.layers.clone() {
+            let index = self.job.layers.of[id as usize];
+            let mut own = Vec::new();
+            for (plan, template) in self.job.layers.plans[index].iter().zip(&self.job.layers.distinct[index].blocks) {
+                let tie = self.job.setting.graph.tie.filter(|_| template.is_tied);
+                let is_user = tie.is_some_and(|tie| tie.user.0 == LayerId(id));
+                let owner = tie.map_or(id, |tie| tie.owner.0.0);
+                let shared = is_user.then(|| self.instances.iter().position(|other| other.is_tied)).flatten();
+                let uses = match (self.job.setting.purpose, is_user) {
+                    (Purpose::Evaluation, _) => Uses::Evaluation,
+                    (Purpose::Training, true) => Uses::SecondCopy,
+                    (Purpose::Training, false) => Uses::Training,
+                };
+                own.push(shared.unwrap_or_else(|| {
+                    let mut block = plan.block(owner, template);
+                    if let Some(tie) = tie {
+                        let owner = self.job.setting.graph.kind(tie.owner.0).tensor(tie.owner.1);
+                        block.parameters[0].name.clone_from(&owner.name);
+                    }
+                    let block_id = BlockId(blocks.len() as u32);
+                    blocks.push(block);
+                    self.instances.push(plan.instance(&mut self.writer, block_id, id, uses));
+                    self.instances.len() - 1
+                }));
+            }
+            self.blocks_of.push(own);
+        }
+    }
+
+    /// Makes the buffers of tokens (first stage) and targets (last stage).
+    fn add_rows(&mut self) {
+        let layers = self.facts.layers.clone();
+        for microbatch in 0..self.job.plan.microbatches as u16 {
+            if self.facts.stage == StageId(0) && self.job.setting.graph.kind(LayerId(layers.start)).input.is_none() {
+                let (rows, bytes) = self.rows(microbatch, layers.start);
+                let buffer = self.writer.buffer(bytes, Content::Tokens(rows));
+                self.tokens.push(buffer);
+            }
+            if self.facts.is_last && self.job.setting.graph.kind(LayerId(layers.end - 1)).output.is_none() {
+                let (rows, bytes) = self.rows(microbatch, layers.end - 1);
+                let buffer = self.writer.buffer(bytes, Content::Targets(rows));
+                self.targets.push(buffer);
+            }
+        }
+    }
+
+    fn rows(&self, microbatch: u16, layer: u32) -> (Rows, Bytes) {
+        let axes = self.job.layers.layer(layer).axes.data.clone();
+        let data: AxisSet = axes.iter().copied().collect();
+        let sequences = self.job.setting.sequences / u64::from(self.job.setting.mesh.extent(data));
+        let bytes = Bytes(sequences * self.job.setting.graph.sequence * Element::I32.bytes());
+        (Rows { microbatch, axes, sequences }, bytes)
+    }
+
+    /// Says what becomes of the blocks.
+    fn add_facts(&mut self) {
+        let needs = |own: &Vec<InstanceId>| {
+            let any = |is: fn(&Instance) -> bool| Need::of(own.iter().any(|&id| is(&self.instances[id])));
+            LayerFacts {
+                gathers: any(Instance::is_gathered),
+                collects: any(Instance::is_collected),
+                joins: any(|instance| !instance.is_tied && instance.is_joined()),
+            }
+        };
+        self.facts.blocks = self.blocks_of.iter().map(needs).collect();
+        self.facts.instances = self.instances.iter().map(|instance| instance.layer).collect();
+    }
+
+    /// Writes the whole step.
+    pub(crate) fn write(mut self) -> Writer {
+        let layers = self.job.layers;
+        self.writer.reserve(self.facts.visits.iter().map(|visit| match visit.turn.direction {
+            Direction::Forward => &layers.layer(visit.layer).forward,
+            Direction::Backward => &layers.layer(visit.layer).backward,
+        }));
+        for task in self.overlapped() {
+            self.task(task);
+        }
+        self.writer.finish();
+        self.writer
+    }
+
+    fn task(&mut self, task: Task) {
+        match task {
+            Task::Clear => {
+                let clear = Action::Compute(self.job.layers.clear_scalars);
+                self.writer.push(Stream::Compute, STEP, clear, &[self.scalars]);
+            }
+            Task::Gather(id) => self.gather(id),
+            Task::Receive(id) => self.receive(id),
+            Task::Pass(id) => {
+                let visit = self.facts.visits[id];
+                self.outgoing = match visit.turn.direction {
+                    Direction::Forward => self.forward(visit, id),
+                    Direction::Backward => self.backward(visit, id),
+                };
+            }
+            Task::Reduce(id) => self.reduce(self.facts.visits[id]),
+            Task::Join(id) => self.join(self.facts.visits[id]),
+            Task::Send(id) => self.send(self.facts.visits[id]),
+            Task::Leave(id) => self.leave(id),
+            Task::JoinTies => self.join_ties(),
+            Task::Square(id) => {
+                let span = self.block_span(id);
+                self.instances[id].square(&mut self.writer, span, self.scalars);
+            }
+            Task::JoinScalars => self.join_scalars(),
+            Task::Update(id) => {
+                let span = self.block_span(id);
+                self.instances[id].update(&mut self.writer, span, self.scalars);
+                self.writer.end_turn();
+            }
+        }
+    }
+
+    fn block_span(&self, id: InstanceId) -> Span {
+        Span { layer: Some(self.instances[id].layer as u16), ..STEP }
+    }
+
+    fn gather(&mut self, id: VisitId) {
+        let visit = self.facts.visits[id];
+        let own = &self.blocks_of[(visit.layer - self.facts.layers.start) as usize];
+        let gathered = own.iter().map(|&block| {
+            let instance = &self.instances[block];
+            instance.is_gathered().then(|| instance.gather(&mut self.writer, visit.span()))
+        });
+        let gathered = gathered.collect();
+        self.gathered.insert(id, gathered);
+    }
+
+    fn receive(&mut self, id: VisitId) {
+        let visit = self.facts.visits[id];
+        let StageId(stage) = self.facts.stage;
+        let direction = visit.turn.direction;
+        // Forward it crosses the cut in front of the stage, backward the one behind, in the layout of its first layer.
+        let (cut, layer) = match direction {
+            Direction::Forward => (StageId(stage), visit.layer),
+            Direction::Backward => (StageId(stage + 1), self.facts.layers.end),
+        };
+        let buffer = self.writer.value(self.job.layers.layer(layer).boundary_bytes(self.job.setting.compute));
+        let action = Action::Receive(self.job.transfers.across(cut, direction, visit.turn.microbatch));
+        self.writer.push(Stream::Receive(direction), visit.span(), action, &[buffer]);
+        self.received.insert(id, buffer);
+    }
+
+    fn send(&mut self, visit: Visit) {
+        let outgoing = self.outgoing.take().expect("a pass makes what is sent behind it");
+        let StageId(stage) = self.facts.stage;
+        let direction = visit.turn.direction;
+        let cut = match direction {
+            Direction::Forward => StageId(stage + 1),
+            Direction::Backward => StageId(stage),
+        };
+        let action = Action::Send(self.job.transfers.across(cut, direction, visit.turn.microbatch));
+        self.writer.push(Stream::Send(direction), visit.span(), action, &[outgoing]);
+        self.writer.free(visit.span(), outgoing);
+    }
+
+    /// Frees gathered parameters, unless the next visit is to the same layer; and ends the turn.
+    fn leave(&mut self, id: VisitId) {
+        if let Some(parameters) = self.gathered.remove(&id) {
+            let visit = self.facts.visits[id];
+            if id + 1 < self.facts.visits.len() && !self.facts.comes_to_layer(id + 1) {
+                self.gathered.insert(id + 1, parameters);
+            } else {
+                for buffer in parameters.into_iter().flatten() {
+                    self.writer.free(visit.span(), buffer);
+                }
+            }
+        }
+        self.writer.end_turn();
+    }
+
+    /// Scatters the gradients of a visit where they are kept in shares, and after the last visit joins them over Data.
+    /// Blocks of tied layers are joined at the end.
+    fn reduce(&mut self, visit: Visit) {
+        let own = &self.blocks_of[(visit.layer - self.facts.layers.start) as usize];
+        for (&block, buffer) in own.iter().zip(std::mem::take(&mut self.gradients)) {
+            self.instances[block].collect(&mut self.writer, visit.span(), buffer);
+        }
+        if self.facts.is_last_backward(visit) {
+            for &block in own.iter().filter(|&&block| !self.instances[block].is_tied).collect::<Vec<_>>() {
+                self.instances[block].reduce(&mut self.writer, visit.span());
+            }
+        }
+    }
+
+    fn join(&mut self, visit: Visit) {
+        let own = &self.blocks_of[(visit.layer - self.facts.layers.start) as usize];
+        for &block in own {
+            if !self.instances[block].is_tied {
+                self.instances[block].join(&mut self.writer, visit.span());
+            }
+        }
+    }
+
+    /// Adds up the gradients of tied blocks, which may be on two stages.
+    fn join_ties(&mut self) {
+        let Some(tie) = self.job.setting.graph.tie else { return };
+        let is_owner = self.job.plan.stage_of(tie.owner.0.0) == self.facts.stage.index();
+        for instance in self.instances.iter_mut().filter(|instance| instance.is_tied) {
+            let span = Span { layer: Some(instance.layer as u16), ..STEP };
+            match self.job.transfers.tie() {
+                Some(ways) if is_owner => instance.join_copy(&mut self.writer, span, ways),
+                Some(ways) => instance.send_to_owner(&mut self.writer, span, ways),
+                None => {}
+            }
+            instance.reduce(&mut self.writer, span);
+            instance.join(&mut self.writer, span);
+        }
+    }
+
+    /// Adds loss and square norm over all ranks.
+    fn join_scalars(&mut self) {
+        let sizes = self.job.setting.mesh.sizes();
+        let axes = (0..sizes.len()).filter(|&axis| sizes[axis] > 1).collect();
+        let exchange = Exchange::AllReduce { axes, reduce: Reduce::Sum };
+        let collective = Collective { exchange, axis: Axis::Pipeline, shape: vec![2], element: Element::F32 };
+        let action = Action::Exchange(self.writer.collectives.id(collective));
+        self.writer.push(Stream::Exchange(Axis::Pipeline), STEP, action, &[self.scalars]);
+    }
+}
