@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::mesh::Axis;
-use ir::program::{Action, Collective, CollectiveId, Draft, Phase, Stream};
+use ir::program::{Action, Collective, CollectiveId, Direction, Draft, Stream};
 
 /// Ranks that come to collectives together: on one stream, in one order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +21,7 @@ pub(crate) struct Meeting {
 pub(crate) struct Route {
     pub(crate) from: u32,
     pub(crate) to: u32,
-    pub(crate) direction: Phase,
+    pub(crate) direction: Direction,
 }
 
 /// All meetings of a draft.
@@ -83,9 +83,9 @@ pub(crate) fn counterpart(draft: &Draft, rank: u32, stage: u16) -> u32 {
 }
 
 /// The direction of a transfer on a stream.
-pub(crate) fn direction(stream: Stream) -> Phase {
+pub(crate) fn direction(stream: Stream) -> Direction {
     match stream {
-        Stream::Send(phase) | Stream::Receive(phase) => phase,
+        Stream::Send(direction) | Stream::Receive(direction) => direction,
         Stream::Compute | Stream::Exchange(_) => unreachable!("nothing is sent on {}", stream.name()),
     }
 }
@@ -112,8 +112,8 @@ mod tests {
                 builder.push(role, Stream::Exchange(axis), Action::Exchange(id), &[x, y]);
             }
             let (stream, action) = match role {
-                0 => (Stream::Send(Phase::Forward), Action::Send { to: 1 }),
-                _ => (Stream::Receive(Phase::Forward), Action::Receive { from: 0 }),
+                0 => (Stream::Send(Direction::Forward), Action::Send { to: 1 }),
+                _ => (Stream::Receive(Direction::Forward), Action::Receive { from: 0 }),
             };
             builder.push(role, stream, action, &[x]);
         }
@@ -123,7 +123,7 @@ mod tests {
             [(Axis::Data, &[0, 1]), (Axis::Tensor, &[0, 1]), (Axis::Data, &[2, 3]), (Axis::Tensor, &[2, 3])];
         assert_eq!(members, expected);
         assert_eq!([first, again, other].map(|id| meetings.of(3, id)), [2, 2, 3]);
-        let route = |from, to| Route { from, to, direction: Phase::Forward };
+        let route = |from, to| Route { from, to, direction: Direction::Forward };
         assert!(meetings.routes.iter().eq(&[route(0, 2), route(1, 3)]), "{:?}", meetings.routes);
     }
 }

@@ -104,7 +104,7 @@ fn elements(draft: &Draft, role: &Role) -> Vec<Element> {
             let found = match instr.action {
                 Action::Compute(id) => {
                     let kernels = draft.fragments[id.index()].kernels.iter();
-                    let mut operands = kernels.flat_map(|kernel| kernel.inputs.iter().chain(&kernel.outputs));
+                    let mut operands = kernels.flat_map(|kernel| kernel.operands());
                     operands.find(|operand| usize::from(operand.binding) == binding).map(|operand| operand.element)
                 }
                 Action::Exchange(id) => Some(draft.collectives[id.index()].element),

@@ -1,6 +1,6 @@
 //! From an operation of a program to the function that computes it.
 
-use ir::op::{Activation, Direction, Norm, NormKind, Op, Pattern, Rotary};
+use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation};
 use ir::program::{Kernel, Storage};
 use kernels::adamw::{Extent, State, Step};
 use kernels::attention::{self, Heads, Scratch};
@@ -10,7 +10,7 @@ use kernels::matmul::{self, Matrix, MatrixMut, Size};
 use kernels::norm::{self, Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
 use kernels::position::Window;
 use kernels::rotary::Angles;
-use kernels::{Packed, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
+use kernels::{Packed, Write, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
 
 use crate::host::Constants;
 
@@ -45,7 +45,6 @@ pub(crate) struct Call<'a, 'b> {
 /// # Panics
 /// If operands are not those that the operation defines: programs are compiled from operations.
 pub(crate) fn run(mut call: Call<'_, '_>) {
-    let write = call.kernel.write;
     match call.kernel.op {
         Op::MatMul => product(call),
         Op::Embed => {
@@ -54,7 +53,7 @@ pub(crate) fn run(mut call: Call<'_, '_>) {
         }
         Op::EmbedGradient => {
             let rows = call.rows();
-            embed::cpu::gradient(rows, call.tokens(0), call.floats(1), call.outputs[0], write);
+            embed::cpu::gradient(rows, call.tokens(0), call.floats(1), call.outputs[0], call.write(0));
         }
         Op::Position => {
             let window = call.window();
@@ -62,17 +61,17 @@ pub(crate) fn run(mut call: Call<'_, '_>) {
         }
         Op::PositionGradient => {
             let window = call.window();
-            position::cpu::gradient(window, call.floats(0), call.outputs[0], write);
+            position::cpu::gradient(window, call.floats(0), call.outputs[0], call.write(0));
         }
         Op::Norm(norm) => normalise(&mut call, norm),
         Op::NormGradient(norm) => normalise_gradient(&mut call, norm),
         Op::Bias => bias::cpu::forward(call.floats(0), call.floats(1), call.outputs[0]),
-        Op::BiasGradient => bias::cpu::gradient(call.floats(0), call.outputs[0], write),
-        Op::Rotary(Rotary { base, direction }) => {
+        Op::BiasGradient => bias::cpu::gradient(call.floats(0), call.outputs[0], call.write(0)),
+        Op::Rotary(Rotary { base, rotation }) => {
             let (packed, angles) = (call.packed(), Angles { theta: base, first_position: 0 });
-            match direction {
-                Direction::Forward => rotary::cpu::forward(packed, angles, call.floats(0), call.outputs[0]),
-                Direction::Inverse => rotary::cpu::gradient(packed, angles, call.floats(0), call.outputs[0]),
+            match rotation {
+                Rotation::Forward => rotary::cpu::forward(packed, angles, call.floats(0), call.outputs[0]),
+                Rotation::Inverse => rotary::cpu::gradient(packed, angles, call.floats(0), call.outputs[0]),
             }
         }
         Op::Attention(pattern) => attend(call, pattern),
@@ -128,10 +127,14 @@ impl<'b> Call<'_, 'b> {
         }
     }
 
+    /// How an output is written.
+    fn write(&self, output: usize) -> Write {
+        self.kernel.outputs[output].write
+    }
+
     /// The local size of a letter.
     fn size(&self, letter: char) -> usize {
-        let operands = self.kernel.inputs.iter().chain(&self.kernel.outputs);
-        let found = operands.flat_map(|operand| &operand.dimensions).find(|(other, _)| *other == letter);
+        let found = self.kernel.operands().flat_map(|operand| &operand.dimensions).find(|(other, _)| *other == letter);
         found.map(|&(_, size)| size as usize).expect("an operation finds its letters in its operands")
     }
 
@@ -172,7 +175,7 @@ fn product(call: Call<'_, '_>) {
         Storage::InnerLast => Matrix::rows(b, size.inner).transposed(),
         Storage::InnerFirst => Matrix::rows(b, size.columns),
     };
-    let c = MatrixMut { values: call.outputs[0], row_stride: size.columns, write: call.kernel.write };
+    let c = MatrixMut { values: call.outputs[0], row_stride: size.columns, write: call.kernel.outputs[0].write };
     matmul::cpu::product(size, a, b, c, call.panels);
 }
 
@@ -193,7 +196,8 @@ fn normalise(call: &mut Call<'_, '_>, Norm { kind, epsilon }: Norm) {
 
 fn normalise_gradient(call: &mut Call<'_, '_>, Norm { kind, .. }: Norm) {
     let [dy, x, weight] = [0, 1, 2].map(|input| call.floats(input));
-    let write = call.kernel.write;
+    // That of x is always replaced; those of parameters are written alike.
+    let write = call.write(1);
     match kind {
         NormKind::Layer => {
             let saved = LayerSaved { x, weight, mean: call.floats(3), rstd: call.floats(4) };

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ir::layout::Exchange;
-use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, Role, Stream};
+use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, PerStream, Role, Stream};
 use ir::units::{Bytes, Seconds};
 
 use super::exchange::{self, Part};
@@ -50,11 +50,13 @@ struct Queue {
     start: Seconds,
 }
 
+const FRESH: Queue = Queue { next: 0, reached: Reached::Fresh, start: Seconds::ZERO };
+
 /// One rank in a step.
 #[derive(Debug)]
 pub(crate) struct Rank {
     pub(crate) number: u32,
-    queues: [Queue; Stream::ALL.len()],
+    queues: PerStream<Queue>,
     signalled: Vec<bool>,
     constants: Constants,
     scratch: Scratch,
@@ -78,7 +80,7 @@ impl Rank {
             role.buffers.iter().filter(|buffer| buffer.is_resident()).map(|buffer| buffer.bytes).sum();
         Rank {
             number,
-            queues: [Queue { next: 0, reached: Reached::Fresh, start: Seconds::ZERO }; Stream::ALL.len()],
+            queues: PerStream::all(FRESH),
             signalled: vec![false; events.max().unwrap_or(0)],
             constants: Constants::default(),
             scratch: Scratch::new(&job.draft, role),
@@ -90,33 +92,33 @@ impl Rank {
     pub(crate) fn start(&mut self, constants: Constants, recording: Recording, begin: Instant) {
         self.constants = constants;
         self.recorder.start(recording, begin);
-        self.queues = [Queue { next: 0, reached: Reached::Fresh, start: Seconds::ZERO }; Stream::ALL.len()];
+        self.queues = PerStream::all(FRESH);
         self.signalled.fill(false);
     }
 
     /// The place in the code of the instruction at which a stream stands; none at its end.
-    pub(crate) fn head(&self, job: &Job, stream: usize) -> Option<usize> {
+    pub(crate) fn head(&self, job: &Job, stream: Stream) -> Option<usize> {
         job.queues_of(self.number)[stream].get(self.queues[stream].next).map(|&index| index as usize)
     }
 
     /// Whether all streams are at their end.
     pub(crate) fn is_finished(&self, job: &Job) -> bool {
-        (0..Stream::ALL.len()).all(|stream| self.head(job, stream).is_none())
+        Stream::ALL.into_iter().all(|stream| self.head(job, stream).is_none())
     }
 
     /// Where the streams stand that are not at their end.
     pub(crate) fn heads(&self, job: &Job) -> Vec<Head> {
         let role = job.role(self.number);
-        let head = |(stream, _)| {
+        let head = |stream: Stream| {
             let instruction = self.head(job, stream)?;
             let Instr { stream, span, action, .. } = role.code[instruction];
             Some(Head { rank: self.number, instruction, stream, span, action })
         };
-        Stream::ALL.iter().enumerate().filter_map(head).collect()
+        Stream::ALL.into_iter().filter_map(head).collect()
     }
 
     /// Does the next bit of a stream, if it can.
-    pub(crate) fn try_step(&mut self, job: &Job, stream: usize) -> Progress {
+    pub(crate) fn try_step(&mut self, job: &Job, stream: Stream) -> Progress {
         let Some(index) = self.head(job, stream) else { return Progress::Blocked };
         let role = job.role(self.number);
         let instr = &role.code[index];
@@ -253,7 +255,7 @@ impl Rank {
         self.recorder.ran(task.instr.stream, task.instr, self.queues[task.stream].start, end);
     }
 
-    fn advance(&mut self, stream: usize) -> Progress {
+    fn advance(&mut self, stream: Stream) -> Progress {
         let queue = &mut self.queues[stream];
         queue.next += 1;
         queue.reached = Reached::Fresh;
@@ -269,7 +271,7 @@ struct Task<'a> {
     instr: &'a Instr,
     operands: &'a [BufferId],
     index: usize,
-    stream: usize,
+    stream: Stream,
 }
 
 impl Task<'_> {

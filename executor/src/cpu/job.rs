@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
-use ir::program::{Access, Action, CollectiveId, Draft, Instr, Role, Stream};
+use ir::program::{Access, CollectiveId, Draft, Instr, PerStream, Role};
 use ir::units::Bytes;
 
 use super::arena::Arenas;
@@ -29,7 +29,7 @@ pub(crate) struct Job {
     pub(crate) arenas: Arenas,
     pub(crate) freed: Freed,
     /// For each role and stream, places in the code.
-    queues: Vec<[Vec<u32>; Stream::ALL.len()]>,
+    queues: Vec<PerStream<Vec<u32>>>,
     /// For each role and instruction, bytes of the buffers that it is the first to write.
     born: Vec<Vec<Bytes>>,
     meetings: Meetings,
@@ -73,7 +73,7 @@ impl Job {
     }
 
     /// For each stream of a rank, places in its code.
-    pub(crate) fn queues_of(&self, rank: u32) -> &[Vec<u32>; Stream::ALL.len()] {
+    pub(crate) fn queues_of(&self, rank: u32) -> &PerStream<Vec<u32>> {
         &self.queues[self.stage(rank)]
     }
 
@@ -120,10 +120,10 @@ impl Job {
     }
 }
 
-fn queues(role: &Role) -> [Vec<u32>; Stream::ALL.len()] {
-    let mut queues: [Vec<u32>; Stream::ALL.len()] = Default::default();
+fn queues(role: &Role) -> PerStream<Vec<u32>> {
+    let mut queues: PerStream<Vec<u32>> = PerStream::default();
     for (index, instr) in role.code.iter().enumerate() {
-        queues[instr.stream.index()].push(index as u32);
+        queues[instr.stream].push(index as u32);
     }
     queues
 }
@@ -131,15 +131,8 @@ fn queues(role: &Role) -> [Vec<u32>; Stream::ALL.len()] {
 fn born(draft: &Draft, role: &Role) -> Vec<Bytes> {
     let mut alive: Vec<bool> = role.buffers.iter().map(|buffer| buffer.is_resident()).collect();
     let mut first_written = |instr: &Instr| {
-        let operands = role.operands(instr);
-        let writes = |place: usize| match instr.action {
-            Action::Compute(id) => draft.fragments[id.index()].bindings[place].access != Access::Read,
-            Action::Exchange(_) => place + 1 == operands.len(),
-            Action::Receive { .. } => true,
-            Action::Send { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => false,
-        };
         let mut bytes = Bytes::ZERO;
-        for (_, id) in operands.iter().enumerate().filter(|&(place, _)| writes(place)) {
+        for (id, _) in role.uses(&draft.fragments, instr).filter(|&(_, access)| access != Access::Read) {
             if !std::mem::replace(&mut alive[id.index()], true) {
                 bytes += role.buffers[id.index()].bytes;
             }

@@ -8,7 +8,7 @@
 use ir::graph::Element;
 use ir::mesh::Mesh;
 use ir::op::Write;
-use ir::program::{Action, Buffer, BufferId, Draft, Fragment, Kernel, Operand, Role};
+use ir::program::{Action, Buffer, BufferId, Draft, Fragment, Kernel, Operand, Output, Role};
 use kernels::bf16;
 
 use super::arena::Arena;
@@ -31,8 +31,7 @@ impl Scratch {
     /// Enough for every kernel of a role.
     pub(crate) fn new(draft: &Draft, role: &Role) -> Scratch {
         let wide = |kernel: &Kernel| -> u64 {
-            let operands = kernel.inputs.iter().chain(&kernel.outputs);
-            operands.filter(|operand| operand.element == Element::Bf16).map(Operand::elements).sum()
+            kernel.operands().filter(|operand| operand.element == Element::Bf16).map(Operand::elements).sum()
         };
         let kernels = role.code.iter().filter_map(|instr| match instr.action {
             Action::Compute(id) => Some(&draft.fragments[id.index()].kernels),
@@ -74,8 +73,8 @@ impl Site<'_> {
             *input = self.input(kernel, operand, &mut wide);
         }
         let mut written: [&mut [f32]; OPERANDS_MAX] = Default::default();
-        for (slot, operand) in written.iter_mut().zip(&kernel.outputs) {
-            *slot = self.output(kernel, operand, &mut wide);
+        for (slot, output) in written.iter_mut().zip(&kernel.outputs) {
+            *slot = self.output(kernel, output, &mut wide);
         }
         let workspace: &mut [f32] = match &kernel.workspace {
             // SAFETY: a workspace is a binding, or part of one, that no operand of its kernel uses.
@@ -95,7 +94,7 @@ impl Site<'_> {
             panels,
             constants,
         });
-        let results = written.iter().zip(&kernel.outputs);
+        let results = written.iter().zip(kernel.results());
         for (wide, operand) in results.filter(|(_, operand)| operand.element == Element::Bf16) {
             // SAFETY: as in `output`; the kernel is done, and nothing that it read is looked at again.
             bf16::round(wide, unsafe { self.arena.write(self.place(operand)) });
@@ -105,7 +104,7 @@ impl Site<'_> {
     /// An operand as a kernel reads it.
     fn input<'a>(&'a self, kernel: &Kernel, operand: &Operand, wide: &mut &'a mut [f32]) -> Input<'a> {
         let place = self.place(operand);
-        let mut direct = kernel.outputs.iter().filter(|output| output.element != Element::Bf16);
+        let mut direct = kernel.results().filter(|output| output.element != Element::Bf16);
         let in_place = direct.any(|output| overlap(self.place(output), place));
         // SAFETY, of all three: the compute stream runs one kernel at a time; verified programs let nothing write to
         // what it reads meanwhile; and no output of this kernel that is written in place overlaps what stays behind a
@@ -126,14 +125,15 @@ impl Site<'_> {
     }
 
     /// An operand as a kernel writes it; in 16 bits it is rounded afterwards.
-    fn output<'a>(&'a self, kernel: &Kernel, operand: &Operand, wide: &mut &'a mut [f32]) -> &'a mut [f32] {
+    fn output<'a>(&'a self, kernel: &Kernel, output: &Output, wide: &mut &'a mut [f32]) -> &'a mut [f32] {
+        let Output { operand, write } = output;
         let place = self.place(operand);
-        let twice = kernel.outputs.iter().filter(|other| overlap(self.place(other), place)).count();
+        let twice = kernel.results().filter(|other| overlap(self.place(other), place)).count();
         assert!(twice == 1 || place.bytes == 0, "{} writes one place twice", kernel.op.name());
         match operand.element {
             Element::Bf16 => {
                 let widened = split(wide, operand);
-                match kernel.write {
+                match write {
                     // SAFETY: as in `input`.
                     Write::Accumulate => bf16::widen(unsafe { self.arena.read(place) }, widened),
                     Write::Replace => {}

@@ -22,13 +22,13 @@ const ORDER_LENGTH: u64 = 16;
 pub(crate) struct Shuffle {
     seed: Seed,
     step: u64,
-    order: Vec<(u32, usize)>,
+    order: Vec<(u32, Stream)>,
 }
 
 impl Shuffle {
     /// Orders that follow from a seed.
     pub(crate) fn new(rank_count: u32, seed: Seed) -> Shuffle {
-        let streams = |rank| (0..Stream::ALL.len()).map(move |stream| (rank, stream));
+        let streams = |rank| Stream::ALL.into_iter().map(move |stream| (rank, stream));
         Shuffle { seed, step: 0, order: (0..rank_count).flat_map(streams).collect() }
     }
 
@@ -39,7 +39,7 @@ impl Shuffle {
         let _running = job.arenas.step();
         self.shuffle(&mut draws);
         loop {
-            let goes_on = |&(rank, stream): &(u32, usize)| {
+            let goes_on = |&(rank, stream): &(u32, Stream)| {
                 engine::lock(&ranks[rank as usize]).try_step(job, stream) == Progress::Done
             };
             if !self.order.iter().any(goes_on) {

@@ -196,10 +196,7 @@ struct Watch {
 
 /// Tries the streams by the place of their heads in the code.
 fn try_earliest(rank: &mut Rank, job: &Job) -> Progress {
-    let mut heads = [(usize::MAX, 0); Stream::ALL.len()];
-    for (stream, head) in heads.iter_mut().enumerate() {
-        *head = (rank.head(job, stream).unwrap_or(usize::MAX), stream);
-    }
+    let mut heads = Stream::ALL.map(|stream| (rank.head(job, stream).unwrap_or(usize::MAX), stream));
     heads.sort_unstable();
     let goes_on = heads.iter().any(|&(_, stream)| rank.try_step(job, stream) == Progress::Done);
     if goes_on { Progress::Done } else { Progress::Blocked }

@@ -2,7 +2,7 @@
 
 use ir::mesh::{Axis, Mesh};
 use ir::op::Op;
-use ir::program::{Action, Content, Draft, EventId, Phase, StepSize, Stream};
+use ir::program::{Action, Content, Direction, Draft, EventId, StepSize, Stream};
 use ir::seed::Seed;
 use ir::trace::Origin;
 use ir::units::{Bytes, Seconds};
@@ -68,7 +68,7 @@ fn stuck() -> Draft {
     let step = StepSize { microbatches: 1, sequences: 1, sequence: 1 };
     let mut builder = Builder::new(&Mesh::new(2, &[]), step);
     let x = [0, 1].map(|role| builder.buffer(role, 4, Content::Boundary));
-    builder.push(0, Stream::Receive(Phase::Forward), Action::Receive { from: 1 }, &[x[0]]);
+    builder.push(0, Stream::Receive(Direction::Forward), Action::Receive { from: 1 }, &[x[0]]);
     builder.wait(1, Stream::Exchange(Axis::Data), EventId(7));
     builder.finish()
 }
@@ -95,7 +95,7 @@ fn a_rank_that_breaks_ends_the_step_for_all() {
     let mut builder = Builder::new(&Mesh::new(2, &[]), step);
     let [x, y] = [0, 1].map(|role| builder.buffer(role, 4, Content::Value));
     let zero = builder.fragment(Op::Zero, 0, 1, 4);
-    builder.push(0, Stream::Receive(Phase::Forward), Action::Receive { from: 1 }, &[x]);
+    builder.push(0, Stream::Receive(Direction::Forward), Action::Receive { from: 1 }, &[x]);
     builder.push(1, Stream::Compute, Action::Compute(zero), &[y]);
     let mut draft = builder.finish();
     draft.roles[1].buffers[y.index()].address = draft.roles[1].arena.0;
