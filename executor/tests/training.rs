@@ -152,7 +152,7 @@ fn a_training_goes_on_in_the_other_precision() {
         assert!(tensors(&path) == before, "values and moments are kept to the bit");
         let found = step(&model, &mut session);
         let difference = ((found.loss - expected.loss) / expected.loss).abs();
-        assert!(difference < 1e-2 && difference > 0.0, "{found:?} is not {expected:?}");
+        assert!(difference < 1e-3 && difference > 0.0, "{difference}: {found:?} is not {expected:?}");
     }
     std::fs::remove_file(&path).expect("the checkpoint was there");
 }

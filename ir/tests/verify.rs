@@ -516,7 +516,9 @@ fn judged(code: &Code, slots: &[usize]) -> Sample {
         live_max = live_max.max(live);
         live -= usize::from(access == Access::Free);
     }
-    let mut text = GOOD[..GOOD.find("transfer 0").expect("it is there")].replace("mesh 2x2", "mesh 1x1");
+    let mut text = GOOD[..GOOD.find("transfer 0").expect("it is there")]
+        .replace("mesh 2x2", "mesh 1x1")
+        .replace("ranks 2*r0 2*r1", "ranks 1*r0");
     text = text.replace("axes=[0,1]", "axes=[1]");
     let first = text.find("collective 0").expect("it is there");
     text.truncate(first);

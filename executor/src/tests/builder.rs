@@ -99,7 +99,11 @@ impl Builder {
             offsets: Vec::new(),
             workspace: None,
         };
-        self.draft.fragments.push(Fragment::of(op.name(), kernel));
+        self.fragment_of(kernel)
+    }
+
+    pub(crate) fn fragment_of(&mut self, kernel: Kernel) -> FragmentId {
+        self.draft.fragments.push(Fragment::of(kernel.op.name(), kernel));
         FragmentId(self.draft.fragments.len() as u32 - 1)
     }
 

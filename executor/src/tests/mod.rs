@@ -4,6 +4,7 @@ pub(crate) mod builder;
 mod collectives;
 mod order;
 mod prefetch;
+mod short;
 mod state;
 mod transfers;
 

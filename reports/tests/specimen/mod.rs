@@ -9,8 +9,8 @@ use ir::mesh::{Axis, Mesh};
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::{
-    Action, Collective, CollectiveId, Direction, Draft, Fragment, FragmentId, Phase, Programs, Role, RoleId, Span,
-    StageId, StepSize, Stream, Transfer, TransferId,
+    Action, Buffer, BufferId, Collective, CollectiveId, Content, Direction, Draft, Fragment, FragmentId, Instr, Phase,
+    Programs, Role, RoleId, Span, StageId, StepSize, Stream, Transfer, TransferId,
 };
 use ir::seed::Seed;
 use ir::trace::{Confidence, MemorySample, Origin, Totals, Trace, TraceEvent};
@@ -105,6 +105,8 @@ fn plan() -> Plan {
     }
 }
 
+const SPAN: Span = Span { microbatch: None, layer: None, phase: Phase::Forward };
+
 fn draft() -> Draft {
     let fragment = |name: &&str| Fragment {
         name: (*name).to_owned(),
@@ -114,14 +116,26 @@ fn draft() -> Draft {
         scratch_bound: Bytes::ZERO,
     };
     let collective = |exchange, axis| Collective { exchange, axis, shape: vec![1024], element: Element::F32 };
-    let role = |stage| Role {
-        id: RoleId(stage),
-        stages: vec![StageId(stage)],
-        buffers: Vec::new(),
-        code: Vec::new(),
-        operand_list: Vec::new(),
-        arena: Bytes::ZERO,
-        live_bound: Bytes::ZERO,
+    let role = |stage| {
+        // One buffer that is sent again and again, and one that all is received into.
+        let buffer = |place: u64| Buffer { bytes: Bytes(256), address: 256 * place, content: Content::Boundary };
+        let (sends, receives) = if stage == 0 { (0, MICROBATCHES) } else { (MICROBATCHES, 0) };
+        let [there, back] = if stage == 0 { Direction::ALL } else { [Direction::Backward, Direction::Forward] };
+        let instr = |stream, action, place| Instr { stream, span: SPAN, action, operands: (place, 1) };
+        let id = |first: u16, microbatch: u16| TransferId(u32::from(first + microbatch));
+        let code = (0..MICROBATCHES).flat_map(|microbatch| {
+            let send = instr(Stream::Send(there), Action::Send(id(sends, microbatch)), 0);
+            [send, instr(Stream::Receive(back), Action::Receive(id(receives, microbatch)), 1)]
+        });
+        Role {
+            id: RoleId(stage),
+            stages: vec![StageId(stage)],
+            buffers: vec![buffer(0), buffer(1)],
+            code: code.collect(),
+            operand_list: vec![BufferId(0), BufferId(1)],
+            arena: Bytes(512),
+            live_bound: Bytes(512),
+        }
     };
     let mesh = Mesh::new(STAGES, &[2, 2]);
     Draft {

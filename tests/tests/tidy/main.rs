@@ -38,12 +38,13 @@ const UNSAFE: [&str; 6] = [
 ];
 
 /// Files that may be longer than others, and how long: lists, and stories that would not be clearer in two parts.
-const LONG: [(&str, usize); 9] = [
+const LONG: [(&str, usize); 10] = [
     ("compiler/src/block.rs", 430),
-    ("compiler/src/fragment.rs", 420),
+    ("compiler/src/fragment.rs", 425),
     ("cost-model/tests/simulate.rs", 420),
     ("ir/src/file/plan.rs", 430),
-    ("ir/tests/verify.rs", 500),
+    ("ir/src/text/parse.rs", 430),
+    ("ir/tests/verify.rs", 560),
     ("planner/src/problem.rs", 420),
     ("planner/src/solve/dp.rs", 410),
     ("profiler/src/catalogue.rs", 415),
