@@ -7,6 +7,7 @@ use ir::units::Bytes;
 use thiserror::Error;
 
 use crate::axes::mesh;
+use crate::layer::letters::{self, Cut};
 
 /// Why a plan cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -187,22 +188,13 @@ fn shape_violations(graph: &Graph, plan: &Plan) -> Vec<Violation> {
 fn layer_violations(graph: &Graph, plan: &Plan, layer: u32, strategy: &Strategy) -> Vec<Violation> {
     let kind = graph.kind(LayerId(layer));
     let mut violations = Vec::new();
-    let mut even = |what: &str, size: u64, parts: u32| {
-        if !size.is_multiple_of(u64::from(parts)) {
-            let parts = u64::from(parts);
-            violations.push(Violation::Uneven { layer, what: what.to_owned(), size, parts });
-        }
-    };
-    even("a microbatch of sequences", plan.microbatch_sequences(), strategy.data);
-    let words = [('g', "key and value heads"), ('f', "feed-forward width"), ('v', "vocabulary")];
-    for (letter, word) in words {
-        if let Some(&size) = kind.sizes.get(&letter) {
-            even(word, size, strategy.tensor);
-        }
+    let uneven = |what: &str, size: u64, parts: u64| Violation::Uneven { layer, what: what.to_owned(), size, parts };
+    let (sequences, data) = (plan.microbatch_sequences(), u64::from(strategy.data));
+    if !sequences.is_multiple_of(data) {
+        let batch = letters::TABLE.iter().find(|row| row.cut == Cut::Data).expect("the batch is in the table");
+        violations.push(uneven(batch.word, sequences, data));
     }
-    if strategy.sequence == Sequence::Split {
-        even("sequence", graph.sequence, strategy.tensor);
-    }
+    violations.extend(letters::uneven(kind, strategy).map(|(row, size, parts)| uneven(row.word, size, parts)));
     violations.extend(without_effect(layer, strategy));
     violations
 }

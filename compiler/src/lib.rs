@@ -15,6 +15,7 @@
 
 mod axes;
 mod check;
+mod explain;
 mod layer;
 mod memory;
 mod step;
@@ -29,6 +30,7 @@ use ir::units::Bytes;
 
 pub use axes::mesh;
 pub use check::{Violation, check};
+pub use explain::{Pass, explain};
 pub use layer::fragment::BodyAction;
 pub use layer::legal::strategies;
 pub use layer::outline::{
@@ -52,10 +54,10 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
         return Err(violations);
     }
     let capacity = cluster.capacity();
-    let mut draft = draft(graph, plan, Purpose::Training, Effort::Usual)?;
+    let mut draft = draft(graph, plan, Purpose::Training, USUAL)?;
     let could_fit = |role: &Role| role.live_bound <= capacity;
     if draft.roles.iter().any(|role| role.arena > capacity) && draft.roles.iter().all(could_fit) {
-        draft = self::draft(graph, plan, Purpose::Training, Effort::Most)?;
+        draft = self::draft(graph, plan, Purpose::Training, Manner { effort: Effort::Most, ..USUAL })?;
     }
     let too_large = draft.roles.iter().filter(|role| role.arena > capacity);
     let memory = |role: &Role| Violation::Memory { stage: role.id.0, needed: role.arena, capacity };
@@ -65,7 +67,7 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
 
 /// The programs of a training step without regard to devices and memory: for tests and for asking what would be.
 pub fn compile_unlimited(graph: &Graph, plan: &Plan) -> Result<Programs, Vec<Violation>> {
-    verified(draft(graph, plan, Purpose::Training, Effort::Usual)?)
+    verified(draft(graph, plan, Purpose::Training, USUAL)?)
 }
 
 /// The beginning of a plan: its first layers, for so many microbatches.
@@ -93,7 +95,13 @@ pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result
             stages: std::iter::once(0..sample.layers).collect(),
             ..plan.clone()
         };
-        verified(assembled(Setting { graph: &graph, ..setting }, &plan, &layers, library.clone(), Effort::Least))
+        verified(assembled(
+            Setting { graph: &graph, ..setting },
+            &plan,
+            &layers,
+            library.clone(),
+            Manner { effort: Effort::Least, ..USUAL },
+        ))
     });
     programs.collect()
 }
@@ -104,7 +112,7 @@ pub fn compile_evaluation(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Resu
     if !violations.is_empty() {
         return Err(violations);
     }
-    verified(draft(graph, plan, Purpose::Evaluation, Effort::Usual)?)
+    verified(draft(graph, plan, Purpose::Evaluation, USUAL)?)
 }
 
 fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {
@@ -113,22 +121,34 @@ fn verified(draft: Draft) -> Result<Programs, Vec<Violation>> {
         .map_err(|defects| defects.iter().map(|defect| Violation::Program(defect.to_string())).collect())
 }
 
-fn draft(graph: &Graph, plan: &Plan, purpose: Purpose, effort: Effort) -> Result<Draft, Vec<Violation>> {
+/// How far and how hard to work.
+#[derive(Clone, Copy)]
+struct Manner {
+    effort: Effort,
+    /// The last pass to do: placing, or signals and waits.
+    last: Pass,
+}
+
+const USUAL: Manner = Manner { effort: Effort::Usual, last: Pass::Synchronize };
+
+fn draft(graph: &Graph, plan: &Plan, purpose: Purpose, manner: Manner) -> Result<Draft, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let setting = Setting::new(graph, &mesh, plan, purpose);
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
-    Ok(assembled(setting, plan, &layers, library, effort))
+    Ok(assembled(setting, plan, &layers, library, manner))
 }
 
 /// Passes 5 to 8.
-fn assembled(setting: Setting<'_>, plan: &Plan, layers: &Layers, mut library: Library, effort: Effort) -> Draft {
+fn assembled(setting: Setting<'_>, plan: &Plan, layers: &Layers, mut library: Library, manner: Manner) -> Draft {
     let transfers = Transfers::new(setting, plan);
     let job = Job { setting, plan, layers, transfers: &transfers };
     let (writers, blocks) = step(job, &mut library.collectives);
     let roles = parallel::map(writers.into_iter().enumerate().collect(), |(stage, writer)| {
-        let mut role = arena(StageId(stage as u32), writer, effort);
-        synchronize::synchronize(&mut role, &library.fragments);
+        let mut role = arena(StageId(stage as u32), writer, manner.effort);
+        if manner.last >= Pass::Synchronize {
+            synchronize::synchronize(&mut role, &library.fragments);
+        }
         role
     });
     let sequence = setting.graph.sequence;

@@ -14,9 +14,6 @@ use crate::units::Bytes;
 /// The size of each letter.
 pub type Sizes = BTreeMap<char, u64>;
 
-/// Letters that Tensor may split.
-pub const TENSOR_LETTERS: [char; 3] = ['g', 'f', 'v'];
-
 macro_rules! index {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

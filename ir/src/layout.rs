@@ -204,19 +204,24 @@ impl Layout {
         let mut exchanges = Vec::new();
         let mut cut: Vec<Vec<usize>> = target.splits.iter().zip(&kept).map(|(to, &keep)| to[keep..].to_vec()).collect();
         let mut partial = self.partial.minus(target.partial);
-        for (dimension, (from, &keep)) in self.splits.iter().zip(&kept).enumerate() {
-            let gathered = &from[keep..];
-            if gathered.is_empty() {
-                continue;
-            }
-            let moved = cut.iter().position(|axes| axes.as_slice() == gathered);
-            exchanges.push(match moved {
+        let gathered = |dimension: usize| &self.splits[dimension][kept[dimension]..];
+        let mut waiting: Vec<usize> = (0..kept.len()).filter(|&dimension| !gathered(dimension).is_empty()).collect();
+        while let Some(&first) = waiting.first() {
+            let moved = |dimension: usize| cut.iter().position(|axes| axes.as_slice() == gathered(dimension));
+            // Nothing is cut behind what is still to be gathered: its parts would no longer lie together.
+            let is_free = |&&dimension: &&usize| moved(dimension).is_none_or(|split| !waiting.contains(&split));
+            let next = waiting.iter().find(is_free).copied();
+            let dimension = next.unwrap_or(first);
+            let axes = gathered(dimension).to_vec();
+            // In a circle of moves the first is gathered, and cut again later.
+            exchanges.push(match next.and_then(moved) {
                 Some(split) => {
                     cut[split].clear();
-                    Exchange::AllToAll { axes: gathered.to_vec(), gathered: dimension, split }
+                    Exchange::AllToAll { axes, gathered: dimension, split }
                 }
-                None => Exchange::AllGather { axes: gathered.to_vec(), dimension },
+                None => Exchange::AllGather { axes, dimension },
             });
+            waiting.retain(|&other| other != dimension);
         }
         for (dimension, axes) in cut.into_iter().enumerate() {
             let set: AxisSet = axes.iter().copied().collect();

@@ -165,6 +165,10 @@ pub(crate) struct CompileOptions {
     /// The plan.
     #[arg(value_name = "PLAN.YAML")]
     pub(crate) plan: PathBuf,
+    /// Show what this pass of the compiler makes instead: 1 gradients, 2 what is kept, 3 kernels and exchanges,
+    /// 4 fragments, 5 tasks, 6 tasks that overlap, 7 code with addresses, 8 with signals and waits, 9 verified.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) pass: Option<u8>,
     /// Where to write the programs; standard output if absent.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -3,11 +3,14 @@
 use ir::graph::LayerKind;
 use ir::plan::{Recompute, Sequence, Shard, Strategy};
 
+use crate::layer::letters::uneven;
+
 /// All strategies of a layer kind on `ranks` ranks with `sequences` sequences in a microbatch, in a fixed order.
 /// Choices without effect are left out.
 pub fn strategies(kind: &LayerKind, ranks: u32, sequences: u64) -> Vec<Strategy> {
     let mut all = Vec::new();
-    let tensor_degrees = (1..=ranks).filter(|&tensor| ranks.is_multiple_of(tensor) && may_split(kind, tensor));
+    let tensor_degrees =
+        (1..=ranks).filter(|&tensor| ranks.is_multiple_of(tensor) && may_cut(kind, tensor, Sequence::Whole));
     for tensor in tensor_degrees {
         let data = ranks / tensor;
         if !sequences.is_multiple_of(u64::from(data)) {
@@ -25,17 +28,16 @@ pub fn strategies(kind: &LayerKind, ranks: u32, sequences: u64) -> Vec<Strategy>
 }
 
 /// Whether Tensor can cut every dimension of the kind that it would cut.
-fn may_split(kind: &LayerKind, tensor: u32) -> bool {
-    let letters = ir::graph::TENSOR_LETTERS;
-    letters.iter().filter_map(|letter| kind.sizes.get(letter)).all(|size| size.is_multiple_of(u64::from(tensor)))
+fn may_cut(kind: &LayerKind, tensor: u32, sequence: Sequence) -> bool {
+    let (shard, recompute) = (Shard::Nothing, Recompute::Nothing);
+    uneven(kind, &Strategy { data: 1, tensor, sequence, shard, recompute }).next().is_none()
 }
 
 fn sequences_of(kind: &LayerKind, tensor: u32) -> Vec<Sequence> {
     if tensor == 1 {
         return vec![Sequence::Whole];
     }
-    let even = kind.sizes.get(&'s').is_some_and(|size| size.is_multiple_of(u64::from(tensor)));
-    if even { vec![Sequence::Whole, Sequence::Split] } else { vec![Sequence::Whole] }
+    if may_cut(kind, tensor, Sequence::Split) { vec![Sequence::Whole, Sequence::Split] } else { vec![Sequence::Whole] }
 }
 
 fn shards_of(data: u32) -> Vec<Shard> {

@@ -6,6 +6,7 @@ pub(crate) mod differentiate;
 pub(crate) mod fragment;
 pub(crate) mod layers;
 pub(crate) mod legal;
+pub(crate) mod letters;
 pub(crate) mod library;
 pub(crate) mod outline;
 pub(crate) mod retain;
@@ -181,11 +182,13 @@ fn before(kind: &LayerKind) -> impl Iterator<Item = TensorId> {
     ids.filter(move |&id| is_given(kind.tensor(id).class) || Some(id) == kind.input)
 }
 
-fn forward_spread(kind: &LayerKind, rule: Rule<'_>) -> Spread {
+/// Pass 3 of the forward pass.
+pub(crate) fn forward_spread(kind: &LayerKind, rule: Rule<'_>) -> Spread {
     spread(rule, &kind.nodes, given(rule, before(kind)), kind.output)
 }
 
-fn backward_spread(
+/// Pass 3 of the backward pass.
+pub(crate) fn backward_spread(
     kind: &LayerKind,
     rule: Rule<'_>,
     differentiated: &Differentiated,

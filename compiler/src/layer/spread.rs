@@ -1,18 +1,17 @@
 //! Pass 3: logical operations become local kernels and the exchanges between them.
 //!
-//! One rule gives every layout: `b` is split over Data; a letter that Tensor may split is split over Tensor; in
-//! operations without such a letter, Tensor splits the sequence if the strategy says so. What an operation sums over
-//! while it is split leaves its result partial. All else is [`ir::layout::Layout::exchanges_to`].
+//! One table gives every layout: `letters.rs`. What an operation sums over while it is split leaves its result partial. All else is [`ir::layout::Layout::exchanges_to`].
 
 use std::collections::BTreeMap;
 
-use ir::graph::{Class, Node, Sizes, TENSOR_LETTERS, Tensor, TensorId};
+use ir::graph::{Class, Node, Sizes, Tensor, TensorId};
 use ir::layout::{Exchange, Layout, Reduce};
 use ir::mesh::{Axis, AxisSet, Mesh};
 use ir::op::Op;
 use ir::plan::Sequence;
 
 use crate::axes::StrategyAxes;
+use crate::layer::letters;
 
 /// A tensor in one layout: what one buffer, or a part of one, holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,9 +63,8 @@ pub(crate) struct Rule<'a> {
 impl Rule<'_> {
     /// The layout that `tensor` must have as an operand of `node`.
     pub(crate) fn operand(&self, node: &Node, tensor: TensorId) -> Layout {
-        let operands = node.inputs.iter().chain(&node.outputs);
-        let shared = operands.flat_map(|id| &self.tensors[id.index()].dimensions).any(|l| TENSOR_LETTERS.contains(l));
-        self.layout(tensor, if shared { Sequence::Whole } else { self.axes.sequence })
+        let touched = node.inputs.iter().chain(&node.outputs).flat_map(|id| &self.tensors[id.index()].dimensions);
+        self.layout(tensor, letters::sequence(Some(&node.op), touched.copied(), self.axes))
     }
 
     /// The layout of a tensor between layers, or of a parameter. Tokens and targets are never split along the
@@ -77,12 +75,7 @@ impl Rule<'_> {
     }
 
     fn layout(&self, tensor: TensorId, sequence: Sequence) -> Layout {
-        let split = |letter: &char| match letter {
-            'b' => self.axes.data.clone(),
-            's' if sequence == Sequence::Split => self.axes.tensor.clone(),
-            letter if TENSOR_LETTERS.contains(letter) => self.axes.tensor.clone(),
-            _ => Vec::new(),
-        };
+        let split = |&letter: &char| letters::axes(letter, sequence, self.axes);
         let splits = self.tensors[tensor.index()].dimensions.iter().map(split).collect();
         Layout::new(splits, AxisSet::EMPTY, Reduce::Sum)
     }

@@ -45,3 +45,84 @@ fn place(facts: &StageFacts, task: Task) -> (VisitId, Slot) {
         Task::JoinTies | Task::Square(_) | Task::JoinScalars | Task::Update(_) => (behind, Slot::End),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Purpose;
+    use crate::layer::layers::Layers;
+    use crate::layer::library::Library;
+    use crate::layer::{Setting, compute_element};
+    use crate::step::transfers::Transfers;
+    use crate::step::{Job, emitters};
+    use crate::tests::{plan, strategy, tiny};
+    use ir::plan::{Plan, Sequence, Shard, Strategy};
+
+    /// The tasks of each stage as they are due and as they overlap, as words.
+    fn both(plan: &Plan) -> Vec<[Vec<String>; 2]> {
+        let graph = tiny().graph();
+        let mesh = crate::mesh(plan).expect("the degrees nest");
+        let setting = Setting::new(&graph, &mesh, plan, Purpose::Training);
+        assert_eq!(setting.compute, compute_element(plan.precision));
+        let mut library = Library::default();
+        let layers = Layers::new(setting, plan, &mut library);
+        let transfers = Transfers::new(setting, plan);
+        let job = Job { setting, plan, layers: &layers, transfers: &transfers };
+        let lines = |text: String| text.lines().map(|line| line.trim().to_owned()).collect();
+        let both = |emitter: &crate::step::emit::Emitter<'_>| {
+            [emitter.scheduled(), emitter.overlapped()].map(|tasks| lines(emitter.facts.print(&tasks)))
+        };
+        emitters(job, &library.collectives).0.iter().map(both).collect()
+    }
+
+    fn place_of(tasks: &[String], word: &str) -> usize {
+        let found = tasks.iter().position(|task| *task == word);
+        found.unwrap_or_else(|| panic!("{word} is not among\n{}", tasks.join("\n")))
+    }
+
+    fn sharded() -> Strategy {
+        Strategy { shard: Shard::Parameters, ..strategy(2, 1) }
+    }
+
+    #[test]
+    fn nothing_is_lost_and_nothing_is_added() {
+        for [mut due, mut overlapped] in both(&plan(&[2, 2], vec![sharded(); 4])) {
+            due.sort();
+            overlapped.sort();
+            assert_eq!(due, overlapped);
+        }
+    }
+
+    #[test]
+    fn gathers_begin_as_many_visits_ahead_as_the_plan_says() {
+        for depth in 0..3 {
+            let plan = Plan { prefetch: depth, ..plan(&[4], vec![sharded(); 4]) };
+            let [[due, overlapped]] = both(&plan).try_into().expect("one stage");
+            assert_eq!(place_of(&due, "gather       m0 L3 F") + 1, place_of(&due, "pass         m0 L3 F"));
+            let gather = place_of(&overlapped, "gather       m0 L3 F");
+            let passes = overlapped[gather..]
+                .iter()
+                .filter(|task| task.starts_with("pass"))
+                .take_while(|task| !task.contains("L3"));
+            assert_eq!(passes.count(), depth as usize, "{}", overlapped.join("\n"));
+        }
+    }
+
+    #[test]
+    fn joins_over_tensor_wait_for_all_passes() {
+        let split = Strategy { sequence: Sequence::Split, shard: Shard::Optimizer, ..strategy(2, 2) };
+        let [[due, overlapped]] = both(&plan(&[4], vec![split; 4])).try_into().expect("one stage");
+        let last_pass =
+            |tasks: &[String]| tasks.iter().rposition(|task| task.starts_with("pass")).expect("there are passes");
+        assert!(place_of(&due, "join         m1 L2 B") < last_pass(&due));
+        assert!(place_of(&overlapped, "join         m1 L2 B") > last_pass(&overlapped));
+    }
+
+    #[test]
+    fn a_stage_receives_what_comes_next_before_it_sends() {
+        let stages = both(&plan(&[2, 2], vec![strategy(1, 1); 4]));
+        let [due, overlapped] = &stages[0];
+        assert!(place_of(due, "send         m1 L1 F") < place_of(due, "receive      m0 L1 B"));
+        assert!(place_of(overlapped, "send         m1 L1 F") > place_of(overlapped, "receive      m0 L1 B"));
+    }
+}

@@ -4,7 +4,7 @@ mod placement;
 
 use ir::graph::KindId;
 use ir::model::{Embeddings, Family, Model, Precision, Training};
-use ir::plan::{Plan, Schedule, Strategy};
+use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::{Action, Programs};
 
 use crate::{Sample, compile_samples, compile_unlimited};
@@ -52,6 +52,11 @@ pub(crate) fn plan(stages: &[u32], strategies: Vec<Strategy>) -> Plan {
         strategies,
         prefetch: 1,
     }
+}
+
+/// A strategy that keeps everything.
+pub(crate) fn strategy(data: u32, tensor: u32) -> Strategy {
+    Strategy { data, tensor, sequence: Sequence::Whole, shard: Shard::Nothing, recompute: Recompute::Nothing }
 }
 
 #[test]

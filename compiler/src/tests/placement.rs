@@ -8,7 +8,6 @@ use ir::seed::{Draws, Seed};
 use super::tiny;
 use crate::draft;
 use crate::layer::Purpose;
-use crate::memory::place::Effort;
 
 fn one_of<T: Clone>(draws: &mut Draws, all: &[T]) -> T {
     all[draws.below(all.len() as u64) as usize].clone()
@@ -56,7 +55,7 @@ fn plan(draws: &mut Draws, graph: &Graph) -> Plan {
 }
 
 fn over_bound(graph: &Graph, plan: &Plan) -> Vec<f64> {
-    let draft = draft(graph, plan, Purpose::Training, Effort::Usual).expect("the plan is legal");
+    let draft = draft(graph, plan, Purpose::Training, crate::USUAL).expect("the plan is legal");
     draft.roles.iter().map(|role| role.arena.as_f64() / role.live_bound.as_f64()).collect()
 }
 

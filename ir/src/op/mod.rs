@@ -149,14 +149,13 @@ impl Op {
     pub fn offsets(&self) -> &'static [char] {
         match self {
             Op::Embed | Op::EmbedGradient | Op::SumExp | Op::CrossEntropyGradient => &['v'],
-            Op::Position | Op::PositionGradient => &['s'],
+            Op::Position | Op::PositionGradient | Op::Rotary(_) => &['s'],
             Op::AdamW { .. } => &['n'],
             Op::Norm(_)
             | Op::NormGradient(_)
             | Op::MatMul
             | Op::Bias
             | Op::BiasGradient
-            | Op::Rotary(_)
             | Op::Attention(_)
             | Op::AttentionGradient(_)
             | Op::Activation(_)
@@ -167,6 +166,11 @@ impl Op {
             | Op::SquareSum { .. }
             | Op::Zero => &[],
         }
+    }
+
+    /// Letters that must be whole on every rank: queries of attention see all keys of their sequence.
+    pub fn whole_letters(&self) -> &'static [char] {
+        if matches!(self, Op::Attention(_) | Op::AttentionGradient(_)) { &['s'] } else { &[] }
     }
 
     /// Whether its result costs no product to compute again. Selective recomputation drops these.

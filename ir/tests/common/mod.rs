@@ -18,6 +18,7 @@ impl Random {
     }
 
     /// One of the items.
+    #[allow(dead_code, reason = "each file of tests compiles this module for itself")]
     pub(crate) fn one_of<T: Clone>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())].clone()
     }

@@ -1,5 +1,6 @@
-//! `hetu-plan compile`: the programs of a plan as text.
+//! `hetu-plan compile`: the programs of a plan as text, or what one pass of the compiler makes of it.
 
+use compiler::{Pass, explain};
 use ir::text::print;
 
 use super::check::violations_failure;
@@ -14,6 +15,14 @@ pub(crate) fn compile(options: &CompileOptions) -> Result<(), Failure> {
         check_writable(path)?;
     }
     let name = options.plan.display().to_string();
+    if let Some(number) = options.pass {
+        let text = explain(&job.model.graph(), &job.file.plan, Pass::ALL[usize::from(number) - 1])
+            .map_err(|violations| violations_failure(&name, &violations))?;
+        return match &options.output {
+            None => show(&text),
+            Some(path) => write_whole(path, &text),
+        };
+    }
     let programs = compiler::compile(&job.model.graph(), &job.cluster, &job.file.plan)
         .map_err(|violations| violations_failure(&name, &violations))?;
     let text = print(programs.draft());
