@@ -66,7 +66,7 @@ impl<'a> Emitter<'a> {
             visits: visits(plan, stage, purpose),
             blocks: Vec::new(),
             instances: Vec::new(),
-            scalars: Need::of(job.setting.mesh.rank_count() > 1),
+            scalars: Need::from(job.setting.mesh.rank_count() > 1),
         };
         let mut emitter = Emitter {
             job,
@@ -171,7 +171,7 @@ impl<'a> Emitter<'a> {
     /// Says what becomes of the blocks.
     fn add_facts(&mut self) {
         let needs = |own: &Vec<InstanceId>| {
-            let any = |is: fn(&Instance) -> bool| Need::of(own.iter().any(|&id| is(&self.instances[id])));
+            let any = |is: fn(&Instance) -> bool| Need::from(own.iter().any(|&id| is(&self.instances[id])));
             LayerFacts {
                 gathers: any(Instance::is_gathered),
                 collects: any(Instance::is_collected),

@@ -48,7 +48,6 @@ fn place(facts: &StageFacts, task: Task) -> (VisitId, Slot) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::layer::Purpose;
     use crate::layer::layers::Layers;
     use crate::layer::library::Library;

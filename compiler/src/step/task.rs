@@ -91,10 +91,9 @@ pub(crate) enum Need {
     Yes,
 }
 
-impl Need {
-    /// By a condition on any of the blocks.
-    pub(crate) fn of(condition: bool) -> Need {
-        if condition { Need::Yes } else { Need::No }
+impl From<bool> for Need {
+    fn from(is_needed: bool) -> Need {
+        if is_needed { Need::Yes } else { Need::No }
     }
 }
 
