@@ -57,6 +57,9 @@ pub enum Element {
 }
 
 impl Element {
+    /// All of them.
+    pub const ALL: [Element; 3] = [Element::F32, Element::Bf16, Element::I32];
+
     /// Bytes that one takes.
     pub fn bytes(self) -> u64 {
         match self {
@@ -66,7 +69,7 @@ impl Element {
     }
 
     /// Its word in programs and profiles.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
             Element::Bf16 => "bf16",

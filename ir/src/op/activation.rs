@@ -14,20 +14,6 @@ pub enum Activation {
 }
 
 impl Activation {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Activation::Gelu => "gelu",
-            Activation::SwiGlu => "swiglu",
-        }
-    }
-
-    pub(super) fn gradient_name(self) -> &'static str {
-        match self {
-            Activation::Gelu => "gelu-gradient",
-            Activation::SwiGlu => "swiglu-gradient",
-        }
-    }
-
     pub(super) fn gradient(self, node: &Node, tape: &mut Tape) {
         let Some(dy) = tape.gradient_of(node.outputs[0]) else { return };
         let dx = tape.gradient_for(node.inputs[0]);

@@ -4,6 +4,7 @@
 mod activation;
 mod attention;
 mod embed;
+mod kind;
 mod loss;
 mod norm;
 mod product;
@@ -16,7 +17,9 @@ use crate::units::Flops;
 
 pub use activation::Activation;
 pub use attention::{Pattern, QUERY_ROWS, Rotary, Rotation};
+pub use kind::OpKind;
 pub use norm::{Norm, NormKind};
+pub use product::{Product, Storage};
 
 /// What is computed. Operands are named in the order of a node's inputs -> outputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,34 +91,6 @@ pub enum Write {
 }
 
 impl Op {
-    /// Its word in programs, profiles and tables.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Embed => "embed",
-            Op::EmbedGradient => "embed-gradient",
-            Op::Position => "position",
-            Op::PositionGradient => "position-gradient",
-            Op::Norm(norm) => norm.name(),
-            Op::NormGradient(norm) => norm.gradient_name(),
-            Op::MatMul => "matmul",
-            Op::Bias => "bias",
-            Op::BiasGradient => "bias-gradient",
-            Op::Rotary(_) => "rotary",
-            Op::Attention(_) => "attention",
-            Op::AttentionGradient(_) => "attention-gradient",
-            Op::Activation(activation) => activation.name(),
-            Op::ActivationGradient(activation) => activation.gradient_name(),
-            Op::Add => "add",
-            Op::RowMax => "row-max",
-            Op::SumExp => "sum-exp",
-            Op::CrossEntropy { .. } => "cross-entropy",
-            Op::CrossEntropyGradient => "cross-entropy-gradient",
-            Op::SquareSum { .. } => "square-sum",
-            Op::AdamW { .. } => "adamw",
-            Op::Zero => "zero",
-        }
-    }
-
     /// How results of ranks that each summed over a part are joined.
     pub fn reduce(&self) -> Reduce {
         if matches!(self, Op::RowMax) { Reduce::Max } else { Reduce::Sum }

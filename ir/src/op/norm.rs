@@ -23,20 +23,6 @@ pub struct Norm {
 }
 
 impl Norm {
-    pub(super) fn name(&self) -> &'static str {
-        match self.kind {
-            NormKind::Layer => "layer-norm",
-            NormKind::RootMeanSquare => "rms-norm",
-        }
-    }
-
-    pub(super) fn gradient_name(&self) -> &'static str {
-        match self.kind {
-            NormKind::Layer => "layer-norm-gradient",
-            NormKind::RootMeanSquare => "rms-norm-gradient",
-        }
-    }
-
     /// dy, x, weight and the saved statistics give dx, dweight and, where there is a bias, dbias.
     pub(super) fn gradient(&self, node: &Node, tape: &mut Tape) {
         let Some(dy) = tape.gradient_of(node.outputs[0]) else { return };
