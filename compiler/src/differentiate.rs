@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ir::graph::{LayerKind, Node, Tensor, TensorId};
-use ir::tape::Tape;
+
+use crate::gradient::{Tape, gradient};
 
 /// A layer kind with its backward pass.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub(crate) fn differentiate(kind: &LayerKind) -> Differentiated {
     let mut tape = Tape::new(kind);
     let output_gradient = kind.output.map(|output| tape.gradient_for(output));
     for node in kind.nodes.iter().rev() {
-        node.op.gradient(node, &mut tape);
+        gradient(node, &mut tape);
     }
     let input_gradient = kind.input.and_then(|input| tape.gradient_of(input));
     let (tensors, backward, parameter_gradients) = tape.finish();

@@ -19,6 +19,7 @@ mod block;
 mod check;
 mod differentiate;
 mod fragment;
+mod gradient;
 mod layer;
 mod layers;
 mod legal;

@@ -5,14 +5,11 @@
 //! `e` its two halves (gate and up), `v` vocabulary, `p` positions, `k` the two sums of a softmax, `n` elements of
 //! a flat block.
 
-use std::collections::BTreeMap;
-
 use crate::op::Op;
 use crate::seed::Seed;
 use crate::units::Bytes;
 
-/// The size of each letter.
-pub type Sizes = BTreeMap<char, u64>;
+pub use crate::op::Sizes;
 
 /// Letters that Tensor may split.
 pub const TENSOR_LETTERS: [char; 3] = ['g', 'f', 'v'];

@@ -1,18 +1,17 @@
 //! Operations: a closed list. Each says how its results are joined when a dimension that it sums over is split, how
-//! much work it is, and its gradient; sharding, programs and prices follow from that.
+//! much work it is; sharding, programs and prices follow from that. Its gradient is the compiler's.
 
 mod activation;
 mod attention;
 mod embed;
 mod kind;
-mod loss;
 mod norm;
 mod product;
 mod update;
 
-use crate::graph::{Node, Sizes};
+use std::collections::BTreeMap;
+
 use crate::layout::Reduce;
-use crate::tape::Tape;
 use crate::units::Flops;
 
 pub use activation::Activation;
@@ -20,6 +19,9 @@ pub use attention::{Pattern, QUERY_ROWS, Rotary, Rotation};
 pub use kind::OpKind;
 pub use norm::{Norm, NormKind};
 pub use product::{Product, Storage};
+
+/// The size of each letter.
+pub type Sizes = BTreeMap<char, u64>;
 
 /// What is computed. Operands are named in the order of a node's inputs -> outputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -192,34 +194,6 @@ impl Op {
             Op::Activation(_) | Op::ActivationGradient(_) => Flops(10.0 * elements as f64),
             Op::CrossEntropy { .. } | Op::SquareSum { .. } => Flops(2.0 * elements as f64),
             Op::AdamW { .. } => update::flops(sizes),
-        }
-    }
-
-    /// Writes the gradient of `node` on the tape. Does nothing where nothing depends on its result.
-    pub fn gradient(&self, node: &Node, tape: &mut Tape) {
-        match self {
-            Op::Embed => embed::gradient(node, tape),
-            Op::Position => embed::position_gradient(node, tape),
-            Op::Norm(norm) => norm.gradient(node, tape),
-            Op::MatMul => product::gradient(node, tape),
-            Op::Bias => product::bias_gradient(node, tape),
-            Op::Rotary(rotary) => rotary.gradient(node, tape),
-            Op::Attention(pattern) => pattern.gradient(node, tape),
-            Op::Activation(activation) => activation.gradient(node, tape),
-            Op::Add => activation::add_gradient(node, tape),
-            Op::CrossEntropy { .. } => loss::gradient(node, tape),
-            // The gradient of the loss goes round these two: see `loss::gradient`.
-            Op::RowMax | Op::SumExp => {}
-            Op::EmbedGradient
-            | Op::PositionGradient
-            | Op::NormGradient(_)
-            | Op::BiasGradient
-            | Op::AttentionGradient(_)
-            | Op::ActivationGradient(_)
-            | Op::CrossEntropyGradient
-            | Op::SquareSum { .. }
-            | Op::AdamW { .. }
-            | Op::Zero => panic!("{} has no gradient: it is not part of a model", self.name()),
         }
     }
 }
