@@ -5,6 +5,8 @@
 //! `e` its two halves (gate and up), `v` vocabulary, `p` positions, `k` the two sums of a softmax, `n` elements of
 //! a flat block.
 
+use std::collections::BTreeSet;
+
 use crate::op::Op;
 use crate::seed::Seed;
 use crate::units::Bytes;
@@ -192,6 +194,16 @@ impl LayerKind {
     pub fn parameters(&self) -> impl Iterator<Item = (TensorId, &Tensor)> {
         let all = self.tensors.iter().enumerate().map(|(index, tensor)| (TensorId(index as u32), tensor));
         all.filter(|(_, tensor)| matches!(tensor.class, Class::Parameter { .. }))
+    }
+
+    /// The first operation that reads what only it or a later one makes; none if operations stand in order.
+    pub fn misplaced(&self) -> Option<&Node> {
+        let mut to_come: BTreeSet<TensorId> = self.nodes.iter().flat_map(|node| &node.outputs).copied().collect();
+        self.nodes.iter().find(|node| {
+            let is_early = node.inputs.iter().any(|input| to_come.contains(input));
+            node.outputs.iter().for_each(|output| drop(to_come.remove(output)));
+            is_early
+        })
     }
 
     /// How many numbers are trained.
