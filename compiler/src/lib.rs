@@ -16,6 +16,7 @@
 mod axes;
 mod check;
 mod explain;
+mod gradient;
 mod layer;
 mod memory;
 mod step;

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use ir::cluster::{Cluster, Execution};
-use ir::profile::{Profile, Route, Work};
+use ir::graph::Element;
+use ir::layout::ExchangeKind;
+use ir::op::OpKind;
+use ir::profile::{Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
@@ -12,7 +15,7 @@ use crate::curve::Curve;
 use crate::network::{self, Group};
 use crate::product::ProductSurface;
 use crate::roofline;
-use crate::shape::Shape;
+use crate::shape::amount;
 use crate::slowdown::Slowdowns;
 
 /// Prices work on one cluster: as measured, else by measurements of work like it, else by formula.
@@ -21,10 +24,10 @@ pub struct CostModel {
     cluster: Cluster,
     samples: BTreeMap<Work, Seconds>,
     /// Kernels other than products, by operation and element.
-    kernels: BTreeMap<(String, String), Curve>,
+    kernels: BTreeMap<(OpKind, Element), Curve>,
     /// Products, by element.
-    products: BTreeMap<String, ProductSurface>,
-    exchanges: BTreeMap<String, BTreeMap<Group, Curve>>,
+    products: BTreeMap<Element, ProductSurface>,
+    exchanges: BTreeMap<ExchangeKind, BTreeMap<Group, Curve>>,
     transfers: BTreeMap<Route, Curve>,
     copies: Curve,
     issue: Seconds,
@@ -34,8 +37,6 @@ pub struct CostModel {
 
 impl CostModel {
     /// A model of `cluster`, with what was measured there if it was.
-    ///
-    /// Measurements of words that are not known are kept for exact questions, and else ignored.
     pub fn new(cluster: &Cluster, profile: Option<&Profile>) -> CostModel {
         let mut model = CostModel {
             cluster: cluster.clone(),
@@ -56,25 +57,25 @@ impl CostModel {
     }
 
     fn learn(&mut self, profile: &Profile) {
-        let mut kernels: BTreeMap<(String, String), Vec<(f64, f64)>> = BTreeMap::new();
-        let mut exchanges: BTreeMap<(String, Group), Vec<(f64, f64)>> = BTreeMap::new();
+        let mut kernels: BTreeMap<(OpKind, Element), Vec<(f64, f64)>> = BTreeMap::new();
+        let mut exchanges: BTreeMap<(ExchangeKind, Group), Vec<(f64, f64)>> = BTreeMap::new();
         let mut transfers: BTreeMap<Route, Vec<(f64, f64)>> = BTreeMap::new();
         let mut copies = Vec::new();
         for sample in &profile.samples {
             let time = sample.median.0;
             match &sample.work {
-                Work::Kernel { op, element, shape } => {
-                    let Some(shape) = Shape::parse(shape) else { continue };
-                    if op == "matmul" {
-                        let modelled = roofline::named(&self.cluster.device, op, element, &shape);
-                        self.products.entry(element.clone()).or_default().add(&shape, time, modelled.0);
-                    } else {
-                        kernels.entry((op.clone(), element.clone())).or_default().push((shape.amount(op), time));
+                Work::Kernel { op, element, shape } => match shape {
+                    Shape::Product(product) => {
+                        let modelled = roofline::named(&self.cluster.device, *op, *element, shape);
+                        self.products.entry(*element).or_default().add(product, time, modelled.0);
                     }
-                }
+                    Shape::Letters(sizes) => {
+                        kernels.entry((*op, *element)).or_default().push((amount(*op, sizes), time));
+                    }
+                },
                 Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
                     let group = Group { ranks: *ranks, ranks_per_node: *ranks_per_node };
-                    exchanges.entry((kind.clone(), group)).or_default().push((bytes.as_f64(), time));
+                    exchanges.entry((*kind, group)).or_default().push((bytes.as_f64(), time));
                 }
                 Work::Transfer { route, bytes } => transfers.entry(*route).or_default().push((bytes.as_f64(), time)),
                 Work::Copy { bytes } => copies.push((bytes.as_f64(), time)),
@@ -89,24 +90,19 @@ impl CostModel {
         }
     }
 
-    /// The time of `work` alone, without the time to issue it. A kernel whose shape is not of the form that
-    /// `Kernel::work` writes costs nothing.
+    /// The time of `work` alone, without the time to issue it.
     pub fn price(&self, work: &Work) -> (Seconds, Confidence) {
         if let Some(&time) = self.samples.get(work) {
             return (time, Confidence::Measured);
         }
         match work {
-            Work::Kernel { op, element, shape } => match Shape::parse(shape) {
-                Some(shape) => {
-                    let modelled = || roofline::named(&self.cluster.device, op, element, &shape);
-                    self.price_shape(op, element, &shape)
-                        .map_or_else(|| (modelled(), Confidence::Modelled), interpolated)
-                }
-                None => (Seconds::ZERO, Confidence::Modelled),
-            },
+            Work::Kernel { op, element, shape } => {
+                let modelled = || roofline::named(&self.cluster.device, *op, *element, shape);
+                self.price_shape(*op, *element, shape).map_or_else(|| (modelled(), Confidence::Modelled), interpolated)
+            }
             Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
                 let group = Group { ranks: *ranks, ranks_per_node: *ranks_per_node };
-                self.price_exchange(kind, group, *bytes)
+                self.price_exchange(*kind, group, *bytes)
             }
             Work::Transfer { route, bytes } => {
                 let measured = self.transfers.get(route).and_then(|curve| curve.at(bytes.as_f64()));
@@ -134,8 +130,7 @@ impl CostModel {
             return (time, Confidence::Measured);
         }
         let Work::Kernel { op, element, shape } = &work else { return modelled() };
-        let shape = Shape::parse(shape);
-        shape.and_then(|shape| self.price_shape(op, element, &shape)).map_or_else(modelled, interpolated)
+        self.price_shape(*op, *element, shape).map_or_else(modelled, interpolated)
     }
 
     /// The time of all kernels of a fragment, one after the other, and the weakest of what they rest on.
@@ -148,13 +143,10 @@ impl CostModel {
 
     /// The time of a collective in a group of `ranks`, `ranks_per_node` of which share a node.
     pub fn price_collective(&self, collective: &Collective, ranks: u32, ranks_per_node: u32) -> (Seconds, Confidence) {
-        let bytes = collective.whole_bytes(ranks);
-        let work = if collective.exchange.moves() {
-            Work::Exchange { kind: collective.exchange.name().to_owned(), ranks, ranks_per_node, bytes }
-        } else {
-            Work::Copy { bytes: collective.destination_bytes(ranks) }
-        };
-        self.price(&work)
+        self.price(&match collective.exchange.kind() {
+            Some(kind) => Work::Exchange { kind, ranks, ranks_per_node, bytes: collective.whole_bytes(ranks) },
+            None => Work::Copy { bytes: collective.destination_bytes(ranks) },
+        })
     }
 
     /// The time of a transfer from one device to another.
@@ -189,23 +181,22 @@ impl CostModel {
         &self.slowdowns
     }
 
-    fn price_shape(&self, op: &str, element: &str, shape: &Shape) -> Option<f64> {
-        if op == "matmul" {
-            let modelled = roofline::named(&self.cluster.device, op, element, shape);
-            return Some(self.products.get(element)?.excess(shape)? * modelled.0);
+    fn price_shape(&self, op: OpKind, element: Element, shape: &Shape) -> Option<f64> {
+        match shape {
+            Shape::Product(product) => {
+                let modelled = roofline::named(&self.cluster.device, op, element, shape);
+                Some(self.products.get(&element)?.excess(product)? * modelled.0)
+            }
+            Shape::Letters(sizes) => self.kernels.get(&(op, element))?.at(amount(op, sizes)),
         }
-        self.kernels.get(&(op.to_owned(), element.to_owned()))?.at(shape.amount(op))
     }
 
-    fn price_exchange(&self, kind: &str, group: Group, bytes: Bytes) -> (Seconds, Confidence) {
-        if kind == "slice" {
-            return self.price(&Work::Copy { bytes: Bytes(bytes.0 / u64::from(group.ranks.max(1))) });
-        }
+    fn price_exchange(&self, kind: ExchangeKind, group: Group, bytes: Bytes) -> (Seconds, Confidence) {
         let modelled = network::exchange(&self.cluster, kind, group, bytes);
         if group.ranks < 2 {
             return (modelled, Confidence::Modelled);
         }
-        let groups = self.exchanges.get(kind);
+        let groups = self.exchanges.get(&kind);
         if let Some(time) = groups.and_then(|groups| groups.get(&group)).and_then(|curve| curve.at(bytes.as_f64())) {
             return interpolated(time);
         }
@@ -215,7 +206,13 @@ impl CostModel {
 
     /// Measured over modelled time at `bytes`, between the next smaller and the next larger group that was measured
     /// on the same links, by the logarithm of its size.
-    fn excess_of_groups(&self, kind: &str, groups: &BTreeMap<Group, Curve>, group: Group, bytes: Bytes) -> Option<f64> {
+    fn excess_of_groups(
+        &self,
+        kind: ExchangeKind,
+        groups: &BTreeMap<Group, Curve>,
+        group: Group,
+        bytes: Bytes,
+    ) -> Option<f64> {
         let excess = |(&other, curve): (&Group, &Curve)| {
             let modelled = network::exchange(&self.cluster, kind, other, bytes);
             curve.at(bytes.as_f64()).map(|time| (f64::from(other.ranks).ln(), (time / modelled.0).ln()))

@@ -14,6 +14,7 @@
 //! between (what NCCL's tests call bus bandwidth), and of its n−1 hops k−1 cross nodes.
 
 use ir::cluster::{Cluster, Link};
+use ir::layout::ExchangeKind;
 use ir::mesh::Mesh;
 use ir::profile::Route;
 use ir::units::{Bytes, BytesPerSecond, Seconds};
@@ -56,16 +57,15 @@ fn least_on_a_node(mut members: Vec<u32>, devices_per_node: u32) -> u32 {
     members.chunk_by(|a, b| node(*a) == node(*b)).map(|chunk| chunk.len() as u32).min().unwrap_or(1)
 }
 
-/// An exchange of `bytes`, the whole operand, by its word in profiles. A word that is not known is priced as an
-/// all-reduce, the dearest.
-pub(crate) fn exchange(cluster: &Cluster, kind: &str, group: Group, bytes: Bytes) -> Seconds {
+/// An exchange of `bytes`, the whole operand.
+pub(crate) fn exchange(cluster: &Cluster, kind: ExchangeKind, group: Group, bytes: Bytes) -> Seconds {
     if group.ranks < 2 {
         return Seconds::ZERO;
     }
     match kind {
-        "all-gather" | "reduce-scatter" => ring(cluster, group, bytes),
-        "all-to-all" => pairwise(cluster, group, bytes),
-        _ => (ring(cluster, group, bytes) * 2.0).min(trees(cluster, group, bytes)),
+        ExchangeKind::AllGather | ExchangeKind::ReduceScatter => ring(cluster, group, bytes),
+        ExchangeKind::AllToAll => pairwise(cluster, group, bytes),
+        ExchangeKind::AllReduce => (ring(cluster, group, bytes) * 2.0).min(trees(cluster, group, bytes)),
     }
 }
 

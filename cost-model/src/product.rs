@@ -1,6 +1,8 @@
 //! Products of matrices, measured at some sizes and asked for at others.
 
-use crate::shape::Shape;
+use ir::op::{Product, Storage};
+
+use crate::shape::product_sizes;
 
 /// How far measured products are from what the roofline says, by size and form.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +14,8 @@ pub(crate) struct ProductSurface {
 struct Point {
     /// Logarithms of rows, columns and inner size.
     place: [f64; 3],
-    form: String,
+    /// How the factors are stored.
+    form: [Storage; 2],
     /// Logarithm of measured over modelled time.
     excess: f64,
 }
@@ -25,23 +28,24 @@ const NEAREST: f64 = 1e-9;
 
 impl ProductSurface {
     /// Adds a measurement that took `measured` where the roofline says `modelled`, in seconds.
-    pub(crate) fn add(&mut self, shape: &Shape, measured: f64, modelled: f64) {
+    pub(crate) fn add(&mut self, product: &Product, measured: f64, modelled: f64) {
         if measured > 0.0 && modelled > 0.0 {
             let excess = (measured / modelled).ln();
-            self.points.push(Point { place: shape.product().map(f64::ln), form: shape.form.clone(), excess });
+            self.points.push(Point { place: product_sizes(product).map(f64::ln), form: form(product), excess });
         }
     }
 
-    /// Measured over modelled time at `shape`; none if nothing was measured.
+    /// Measured over modelled time of `product`; none if nothing was measured.
     ///
     /// A mean of all points weighted by the inverse fourth power of their distance in logarithms of the sizes
     /// (Shepard 1968): near points decide, and outside of what was measured the last known efficiency holds.
-    pub(crate) fn excess(&self, shape: &Shape) -> Option<f64> {
-        let place = shape.product().map(f64::ln);
+    pub(crate) fn excess(&self, product: &Product) -> Option<f64> {
+        let place = product_sizes(product).map(f64::ln);
+        let form = form(product);
         let (mut total, mut weights) = (0.0, 0.0);
         for point in &self.points {
             let sizes: f64 = place.iter().zip(&point.place).map(|(a, b)| (a - b) * (a - b)).sum();
-            let forms = shape.form.chars().zip(point.form.chars()).filter(|(a, b)| a != b).count();
+            let forms = form.iter().zip(&point.form).filter(|(a, b)| a != b).count();
             let distance = sizes + forms as f64 * FORM_DISTANCE + NEAREST;
             let weight = 1.0 / (distance * distance);
             total += weight * point.excess;
@@ -51,23 +55,28 @@ impl ProductSurface {
     }
 }
 
+fn form(product: &Product) -> [Storage; 2] {
+    [product.a, product.b]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shape(text: &str) -> Shape {
-        Shape::parse(text).expect("a product")
+    fn cube(size: u64, storage: Storage) -> Product {
+        Product { rows: size, columns: size, inner: size, a: storage, b: storage }
     }
 
     #[test]
     fn the_nearest_measurement_of_the_same_form_decides() {
+        let [plain, transposed] = [Storage::InnerLast, Storage::InnerFirst];
         let mut surface = ProductSurface::default();
-        surface.add(&shape("m64 n64 k64 nn"), 2.0, 1.0);
-        surface.add(&shape("m64 n64 k64 tt"), 8.0, 1.0);
-        surface.add(&shape("m4096 n4096 k4096 nn"), 1.0, 1.0);
-        let excess = |text: &str| surface.excess(&shape(text)).expect("points");
-        assert!((excess("m64 n64 k64 nn") - 2.0).abs() < 1e-6);
-        assert!((excess("m64 n64 k64 tt") - 8.0).abs() < 1e-6);
-        assert!((excess("m65536 n65536 k65536 nn") - 1.0).abs() < 0.3);
+        surface.add(&cube(64, plain), 2.0, 1.0);
+        surface.add(&cube(64, transposed), 8.0, 1.0);
+        surface.add(&cube(4096, plain), 1.0, 1.0);
+        let excess = |product: &Product| surface.excess(product).expect("points");
+        assert!((excess(&cube(64, plain)) - 2.0).abs() < 1e-6);
+        assert!((excess(&cube(64, transposed)) - 8.0).abs() < 1e-6);
+        assert!((excess(&cube(65536, plain)) - 1.0).abs() < 0.3);
     }
 }

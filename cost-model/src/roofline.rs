@@ -2,11 +2,12 @@
 
 use ir::cluster::{Device, Execution};
 use ir::graph::Element;
-use ir::op::{Op, Write};
+use ir::op::{Op, OpKind, Write};
+use ir::profile::Shape;
 use ir::program::{Kernel, Operand};
 use ir::units::{Bytes, BytesPerSecond, Flops, FlopsPerSecond, Seconds};
 
-use crate::shape::Shape;
+use crate::shape::{amount, elements, product_sizes};
 
 /// From start to end of a kernel that does nothing. It is what makes small kernels inefficient: with `fixed · rate`
 /// of work a kernel reaches half the rate of large ones. About 2 µs on GPUs of the last years; a call on CPUs.
@@ -43,14 +44,10 @@ const ATTENTION_BACKWARD: f64 = 0.65;
 pub(crate) fn kernel(device: &Device, kernel: &Kernel) -> Seconds {
     let element = kernel.operands().next().map_or(Element::F32, |operand| operand.element);
     match kernel.op {
-        Op::MatMul => {
-            let product = kernel.product();
-            let sizes = [product.rows, product.columns, product.inner].map(|size| size as f64);
-            product_time(device, sizes, element.name(), kernel.bytes())
-        }
-        Op::Attention(_) => arithmetic_time(device, kernel.flops(), ATTENTION_FORWARD, element.name(), kernel.bytes()),
+        Op::MatMul => product_time(device, product_sizes(&kernel.product()), element, kernel.bytes()),
+        Op::Attention(_) => arithmetic_time(device, kernel.flops(), ATTENTION_FORWARD, element, kernel.bytes()),
         Op::AttentionGradient(_) => {
-            arithmetic_time(device, kernel.flops(), ATTENTION_BACKWARD, element.name(), kernel.bytes())
+            arithmetic_time(device, kernel.flops(), ATTENTION_BACKWARD, element, kernel.bytes())
         }
         Op::Embed
         | Op::EmbedGradient
@@ -76,23 +73,45 @@ pub(crate) fn kernel(device: &Device, kernel: &Kernel) -> Seconds {
 
 /// A kernel of which only the key in a profile is known. Coarser than [`kernel`]: attention is taken to be causal, and
 /// what is no product to read two operands of its size and write one.
-pub(crate) fn named(device: &Device, op: &str, element: &str, shape: &Shape) -> Seconds {
-    let size = if element == Element::Bf16.name() { 2.0 } else { 4.0 };
-    let bytes = |elements: f64| Bytes((elements * size) as u64);
+pub(crate) fn named(device: &Device, op: OpKind, element: Element, shape: &Shape) -> Seconds {
+    let bytes = |elements: f64| Bytes((elements * element.bytes() as f64) as u64);
+    let sizes = match shape {
+        Shape::Product(product) => {
+            let [m, n, k] = product_sizes(product);
+            return product_time(device, [m, n, k], element, bytes(m * k + k * n + m * n));
+        }
+        Shape::Letters(sizes) => sizes,
+    };
+    let amount = amount(op, sizes);
     match op {
-        "matmul" => {
-            let [m, n, k] = shape.product();
-            product_time(device, [m, n, k], element, bytes(m * k + k * n + m * n))
+        OpKind::Attention => {
+            let bytes = bytes(elements(sizes, &['r']));
+            arithmetic_time(device, Flops(2.0 * amount), ATTENTION_FORWARD, element, bytes)
         }
-        "attention" => {
-            let flops = Flops(2.0 * shape.amount(op));
-            arithmetic_time(device, flops, ATTENTION_FORWARD, element, bytes(shape.elements(&['r'])))
+        OpKind::AttentionGradient => {
+            let bytes = bytes(3.0 * elements(sizes, &['r']));
+            arithmetic_time(device, Flops(5.0 * amount), ATTENTION_BACKWARD, element, bytes)
         }
-        "attention-gradient" => {
-            let flops = Flops(5.0 * shape.amount(op));
-            arithmetic_time(device, flops, ATTENTION_BACKWARD, element, bytes(3.0 * shape.elements(&['r'])))
-        }
-        _ => streaming_time(device, Flops(8.0 * shape.amount(op)), bytes(3.0 * shape.amount(op))),
+        OpKind::Embed
+        | OpKind::EmbedGradient
+        | OpKind::Position
+        | OpKind::PositionGradient
+        | OpKind::Norm(_)
+        | OpKind::NormGradient(_)
+        | OpKind::MatMul
+        | OpKind::Bias
+        | OpKind::BiasGradient
+        | OpKind::Rotary
+        | OpKind::Activation(_)
+        | OpKind::ActivationGradient(_)
+        | OpKind::Add
+        | OpKind::RowMax
+        | OpKind::SumExp
+        | OpKind::CrossEntropy
+        | OpKind::CrossEntropyGradient
+        | OpKind::SquareSum
+        | OpKind::AdamW
+        | OpKind::Zero => streaming_time(device, Flops(8.0 * amount), bytes(3.0 * amount)),
     }
 }
 
@@ -135,7 +154,7 @@ fn touched(kernel: &Kernel) -> Bytes {
         .fold(kernel.bytes(), |total, (table, times)| total.saturating_sub(table.bytes().saturating_sub(rows) * times))
 }
 
-fn product_time(device: &Device, [m, n, k]: [f64; 3], element: &str, bytes: Bytes) -> Seconds {
+fn product_time(device: &Device, [m, n, k]: [f64; 3], element: Element, bytes: Bytes) -> Seconds {
     let tile = tile(device);
     let padded = 2.0 * (m / tile).ceil() * tile * (n / tile).ceil() * tile * k;
     let time = arithmetic_time(device, Flops(padded), 1.0, element, bytes);
@@ -143,8 +162,8 @@ fn product_time(device: &Device, [m, n, k]: [f64; 3], element: &str, bytes: Byte
 }
 
 /// What reaches `share` of the rate of large products.
-fn arithmetic_time(device: &Device, flops: Flops, share: f64, element: &str, bytes: Bytes) -> Seconds {
-    let best = if element == Element::Bf16.name() { device.bf16_rate } else { device.f32_rate };
+fn arithmetic_time(device: &Device, flops: Flops, share: f64, element: Element, bytes: Bytes) -> Seconds {
+    let best = if element == Element::Bf16 { device.bf16_rate } else { device.f32_rate };
     let rate = FlopsPerSecond(best.0 * device.product_efficiency * share);
     fixed(device) + (flops / rate).max(memory_time(device, bytes))
 }

@@ -4,19 +4,23 @@ mod specimen;
 
 use hetu_cost_model::{CostModel, Group};
 use ir::cluster::{Cluster, Execution};
-use ir::mesh::Mesh;
+use ir::graph::Element;
+use ir::layout::{Exchange, ExchangeKind};
+use ir::mesh::{Axis, Mesh};
+use ir::op::OpKind;
 use ir::profile::{Profile, Route, Sample, Work};
+use ir::program::Collective;
 use ir::seed::{Draws, Seed};
 use ir::trace::Confidence;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 use specimen::{cluster, sample};
 
-fn kernel(op: &str, element: &str, shape: &str) -> Work {
-    Work::Kernel { op: op.to_owned(), element: element.to_owned(), shape: shape.to_owned() }
+fn kernel(op: OpKind, element: Element, shape: &str) -> Work {
+    Work::Kernel { op, element, shape: shape.parse().expect("a shape") }
 }
 
-fn exchange(kind: &str, ranks: u32, ranks_per_node: u32, bytes: u64) -> Work {
-    Work::Exchange { kind: kind.to_owned(), ranks, ranks_per_node, bytes: Bytes(bytes) }
+fn exchange(kind: ExchangeKind, ranks: u32, ranks_per_node: u32, bytes: u64) -> Work {
+    Work::Exchange { kind, ranks, ranks_per_node, bytes: Bytes(bytes) }
 }
 
 fn model(cluster: &Cluster, samples: Vec<Sample>) -> CostModel {
@@ -41,9 +45,9 @@ fn check(found: (Seconds, Confidence), seconds: f64, confidence: Confidence) {
 fn what_was_measured_is_priced_as_measured() {
     let cluster = cluster(Execution::Concurrent);
     let works = [
-        kernel("matmul", "f32", "m8 n8 k8 nn"),
-        kernel("add", "f32", "b2 h8 s4"),
-        exchange("all-gather", 4, 4, 1000),
+        kernel(OpKind::MatMul, Element::F32, "m8 n8 k8 nn"),
+        kernel(OpKind::Add, Element::F32, "b2 h8 s4"),
+        exchange(ExchangeKind::AllGather, 4, 4, 1000),
         Work::Transfer { route: Route::Between, bytes: Bytes(77) },
         Work::Copy { bytes: Bytes(99) },
     ];
@@ -60,43 +64,51 @@ fn work_like_what_was_measured_is_interpolated() {
     let model = model(
         &cluster,
         vec![
-            sample(kernel("add", "f32", "b1 h10"), 1.0),
-            sample(kernel("add", "f32", "b1 h1000"), 4.0),
-            sample(exchange("all-reduce", 4, 4, 100), 2.0),
-            sample(exchange("all-reduce", 4, 4, 10_000), 8.0),
+            sample(kernel(OpKind::Add, Element::F32, "b1 h10"), 1.0),
+            sample(kernel(OpKind::Add, Element::F32, "b1 h1000"), 4.0),
+            sample(exchange(ExchangeKind::AllReduce, 4, 4, 100), 2.0),
+            sample(exchange(ExchangeKind::AllReduce, 4, 4, 10_000), 8.0),
             sample(Work::Transfer { route: Route::Inside, bytes: Bytes(100) }, 3.0),
         ],
     );
-    check(model.price(&kernel("add", "f32", "b10 h10")), 2.0, Confidence::Interpolated);
-    check(model.price(&exchange("all-reduce", 4, 4, 1000)), 4.0, Confidence::Interpolated);
+    check(model.price(&kernel(OpKind::Add, Element::F32, "b10 h10")), 2.0, Confidence::Interpolated);
+    check(model.price(&exchange(ExchangeKind::AllReduce, 4, 4, 1000)), 4.0, Confidence::Interpolated);
     let transfer = |route, bytes| model.price(&Work::Transfer { route, bytes: Bytes(bytes) });
     check(transfer(Route::Inside, 200), 6.0, Confidence::Interpolated);
     // Nothing like these was measured.
     assert_eq!(transfer(Route::Between, 200).1, Confidence::Modelled);
-    assert_eq!(model.price(&kernel("add", "bf16", "b10 h10")).1, Confidence::Modelled);
-    assert_eq!(model.price(&exchange("all-to-all", 4, 4, 1000)).1, Confidence::Modelled);
+    assert_eq!(model.price(&kernel(OpKind::Add, Element::Bf16, "b10 h10")).1, Confidence::Modelled);
+    assert_eq!(model.price(&exchange(ExchangeKind::AllToAll, 4, 4, 1000)).1, Confidence::Modelled);
 }
 
 #[test]
 fn a_group_between_two_measured_ones_is_as_far_off_its_formula_as_they_are() {
     let cluster = cluster(Execution::Concurrent);
-    let formula = |ranks, bytes| CostModel::new(&cluster, None).price(&exchange("all-gather", ranks, ranks, bytes)).0.0;
+    let formula = |ranks, bytes| {
+        CostModel::new(&cluster, None).price(&exchange(ExchangeKind::AllGather, ranks, ranks, bytes)).0.0
+    };
     let twice = |ranks| {
         let times = [1u64 << 20, 1 << 24].map(|bytes| (bytes, 2.0 * formula(ranks, bytes)));
-        times.map(|(bytes, time)| sample(exchange("all-gather", ranks, ranks, bytes), time))
+        times.map(|(bytes, time)| sample(exchange(ExchangeKind::AllGather, ranks, ranks, bytes), time))
     };
     let model = model(&cluster, [twice(2), twice(8)].concat());
     for bytes in [1 << 20, 1 << 22, 1 << 30] {
-        check(model.price(&exchange("all-gather", 4, 4, bytes)), 2.0 * formula(4, bytes), Confidence::Interpolated);
+        check(
+            model.price(&exchange(ExchangeKind::AllGather, 4, 4, bytes)),
+            2.0 * formula(4, bytes),
+            Confidence::Interpolated,
+        );
     }
     // Other links say nothing about these.
-    assert_eq!(model.price(&exchange("all-gather", 8, 4, 1 << 20)).1, Confidence::Modelled);
+    assert_eq!(model.price(&exchange(ExchangeKind::AllGather, 8, 4, 1 << 20)).1, Confidence::Modelled);
 }
 
 #[test]
 fn a_slice_is_a_copy_of_what_is_kept() {
     let model = CostModel::new(&cluster(Execution::Concurrent), None);
-    assert_eq!(model.price(&exchange("slice", 4, 4, 4096)), model.price(&Work::Copy { bytes: Bytes(1024) }));
+    let exchange = Exchange::Slice { axes: vec![1], dimension: 0 };
+    let slice = Collective { exchange, axis: Axis::Tensor, shape: vec![1024], element: Element::F32 };
+    assert_eq!(model.price_collective(&slice, 4, 4), model.price(&Work::Copy { bytes: Bytes(1024) }));
 }
 
 #[test]
@@ -107,8 +119,8 @@ fn more_work_is_never_cheaper() {
         let mut samples = Vec::new();
         for _ in 0..10 {
             let (size, noise) = (2 * (1 + draws.below(1 << 19)), 0.5 + draws.uniform());
-            samples.push(sample(kernel("add", "f32", &format!("n{size}")), 1e-9 * size as f64 * noise));
-            samples.push(sample(exchange("all-reduce", 8, 8, size), 1e-9 * size as f64 * noise));
+            samples.push(sample(kernel(OpKind::Add, Element::F32, &format!("n{size}")), 1e-9 * size as f64 * noise));
+            samples.push(sample(exchange(ExchangeKind::AllReduce, 8, 8, size), 1e-9 * size as f64 * noise));
         }
         let measured = model(&cluster, samples);
         let modelled = CostModel::new(&cluster, None);
@@ -116,8 +128,12 @@ fn more_work_is_never_cheaper() {
             let mut last = [Seconds::ZERO; 3];
             // Odd sizes, none of which was measured.
             for size in (1..40).map(|power| 3 + 2 * 1.7f64.powi(power) as u64) {
-                let product = kernel("matmul", "f32", &format!("m{size} n256 k256 nn"));
-                let works = [kernel("add", "f32", &format!("n{size}")), exchange("all-reduce", 8, 8, size), product];
+                let product = kernel(OpKind::MatMul, Element::F32, &format!("m{size} n256 k256 nn"));
+                let works = [
+                    kernel(OpKind::Add, Element::F32, &format!("n{size}")),
+                    exchange(ExchangeKind::AllReduce, 8, 8, size),
+                    product,
+                ];
                 for (work, last) in works.iter().zip(&mut last) {
                     let (time, confidence) = model.price(work);
                     assert!(confidence != Confidence::Measured, "odd sizes happen to be measured: seed {seed}");
@@ -163,21 +179,21 @@ fn h200() -> Cluster {
 #[test]
 fn formulas_are_near_what_an_h200_does() {
     let model = CostModel::new(&h200(), None);
-    let product = |size: u64| kernel("matmul", "bf16", &format!("m{size} n{size} k{size} nn"));
-    let attention = |op: &str, s: u64| kernel(op, "bf16", &format!("b1 c3 d128 g32 r1 s{s}"));
-    let reduce = |bytes: u64| exchange("all-reduce", 2, 2, bytes);
+    let product = |size: u64| kernel(OpKind::MatMul, Element::Bf16, &format!("m{size} n{size} k{size} nn"));
+    let attention = |op, s: u64| kernel(op, Element::Bf16, &format!("b1 c3 d128 g32 r1 s{s}"));
+    let reduce = |bytes: u64| exchange(ExchangeKind::AllReduce, 2, 2, bytes);
     let cases = [
-        (kernel("matmul", "bf16", "m8192 n128 k8192 nn"), 38.5),
-        (kernel("matmul", "bf16", "m8192 n16 k8192 nn"), 35.5),
+        (kernel(OpKind::MatMul, Element::Bf16, "m8192 n128 k8192 nn"), 38.5),
+        (kernel(OpKind::MatMul, Element::Bf16, "m8192 n16 k8192 nn"), 35.5),
         (product(512), 6.4),
         (product(1024), 7.4),
         (product(2048), 29.0),
         (product(4096), 190.8),
         (product(8192), 1551.5),
-        (attention("attention", 8192), 977.6),
-        (attention("attention", 16384), 3693.1),
-        (attention("attention-gradient", 8192), 2781.1),
-        (attention("attention-gradient", 16384), 10382.6),
+        (attention(OpKind::Attention, 8192), 977.6),
+        (attention(OpKind::Attention, 16384), 3693.1),
+        (attention(OpKind::AttentionGradient, 8192), 2781.1),
+        (attention(OpKind::AttentionGradient, 16384), 10382.6),
         (Work::Copy { bytes: Bytes(1 << 30) }, 506.0),
         (reduce(1 << 10), 8.5),
         (reduce(1 << 20), 13.6),

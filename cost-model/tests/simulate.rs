@@ -4,6 +4,7 @@ mod specimen;
 
 use hetu_cost_model::{CostModel, Detail, lower_bound, simulate};
 use ir::cluster::Execution;
+use ir::layout::ExchangeKind;
 use ir::mesh::Axis;
 use ir::plan::Schedule;
 use ir::profile::{Route, Work};
@@ -63,7 +64,7 @@ fn across_nodes_the_slowest_link_bounds() {
         CostModel::new(&cluster, None)
     };
     let work = |ranks, ranks_per_node| {
-        let (kind, bytes) = ("all-reduce".to_owned(), Bytes(BUFFER));
+        let (kind, bytes) = (ExchangeKind::AllReduce, Bytes(BUFFER));
         Work::Exchange { kind, ranks, ranks_per_node, bytes }
     };
     let rate = BUFFER as f64;

@@ -5,14 +5,13 @@
 //! `e` its two halves (gate and up), `v` vocabulary, `p` positions, `k` the two sums of a softmax, `n` elements of
 //! a flat block.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::op::Op;
 use crate::seed::Seed;
 use crate::units::Bytes;
 
-/// The size of each letter.
-pub type Sizes = BTreeMap<char, u64>;
+pub use crate::op::Sizes;
 
 macro_rules! index {
     ($(#[$doc:meta])* $name:ident) => {
@@ -54,6 +53,9 @@ pub enum Element {
 }
 
 impl Element {
+    /// All of them.
+    pub const ALL: [Element; 3] = [Element::F32, Element::Bf16, Element::I32];
+
     /// Bytes that one takes.
     pub fn bytes(self) -> u64 {
         match self {
@@ -63,7 +65,7 @@ impl Element {
     }
 
     /// Its word in programs and profiles.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
             Element::Bf16 => "bf16",
@@ -189,6 +191,18 @@ impl LayerKind {
     pub fn parameters(&self) -> impl Iterator<Item = (TensorId, &Tensor)> {
         let all = self.tensors.iter().enumerate().map(|(index, tensor)| (TensorId(index as u32), tensor));
         all.filter(|(_, tensor)| matches!(tensor.class, Class::Parameter { .. }))
+    }
+
+    /// The first operation that reads what only it or a later one makes; none if operations stand in order.
+    pub fn misplaced(&self) -> Option<&Node> {
+        let mut to_come: BTreeSet<TensorId> = self.nodes.iter().flat_map(|node| &node.outputs).copied().collect();
+        self.nodes.iter().find(|node| {
+            let is_early = node.inputs.iter().any(|input| to_come.contains(input));
+            node.outputs.iter().for_each(|output| {
+                to_come.remove(output);
+            });
+            is_early
+        })
     }
 
     /// How many numbers are trained.

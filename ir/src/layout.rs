@@ -67,6 +67,35 @@ pub enum Exchange {
     },
 }
 
+/// How data moves between the members of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExchangeKind {
+    /// Each member has the sum of what all had.
+    AllReduce,
+    /// Each member has its part of the sum.
+    ReduceScatter,
+    /// Each member has the parts of all.
+    AllGather,
+    /// Each member has a part from every other.
+    AllToAll,
+}
+
+impl ExchangeKind {
+    /// All of them.
+    pub const ALL: [ExchangeKind; 4] =
+        [ExchangeKind::AllReduce, ExchangeKind::ReduceScatter, ExchangeKind::AllGather, ExchangeKind::AllToAll];
+
+    /// Its word in programs, profiles and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ExchangeKind::AllReduce => "all-reduce",
+            ExchangeKind::ReduceScatter => "reduce-scatter",
+            ExchangeKind::AllGather => "all-gather",
+            ExchangeKind::AllToAll => "all-to-all",
+        }
+    }
+}
+
 impl Exchange {
     /// The axes of the group, in the order of its members.
     pub fn axes(&self) -> &[usize] {
@@ -79,15 +108,20 @@ impl Exchange {
         }
     }
 
+    /// How data moves between members; none where nothing moves.
+    pub fn kind(&self) -> Option<ExchangeKind> {
+        match self {
+            Exchange::AllReduce { .. } => Some(ExchangeKind::AllReduce),
+            Exchange::ReduceScatter { .. } => Some(ExchangeKind::ReduceScatter),
+            Exchange::AllGather { .. } => Some(ExchangeKind::AllGather),
+            Exchange::AllToAll { .. } => Some(ExchangeKind::AllToAll),
+            Exchange::Slice { .. } => None,
+        }
+    }
+
     /// Its word in programs, profiles and tables.
     pub fn name(&self) -> &'static str {
-        match self {
-            Exchange::AllReduce { .. } => "all-reduce",
-            Exchange::ReduceScatter { .. } => "reduce-scatter",
-            Exchange::AllGather { .. } => "all-gather",
-            Exchange::AllToAll { .. } => "all-to-all",
-            Exchange::Slice { .. } => "slice",
-        }
+        self.kind().map_or("slice", ExchangeKind::name)
     }
 }
 

@@ -16,7 +16,6 @@ pub mod profile;
 pub mod program;
 pub mod seed;
 pub mod shares;
-pub mod tape;
 pub mod text;
 pub mod trace;
 pub mod transformer;

@@ -258,9 +258,12 @@ role 1 stages=[1] arena=512 live_bound=512
 "#;
     let start = GOOD.find("transfer 0").expect("it is there");
     let text = format!("{}{roles}", &GOOD[..start]);
-    let end = "can never begin, because what it waits for waits for it";
-    let [first, second] = ["instruction 0 (receive(backward) U)", "instruction 0 (exchange(pipeline) U)"];
-    assert_eq!(violations(&text), [format!("role 0, {first}: {end}"), format!("role 1, {second}: {end}")]);
+    let expected = "a circle of waiting: role 0, instruction 0 (receive(backward) U) \
+                    waits for role 1, instruction 2 (send(backward) U), \
+                    which waits for role 1, instruction 0 (exchange(pipeline) U), \
+                    which waits for role 0, instruction 2 (exchange(pipeline) U), \
+                    which waits for role 0, instruction 0 (receive(backward) U)";
+    assert_eq!(violations(&text), [expected]);
     assert_eq!(violations(&text.replace("send(backward)     U wait e0\n", "")), [""; 0]);
     // The other way round: role 0 sends before the exchange, but role 1 receives only after it.
     let roles = r#"transfer 0 r0 r1 forward L0
@@ -281,8 +284,12 @@ role 1 stages=[1] arena=512 live_bound=512
   receive(forward)   U free b1
 "#;
     let text = format!("{}{roles}", &GOOD[..start]);
-    let first = "instruction 0 (send(forward) U)";
-    assert_eq!(violations(&text), [format!("role 0, {first}: {end}"), format!("role 1, {second}: {end}")]);
+    let expected = "a circle of waiting: role 0, instruction 0 (send(forward) U) \
+                    waits for role 1, instruction 2 (receive(forward) U), \
+                    which waits for role 1, instruction 0 (exchange(pipeline) U), \
+                    which waits for role 0, instruction 2 (exchange(pipeline) U), \
+                    which waits for role 0, instruction 0 (send(forward) U)";
+    assert_eq!(violations(&text), [expected]);
     assert_eq!(violations(&text.replace("receive(forward)   U wait e0\n", "")), [""; 0]);
 }
 

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use compiler::{compile_unlimited, strategies};
 use ir::cluster::Cluster;
 use ir::graph::{Graph, KindId, LayerKind};
-use ir::layout::Exchange;
 use ir::model::{Embeddings, Family, Model, Precision, Training};
 use ir::op::Op;
 use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
@@ -109,9 +108,9 @@ impl Catalogue {
     /// Exchanges in an order that can be broken off: kinds and groups in turn, and of each the smallest, the largest,
     /// then halfway between, so that what is left lies between what was measured.
     pub(crate) fn exchanges(&self) -> Vec<Listed<'_>> {
-        let mut groups: BTreeMap<(String, u32), Vec<Listed<'_>>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&str, u32), Vec<Listed<'_>>> = BTreeMap::new();
         for (work, exchange) in &self.exchanges {
-            let kind = exchange.0.exchange.name().to_owned();
+            let kind = exchange.0.exchange.name();
             groups.entry((kind, exchange.1)).or_default().push((work, exchange));
         }
         let mut turns: Vec<_> = Vec::new();
@@ -232,8 +231,8 @@ pub(crate) fn transfer(bytes: Bytes) -> Work {
 /// A work in words, for tables and `--only`.
 pub fn label(work: &Work) -> String {
     match work {
-        Work::Kernel { op, element, shape } => format!("{op} {element} {shape}"),
-        Work::Exchange { kind, ranks, bytes, .. } => format!("{kind} {bytes} among {ranks}"),
+        Work::Kernel { op, element, shape } => format!("{} {} {shape}", op.name(), element.name()),
+        Work::Exchange { kind, ranks, bytes, .. } => format!("{} {bytes} among {ranks}", kind.name()),
         Work::Transfer { bytes, .. } => format!("transfer {bytes}"),
         Work::Copy { bytes } => format!("copy {bytes}"),
     }
@@ -241,17 +240,9 @@ pub fn label(work: &Work) -> String {
 
 /// What a collective is looked up by; all its ranks share the one node.
 fn exchange(collective: &Collective, ranks: u32) -> Work {
-    match collective.exchange {
-        Exchange::Slice { .. } => Work::Copy { bytes: collective.destination_bytes(ranks) },
-        Exchange::AllReduce { .. }
-        | Exchange::ReduceScatter { .. }
-        | Exchange::AllGather { .. }
-        | Exchange::AllToAll { .. } => Work::Exchange {
-            kind: collective.exchange.name().to_owned(),
-            ranks,
-            ranks_per_node: ranks,
-            bytes: collective.whole_bytes(ranks),
-        },
+    match collective.exchange.kind() {
+        Some(kind) => Work::Exchange { kind, ranks, ranks_per_node: ranks, bytes: collective.whole_bytes(ranks) },
+        None => Work::Copy { bytes: collective.destination_bytes(ranks) },
     }
 }
 

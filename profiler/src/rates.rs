@@ -1,6 +1,7 @@
 //! The rates of a machine from what was measured: for work that was not.
 
 use ir::cluster::{Cluster, Link};
+use ir::op::OpKind;
 use ir::profile::{Profile, Sample, Work};
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
@@ -19,13 +20,15 @@ pub fn calibrated(cluster: &Cluster, catalogue: &Catalogue, profile: &Profile) -
     let device = &mut cluster.device;
     let amount = |sample: &Sample| catalogue.amounts.get(&sample.work).copied();
     let kernels = || profile.samples.iter().filter_map(|sample| Some((sample, amount(sample)?)));
-    let products = kernels().filter(|(sample, amount)| is_op(&sample.work, "matmul") && amount.flops.0 >= FLOPS_MIN);
+    let products =
+        kernels().filter(|(sample, amount)| is_op(&sample.work, &[OpKind::MatMul]) && amount.flops.0 >= FLOPS_MIN);
     if let Some((best, share)) = best(products.map(|(sample, Amount { flops, .. })| (flops / sample.median).0)) {
         (device.f32_rate, device.bf16_rate, device.product_efficiency) =
             (FlopsPerSecond(best), FlopsPerSecond(best), share);
     }
     let streams = kernels().filter(|(sample, amount)| {
-        ["add", "adamw", "zero", "square-sum"].iter().any(|op| is_op(&sample.work, op)) && amount.bytes >= BYTES_MIN
+        let ops = [OpKind::Add, OpKind::AdamW, OpKind::Zero, OpKind::SquareSum];
+        is_op(&sample.work, &ops) && amount.bytes >= BYTES_MIN
     });
     if let Some((best, share)) = best(streams.map(|(sample, Amount { bytes, .. })| (bytes / sample.median).0)) {
         (device.memory_rate, device.memory_efficiency) = (BytesPerSecond(best), share);
@@ -63,6 +66,6 @@ fn best(rates: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     Some((best, median(&mut rates) / best))
 }
 
-pub(crate) fn is_op(work: &Work, name: &str) -> bool {
-    matches!(work, Work::Kernel { op, .. } if op == name)
+pub(crate) fn is_op(work: &Work, ops: &[OpKind]) -> bool {
+    matches!(work, Work::Kernel { op, .. } if ops.contains(op))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ir::op::OpKind;
 use ir::profile::{Profile, Sample, Work};
 use ir::units::Bytes;
 
@@ -10,7 +11,7 @@ use crate::catalogue::Catalogue;
 /// A row for each kind of work: how many were measured, from the shortest to the longest median, and the rate that
 /// the largest reaches.
 pub fn summary(catalogue: &Catalogue, profile: &Profile) -> String {
-    let mut groups: BTreeMap<(u8, String), Vec<&Sample>> = BTreeMap::new();
+    let mut groups: BTreeMap<(u8, &str), Vec<&Sample>> = BTreeMap::new();
     for sample in &profile.samples {
         groups.entry(group(&sample.work)).or_default().push(sample);
     }
@@ -21,7 +22,7 @@ pub fn summary(catalogue: &Catalogue, profile: &Profile) -> String {
         let longest = samples.iter().max_by(by_time).expect("a group has samples");
         let times = [shortest, longest].map(|sample| format!("{:.1}", sample.median));
         let [shortest, longest_time] = times;
-        rows.push([name, samples.len().to_string(), shortest, longest_time, rate(catalogue, longest)]);
+        rows.push([name.to_owned(), samples.len().to_string(), shortest, longest_time, rate(catalogue, longest)]);
     }
     let mut text = aligned(&rows);
     let sharing: Vec<String> = profile.sharing.iter().map(|factor| format!("{factor:.2}")).collect();
@@ -33,13 +34,12 @@ pub fn summary(catalogue: &Catalogue, profile: &Profile) -> String {
     text
 }
 
-fn group(work: &Work) -> (u8, String) {
+fn group(work: &Work) -> (u8, &'static str) {
     match work {
-        Work::Kernel { op, .. } if op == "matmul" => (0, op.clone()),
-        Work::Kernel { op, .. } => (1, op.clone()),
-        Work::Exchange { kind, .. } => (2, kind.clone()),
-        Work::Transfer { .. } => (3, "transfer".to_owned()),
-        Work::Copy { .. } => (4, "copy".to_owned()),
+        Work::Kernel { op, .. } => (u8::from(*op != OpKind::MatMul), op.name()),
+        Work::Exchange { kind, .. } => (2, kind.name()),
+        Work::Transfer { .. } => (3, "transfer"),
+        Work::Copy { .. } => (4, "copy"),
     }
 }
 
@@ -47,7 +47,7 @@ fn rate(catalogue: &Catalogue, sample: &Sample) -> String {
     let moved = |bytes: Bytes| format!("{}", bytes / sample.median);
     match &sample.work {
         Work::Kernel { op, .. } => match catalogue.amounts.get(&sample.work) {
-            Some(amount) if op == "matmul" || op.starts_with("attention") => {
+            Some(amount) if matches!(op, OpKind::MatMul | OpKind::Attention | OpKind::AttentionGradient) => {
                 format!("{}", amount.flops / sample.median)
             }
             Some(amount) => moved(amount.bytes),

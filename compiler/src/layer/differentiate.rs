@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ir::graph::{LayerKind, Node, Tensor, TensorId};
-use ir::tape::Tape;
+
+use crate::gradient::{Tape, gradient};
 
 /// A layer kind with its backward pass.
 #[derive(Clone, Debug)]
@@ -22,10 +23,13 @@ pub(crate) struct Differentiated {
 
 /// Asks every operation, last first, for its gradient.
 pub(crate) fn differentiate(kind: &LayerKind) -> Differentiated {
+    if let Some(node) = kind.misplaced() {
+        panic!("layer kind {}: {} stands before what it reads", kind.name, node.op.name());
+    }
     let mut tape = Tape::new(kind);
     let output_gradient = kind.output.map(|output| tape.gradient_for(output));
     for node in kind.nodes.iter().rev() {
-        node.op.gradient(node, &mut tape);
+        gradient(node, &mut tape);
     }
     let input_gradient = kind.input.and_then(|input| tape.gradient_of(input));
     let (tensors, backward, parameter_gradients) = tape.finish();
@@ -36,6 +40,15 @@ pub(crate) fn differentiate(kind: &LayerKind) -> Differentiated {
 mod tests {
     use super::*;
     use crate::tests::tiny;
+
+    #[test]
+    #[should_panic(expected = "stands before what it reads")]
+    fn operations_must_stand_in_the_order_of_their_data() {
+        let mut kind = tiny().graph().kinds.remove(1);
+        assert_eq!(kind.misplaced(), None);
+        kind.nodes.swap(0, 1);
+        differentiate(&kind);
+    }
 
     #[test]
     fn every_parameter_has_a_gradient() {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ir::program::{Action, Span, Stream};
+use ir::verify::{Standing, circle, in_words};
 
 use super::engine::Engine;
 
@@ -11,6 +12,9 @@ use super::engine::Engine;
 pub struct Deadlock {
     /// What stands, by role and stream. At least one.
     pub stuck: Vec<Stuck>,
+    /// Of these, a smallest circle in which each waits for the next and the last for the first. Empty if something
+    /// waits for what nobody would do.
+    pub circle: Vec<usize>,
 }
 
 /// An instruction that never ends.
@@ -32,7 +36,11 @@ impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the programs wait for each other")?;
         for stuck in &self.stuck {
-            write!(f, "\n  {stuck}")?;
+            write!(f, "\n  {stuck} {}", stuck.reason)?;
+        }
+        let circle: Vec<&Stuck> = self.circle.iter().map(|&place| &self.stuck[place]).collect();
+        if !circle.is_empty() {
+            write!(f, "\n  in a circle: {}", in_words(&circle))?;
         }
         Ok(())
     }
@@ -40,25 +48,28 @@ impl fmt::Display for Deadlock {
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stuck { stage, instruction, stream, span, reason } = self;
-        write!(f, "stage {stage}, instruction {instruction} on {} ({span}) {reason}", stream.name())
+        let Stuck { stage, instruction, stream, span, reason: _ } = self;
+        write!(f, "stage {stage}, instruction {instruction} on {} ({span})", stream.name())
     }
 }
 
 impl std::error::Error for Deadlock {}
 
-/// The head of every stream that is not at its end.
+/// The head of every stream that is not at its end, and which of them wait for each other.
 pub(super) fn deadlock(engine: &Engine<'_>) -> Deadlock {
-    let mut stuck = Vec::new();
+    let (mut stuck, mut standing) = (Vec::new(), Vec::new());
     for player in &engine.players {
         for stream in Stream::ALL {
             let Some(&head) = player.head(stream) else { continue };
             let (instr, instruction) = (player.instr(head), head.place as usize);
             let reason = reason(engine, player.index, head.action);
+            standing.push(Standing { role: player.index, instruction });
             stuck.push(Stuck { stage: player.role.id.0, instruction, stream, span: instr.span, reason });
         }
     }
-    Deadlock { stuck }
+    let place = |one: Standing| standing.iter().position(|&other| other == one).expect("it is one of these");
+    let circle = circle(engine.draft, &standing).into_iter().map(place).collect();
+    Deadlock { stuck, circle }
 }
 
 fn reason(engine: &Engine<'_>, role: usize, action: Action) -> String {

@@ -3,8 +3,8 @@
 use ir::cluster::{Cluster, Device, Execution, Link};
 use ir::mesh::Mesh;
 use ir::program::{
-    Action, Direction, Draft, EventId, Instr, Phase, Role, RoleId, Span, StageId, StepSize, Stream, Transfer,
-    TransferId,
+    Action, Buffer, BufferId, Content, Direction, Draft, EventId, Instr, Phase, Role, RoleId, Span, StageId, StepSize,
+    Stream, Transfer, TransferId,
 };
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
@@ -34,48 +34,51 @@ fn model() -> CostModel {
 
 fn role(id: u32, code: &[(Stream, Action)]) -> Role {
     let span = Span { microbatch: Some(3), layer: Some(7), phase: Phase::Backward };
-    let code = code.iter().map(|&(stream, action)| Instr { stream, span, action, operands: (0, 0) }).collect();
+    let code = code.iter().map(|&(stream, action)| Instr { stream, span, action, operands: (0, 1) }).collect();
     let (id, stages) = (RoleId(id), vec![StageId(id)]);
     Role {
         id,
         stages,
-        buffers: Vec::new(),
+        buffers: vec![Buffer { bytes: Bytes(8), address: 0, content: Content::Boundary }],
         code,
-        operand_list: Vec::new(),
+        operand_list: vec![BufferId(0)],
         arena: Bytes::ZERO,
         live_bound: Bytes::ZERO,
+    }
+}
+
+fn transfer([from, to]: [u32; 2], direction: Direction) -> Transfer {
+    Transfer { from: RoleId(from), to: RoleId(to), direction, microbatch: Some(3), layer: 7 }
+}
+
+/// Two stages with a transfer each way: from the second to the first, and back.
+fn draft(roles: [Role; 2]) -> Draft {
+    Draft {
+        mesh: Mesh::new(2, &[1]),
+        step: StepSize { microbatches: 1, sequences: 1, sequence: 1 },
+        fragments: Vec::new(),
+        collectives: Vec::new(),
+        blocks: Vec::new(),
+        transfers: vec![transfer([1, 0], Direction::Backward), transfer([0, 1], Direction::Forward)],
+        role_of: vec![RoleId(0), RoleId(1)],
+        roles: roles.into(),
     }
 }
 
 #[test]
 fn a_deadlock_names_what_stands_and_what_it_waits_for() {
     let send = Stream::Send(Direction::Backward);
-    let draft = Draft {
-        mesh: Mesh::new(2, &[1]),
-        step: StepSize { microbatches: 1, sequences: 1, sequence: 1 },
-        fragments: Vec::new(),
-        collectives: Vec::new(),
-        blocks: Vec::new(),
-        transfers: vec![Transfer {
-            from: RoleId(1),
-            to: RoleId(0),
-            direction: Direction::Backward,
-            microbatch: Some(3),
-            layer: 7,
-        }],
-        role_of: vec![RoleId(0), RoleId(1)],
-        roles: vec![
-            role(0, &[(Stream::Compute, Action::Wait(EventId(5)))]),
-            role(
-                1,
-                &[
-                    (Stream::Compute, Action::Wait(EventId(0))),
-                    (send, Action::Send(TransferId(0))),
-                    (send, Action::Signal(EventId(0))),
-                ],
-            ),
-        ],
-    };
+    let draft = draft([
+        role(0, &[(Stream::Compute, Action::Wait(EventId(5)))]),
+        role(
+            1,
+            &[
+                (Stream::Compute, Action::Wait(EventId(0))),
+                (send, Action::Send(TransferId(0))),
+                (send, Action::Signal(EventId(0))),
+            ],
+        ),
+    ]);
     let deadlock = play(&draft, &model(), Detail::Totals, Regime::Concurrent).expect_err("both stand");
     let expected = "\
 the programs wait for each other
@@ -83,4 +86,30 @@ the programs wait for each other
   stage 1, instruction 0 on compute (m3 L7 B) waits for event 0, which instruction 2 on send(backward) would signal
   stage 1, instruction 1 on send(backward) (m3 L7 B) waits for stage 0 to receive";
     assert_eq!(deadlock.to_string(), expected);
+}
+
+#[test]
+fn a_circle_of_waiting_is_named_from_end_to_end() {
+    // Each stage sends only what it has received before.
+    let passes_on = |stage, [first, second]: [u32; 2], [receive, send]: [Direction; 2]| {
+        let (receive, send) = (Stream::Receive(receive), Stream::Send(send));
+        role(
+            stage,
+            &[
+                (receive, Action::Receive(TransferId(first))),
+                (receive, Action::Signal(EventId(0))),
+                (send, Action::Wait(EventId(0))),
+                (send, Action::Send(TransferId(second))),
+            ],
+        )
+    };
+    let (forward, backward) = (Direction::Forward, Direction::Backward);
+    let roles = [passes_on(0, [0, 1], [backward, forward]), passes_on(1, [1, 0], [forward, backward])];
+    let deadlock = play(&draft(roles), &model(), Detail::Totals, Regime::Concurrent).expect_err("a circle");
+    let expected = "  in a circle: stage 0, instruction 0 on receive(backward) (m3 L7 B) \
+                    waits for stage 1, instruction 2 on send(backward) (m3 L7 B), \
+                    which waits for stage 1, instruction 0 on receive(forward) (m3 L7 B), \
+                    which waits for stage 0, instruction 2 on send(forward) (m3 L7 B), \
+                    which waits for stage 0, instruction 0 on receive(backward) (m3 L7 B)";
+    assert_eq!(deadlock.to_string().lines().last(), Some(expected));
 }

@@ -1,7 +1,8 @@
 //! From an operation of a program to the function that computes it.
 
+use ir::op::Storage;
 use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation};
-use ir::program::{Kernel, Storage};
+use ir::program::Kernel;
 use kernels::adamw::{Extent, State, Step};
 use kernels::attention::{self, Heads, Scratch};
 use kernels::embed::Rows;

@@ -2,11 +2,17 @@
 
 use std::fmt::{self, Write};
 
+use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+use serde::ser::{Serialize, Serializer};
+
 use super::locate::Step;
 use super::parse::{Checks, FORMAT, Range, keys, parse};
 use super::print::{scalar, word};
 use crate::error::Mistakes;
-use crate::profile::{Profile, Sample, Work};
+use crate::graph::Element;
+use crate::layout::ExchangeKind;
+use crate::op::OpKind;
+use crate::profile::{Profile, Sample, Shape, Work};
 
 /// The profile that `text` describes, its samples sorted by work; or everything that is wrong with it.
 pub fn parse_profile(text: &str, file: &str) -> Result<Profile, Mistakes> {
@@ -55,12 +61,74 @@ fn check_sample(sample: &Sample, index: usize, checks: &mut Checks) {
     if sample.runs == 0 {
         checks.positive(&path("runs"), 0);
     }
-    if let Work::Exchange { ranks, ranks_per_node, .. } = sample.work
-        && (ranks_per_node == 0 || ranks_per_node > ranks)
-    {
-        let what = format!("`ranks_per_node` ({ranks_per_node}) must be from 1 to `ranks` ({ranks})");
-        checks
-            .wrong(&["samples".into(), index.into(), "work".into(), "exchange".into(), "ranks_per_node".into()], what);
+    check_work(&sample.work, index, checks);
+}
+
+fn check_work(work: &Work, index: usize, checks: &mut Checks) {
+    let path = |work: &str, key: &str| -> [Step; 5] {
+        ["samples".into(), index.into(), "work".into(), work.into(), key.into()]
+    };
+    match work {
+        Work::Kernel { op, shape, .. } => {
+            let is_product = matches!(shape, Shape::Product(_));
+            if is_product != (*op == OpKind::MatMul) {
+                let what = format!("`{shape}` is not a shape of `{}`", op.name());
+                checks.wrong_but(&path("kernel", "shape"), what, "a matmul, and nothing else, has `m8 n4 k16 nt`");
+            }
+        }
+        Work::Exchange { ranks, ranks_per_node, .. } => {
+            if *ranks_per_node == 0 || ranks_per_node > ranks {
+                let what = format!("`ranks_per_node` ({ranks_per_node}) must be from 1 to `ranks` ({ranks})");
+                checks.wrong(&path("exchange", "ranks_per_node"), what);
+            }
+        }
+        Work::Transfer { .. } | Work::Copy { .. } => {}
+    }
+}
+
+/// Reads and writes a word of a closed list; the error lists all, so that the nearest can be offered.
+macro_rules! words {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                const NAMES: [&str; <$type>::ALL.len()] = {
+                    let mut names = [""; <$type>::ALL.len()];
+                    let mut next = 0;
+                    while next < names.len() {
+                        names[next] = <$type>::ALL[next].name();
+                        next += 1;
+                    }
+                    names
+                };
+                let text = String::deserialize(deserializer)?;
+                let found = <$type>::ALL.into_iter().find(|item| item.name() == text);
+                found.ok_or_else(|| Error::unknown_variant(&text, &NAMES))
+            }
+        }
+    };
+}
+
+words!(OpKind);
+words!(Element);
+words!(ExchangeKind);
+
+impl Serialize for Shape {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = &"letters with sizes, such as `b2 h768 s1024` or `m8 n4 k16 nt`";
+        text.parse().map_err(|_| Error::invalid_value(Unexpected::Str(&text), expected))
     }
 }
 
@@ -100,11 +168,11 @@ fn list(key: &str, length: usize, text: &mut String) -> fmt::Result {
 fn write_work(work: &Work, text: &mut String) -> fmt::Result {
     match work {
         Work::Kernel { op, element, shape } => {
-            let (op, element, shape) = (scalar(op), scalar(element), scalar(shape));
+            let (op, element, shape) = (op.name(), element.name(), scalar(&shape.to_string()));
             write!(text, "kernel: {{ op: {op}, element: {element}, shape: {shape} }}")
         }
         Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
-            let (kind, bytes) = (scalar(kind), bytes.0);
+            let (kind, bytes) = (kind.name(), bytes.0);
             write!(
                 text,
                 "exchange: {{ kind: {kind}, ranks: {ranks}, ranks_per_node: {ranks_per_node}, bytes: {bytes} }}"
@@ -152,12 +220,21 @@ mod tests {
     fn work(draws: &mut Draws, index: u64) -> Work {
         let bytes = Bytes(index << 10);
         match draws.below(4) {
-            0 => Work::Kernel {
-                op: "matmul".to_owned(),
-                element: "f32".to_owned(),
-                shape: format!("b2 s{index} h{}", draws.below(1 << 20)),
-            },
-            1 => Work::Exchange { kind: "all-reduce".to_owned(), ranks: 8, ranks_per_node: 4, bytes },
+            0 => {
+                let op = *draws.pick(&OpKind::ALL);
+                let size = 1 + draws.below(1 << 20);
+                let shape = if op == OpKind::MatMul {
+                    format!("m{size} n{} k8 {}", index + 1, draws.pick(&["nn", "nt", "tn", "tt"]))
+                } else {
+                    format!("b2 h{size} s{}", index + 1)
+                };
+                let shape = shape.parse().expect("a shape");
+                Work::Kernel { op, element: *draws.pick(&Element::ALL), shape }
+            }
+            1 => {
+                let kind = *draws.pick(&ExchangeKind::ALL);
+                Work::Exchange { kind, ranks: 8, ranks_per_node: 4, bytes }
+            }
             2 => Work::Transfer { route: *draws.pick(&[Route::Inside, Route::Between]), bytes },
             _ => Work::Copy { bytes },
         }
@@ -171,6 +248,49 @@ mod tests {
         }
         let long = random(1000, 5000);
         assert_eq!(parse_profile(&print_profile(&long), "f.yaml"), Ok(long));
+    }
+
+    /// As profiles were written when keys were texts.
+    const WORDS: &str = "\
+format: 1
+device: core
+issue: 1e-6
+reserved: 0
+sharing: []
+slowdown: []
+samples:
+- { work: { kernel: { op: layer-norm, element: f32, shape: \"b2 h768 s1024\" } }, median: 1e-6, spread: 0.0, runs: 3 }
+- { work: { kernel: { op: matmul, element: bf16, shape: \"m8 n4 k16 nt\" } }, median: 1e-6, spread: 0.0, runs: 3 }
+- { work: { exchange: { kind: all-to-all, ranks: 8, ranks_per_node: 4, bytes: 8 } }, median: 1e-6, spread: 0.0, runs: 3 }
+";
+
+    #[test]
+    fn keys_keep_their_form() {
+        let printed = print_profile(&parse_profile(WORDS, "f.yaml").unwrap());
+        let samples = |text: &str| text.lines().skip_while(|line| *line != "samples:").map(str::to_owned).collect();
+        let (printed, written): (Vec<String>, Vec<String>) = (samples(&printed), samples(WORDS));
+        assert_eq!(printed, written);
+    }
+
+    #[test]
+    fn an_unknown_word_is_named_with_its_line_and_the_nearest() {
+        let said = |known: &str, written: &str| {
+            parse_profile(&WORDS.replace(known, written), "f.yaml").unwrap_err().to_string()
+        };
+        let cases = [
+            ("layer-norm", "layernorm", 8, "`layernorm`", "did you mean `layer-norm`?"),
+            ("element: bf16", "element: bf61", 9, "`bf61`", "did you mean `bf16`?"),
+            ("all-to-all", "all_to_all", 10, "`all_to_all`", "did you mean `all-to-all`?"),
+            ("all-to-all", "slice", 10, "`slice`", "values here: all-reduce"),
+            ("b2 h768 s1024", "b0 h768", 8, "b0 h768", "letters with sizes"),
+            ("m8 n4 k16 nt", "b8 h4", 9, "`b8 h4` is not a shape of `matmul`", "m8 n4 k16 nt"),
+            ("op: layer-norm", "op: matmul", 8, "`b2 h768 s1024` is not a shape of `matmul`", "m8 n4 k16 nt"),
+        ];
+        for (known, written, line, what, help) in cases {
+            let said = said(known, written);
+            assert!(said.starts_with(&format!("error: f.yaml:{line}: ")), "{said}");
+            assert!(said.contains(what) && said.contains(help), "{said}");
+        }
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! Attention over packed queries, keys and values, and the rotation that tells it positions.
 
-use crate::graph::{Node, Sizes};
-use crate::op::Op;
-use crate::tape::Tape;
+use super::Sizes;
 use crate::units::Flops;
 
 /// Queries whose scores are held at once.
@@ -40,14 +38,6 @@ pub struct Rotary {
     pub rotation: Rotation,
 }
 
-impl Rotary {
-    pub(super) fn gradient(&self, node: &Node, tape: &mut Tape) {
-        let Some(dy) = tape.gradient_of(node.outputs[0]) else { return };
-        let dx = tape.gradient_for(node.inputs[0]);
-        tape.push(Op::Rotary(Rotary { rotation: Rotation::Inverse, ..*self }), &[dy], &[dx]);
-    }
-}
-
 impl Pattern {
     /// Two products of queries and keys with 2 · s² · d each; a causal pattern needs half.
     pub(super) fn flops(self, sizes: &Sizes) -> Flops {
@@ -62,12 +52,5 @@ impl Pattern {
     /// Five products in place of two: scores are computed again (Dao et al. 2022, §3.1).
     pub(super) fn gradient_flops(self, sizes: &Sizes) -> Flops {
         self.flops(sizes) * 2.5
-    }
-
-    pub(super) fn gradient(self, node: &Node, tape: &mut Tape) {
-        let Some(dy) = tape.gradient_of(node.outputs[0]) else { return };
-        let dqkv = tape.gradient_for(node.inputs[0]);
-        let inputs = [dy, node.inputs[0], node.outputs[0], node.outputs[1]];
-        tape.push(Op::AttentionGradient(self), &inputs, &[dqkv]);
     }
 }

@@ -1,22 +1,27 @@
 //! Operations: a closed list. Each says how its results are joined when a dimension that it sums over is split, how
-//! much work it is, and its gradient; sharding, programs and prices follow from that.
+//! much work it is; sharding, programs and prices follow from that. Its gradient is the compiler's.
 
 mod activation;
 mod attention;
 mod embed;
-mod loss;
+mod kind;
 mod norm;
 mod product;
 mod update;
 
-use crate::graph::{Node, Sizes};
+use std::collections::BTreeMap;
+
 use crate::layout::Reduce;
-use crate::tape::Tape;
 use crate::units::Flops;
 
 pub use activation::Activation;
 pub use attention::{Pattern, QUERY_ROWS, Rotary, Rotation};
+pub use kind::OpKind;
 pub use norm::{Norm, NormKind};
+pub use product::{Product, Storage};
+
+/// The size of each letter.
+pub type Sizes = BTreeMap<char, u64>;
 
 /// What is computed. Operands are named in the order of a node's inputs -> outputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,34 +93,6 @@ pub enum Write {
 }
 
 impl Op {
-    /// Its word in programs, profiles and tables.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Embed => "embed",
-            Op::EmbedGradient => "embed-gradient",
-            Op::Position => "position",
-            Op::PositionGradient => "position-gradient",
-            Op::Norm(norm) => norm.name(),
-            Op::NormGradient(norm) => norm.gradient_name(),
-            Op::MatMul => "matmul",
-            Op::Bias => "bias",
-            Op::BiasGradient => "bias-gradient",
-            Op::Rotary(_) => "rotary",
-            Op::Attention(_) => "attention",
-            Op::AttentionGradient(_) => "attention-gradient",
-            Op::Activation(activation) => activation.name(),
-            Op::ActivationGradient(activation) => activation.gradient_name(),
-            Op::Add => "add",
-            Op::RowMax => "row-max",
-            Op::SumExp => "sum-exp",
-            Op::CrossEntropy { .. } => "cross-entropy",
-            Op::CrossEntropyGradient => "cross-entropy-gradient",
-            Op::SquareSum { .. } => "square-sum",
-            Op::AdamW { .. } => "adamw",
-            Op::Zero => "zero",
-        }
-    }
-
     /// How results of ranks that each summed over a part are joined.
     pub fn reduce(&self) -> Reduce {
         if matches!(self, Op::RowMax) { Reduce::Max } else { Reduce::Sum }
@@ -221,34 +198,6 @@ impl Op {
             Op::Activation(_) | Op::ActivationGradient(_) => Flops(10.0 * elements as f64),
             Op::CrossEntropy { .. } | Op::SquareSum { .. } => Flops(2.0 * elements as f64),
             Op::AdamW { .. } => update::flops(sizes),
-        }
-    }
-
-    /// Writes the gradient of `node` on the tape. Does nothing where nothing depends on its result.
-    pub fn gradient(&self, node: &Node, tape: &mut Tape) {
-        match self {
-            Op::Embed => embed::gradient(node, tape),
-            Op::Position => embed::position_gradient(node, tape),
-            Op::Norm(norm) => norm.gradient(node, tape),
-            Op::MatMul => product::gradient(node, tape),
-            Op::Bias => product::bias_gradient(node, tape),
-            Op::Rotary(rotary) => rotary.gradient(node, tape),
-            Op::Attention(pattern) => pattern.gradient(node, tape),
-            Op::Activation(activation) => activation.gradient(node, tape),
-            Op::Add => activation::add_gradient(node, tape),
-            Op::CrossEntropy { .. } => loss::gradient(node, tape),
-            // The gradient of the loss goes round these two: see `loss::gradient`.
-            Op::RowMax | Op::SumExp => {}
-            Op::EmbedGradient
-            | Op::PositionGradient
-            | Op::NormGradient(_)
-            | Op::BiasGradient
-            | Op::AttentionGradient(_)
-            | Op::ActivationGradient(_)
-            | Op::CrossEntropyGradient
-            | Op::SquareSum { .. }
-            | Op::AdamW { .. }
-            | Op::Zero => panic!("{} has no gradient: it is not part of a model", self.name()),
         }
     }
 }

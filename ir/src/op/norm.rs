@@ -1,9 +1,5 @@
 //! Normalisation over the hidden dimension.
 
-use crate::graph::Node;
-use crate::op::Op;
-use crate::tape::Tape;
-
 /// Which normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NormKind {
@@ -20,29 +16,4 @@ pub struct Norm {
     pub kind: NormKind,
     /// Added to the variance.
     pub epsilon: f64,
-}
-
-impl Norm {
-    pub(super) fn name(&self) -> &'static str {
-        match self.kind {
-            NormKind::Layer => "layer-norm",
-            NormKind::RootMeanSquare => "rms-norm",
-        }
-    }
-
-    pub(super) fn gradient_name(&self) -> &'static str {
-        match self.kind {
-            NormKind::Layer => "layer-norm-gradient",
-            NormKind::RootMeanSquare => "rms-norm-gradient",
-        }
-    }
-
-    /// dy, x, weight and the saved statistics give dx, dweight and, where there is a bias, dbias.
-    pub(super) fn gradient(&self, node: &Node, tape: &mut Tape) {
-        let Some(dy) = tape.gradient_of(node.outputs[0]) else { return };
-        let mut inputs = vec![dy, node.inputs[0], node.inputs[1]];
-        inputs.extend_from_slice(&node.outputs[1..]);
-        let outputs: Vec<_> = node.inputs.iter().map(|&input| tape.gradient_for(input)).collect();
-        tape.push(Op::NormGradient(*self), &inputs, &outputs);
-    }
 }

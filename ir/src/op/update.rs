@@ -1,6 +1,6 @@
 //! What happens once a step, to flat blocks of parameters.
 
-use crate::graph::Sizes;
+use super::Sizes;
 use crate::units::Flops;
 
 /// About fourteen operations an element (Loshchilov and Hutter 2019, algorithm 2).

@@ -2,8 +2,8 @@
 
 use super::ALIGNMENT;
 use crate::graph::{Element, Sizes};
-use crate::op::{Op, Write};
-use crate::profile::Work;
+use crate::op::{Op, Product, Storage, Write};
+use crate::profile::{Shape, Work};
 use crate::units::{Bytes, Flops};
 
 /// How a fragment uses one of its bindings.
@@ -140,42 +140,14 @@ impl Kernel {
 
     /// What to look up in a profile.
     pub fn work(&self) -> Work {
-        let element = self.results().chain(&self.inputs).next().map_or("f32", |operand| operand.element.name());
+        let element = self.results().chain(&self.inputs).next().map_or(Element::F32, |operand| operand.element);
         let shape = if self.op == Op::MatMul {
-            let product = self.product();
-            let form = |storage| if storage == Storage::InnerLast { 'n' } else { 't' };
-            format!("m{} n{} k{} {}{}", product.rows, product.columns, product.inner, form(product.a), form(product.b))
+            Shape::Product(self.product())
         } else {
-            let sizes = self.sizes();
-            let parts: Vec<String> = sizes.iter().map(|(letter, size)| format!("{letter}{size}")).collect();
-            parts.join(" ")
+            Shape::Letters(self.operands().flat_map(|operand| operand.dimensions.iter().copied()).collect())
         };
-        Work::Kernel { op: self.op.name().to_owned(), element: element.to_owned(), shape }
+        Work::Kernel { op: self.op.kind(), element, shape }
     }
-}
-
-/// A product of matrices: rows × inner times inner × columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Product {
-    /// Rows of the first factor and of the result.
-    pub rows: u64,
-    /// Columns of the second factor and of the result.
-    pub columns: u64,
-    /// What is summed over.
-    pub inner: u64,
-    /// How the first factor is stored.
-    pub a: Storage,
-    /// How the second factor is stored.
-    pub b: Storage,
-}
-
-/// Whether what is summed over varies fastest in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// It does.
-    InnerLast,
-    /// It varies slowest.
-    InnerFirst,
 }
 
 /// A binding of a fragment.

@@ -26,7 +26,7 @@ use crate::units::Bytes;
 
 pub use buffer::{Block, BlockParameter, Buffer, Content, Part, Rows};
 pub use collective::Collective;
-pub use kernel::{Access, Binding, Fragment, Kernel, Offset, Operand, Output, Product, Storage};
+pub use kernel::{Access, Binding, Fragment, Kernel, Offset, Operand, Output};
 pub use role::{Accesses, Action, Instr, Role};
 pub use stream::{Direction, PerStream, Phase, Span, Stream, Streams};
 

@@ -226,7 +226,7 @@ fn exchange(line: &mut Line<'_>) -> Result<Exchange> {
 }
 
 fn element(word: Word<'_>) -> Result<Element> {
-    word.named("how numbers are stored", &[Element::F32, Element::Bf16, Element::I32], Element::name)
+    word.named("how numbers are stored", &Element::ALL, Element::name)
 }
 
 fn fragment(index: usize, mut line: Line<'_>, lines: &mut Lines<'_>) -> Result<Fragment> {

@@ -1,5 +1,6 @@
 //! Where roles meet: sends and receives in pairs, exchanges between stages in one order, and no circle of waiting.
 
+use super::circle::{Standing, circle};
 use super::{Place, Report, Violation};
 use crate::mesh::Mesh;
 use crate::program::{
@@ -132,7 +133,7 @@ fn pair(draft: &Draft, sends: &[End], receives: &[End], report: &mut Report) {
 }
 
 /// Whether stages meet in a collective. A slice moves nothing, so nobody waits for it.
-fn is_crossing(draft: &Draft, id: CollectiveId) -> bool {
+pub(super) fn is_crossing(draft: &Draft, id: CollectiveId) -> bool {
     let exchange = &draft.collectives[id.index()].exchange;
     exchange.axes().contains(&Mesh::PIPELINE) && exchange.moves()
 }
@@ -167,8 +168,8 @@ fn exchanges(draft: &Draft, roles: &[Meetings], report: &mut Report) {
 /// Lets every stream of every role go on as far as it can. One order is enough: what may run never hinders another.
 /// The ranks of a role do the same, so that one stands for all of them.
 fn progress(draft: &Draft, roles: &[Meetings], report: &mut Report) {
-    let run = |(role, meetings)| Run::new(role, meetings);
-    let mut runs: Vec<Run<'_>> = draft.roles.iter().zip(roles).map(run).collect();
+    let run = |(role, meetings)| Progress::new(role, meetings);
+    let mut runs: Vec<Progress<'_>> = draft.roles.iter().zip(roles).map(run).collect();
     let mut moved = true;
     while moved {
         moved = false;
@@ -176,16 +177,25 @@ fn progress(draft: &Draft, roles: &[Meetings], report: &mut Report) {
             moved |= advance(draft, &mut runs, role);
         }
     }
-    for run in &runs {
-        let stuck = Stream::ALL.into_iter().filter_map(|stream| run.head_index(stream)).min();
-        if let Some(index) = stuck {
-            report.push(Violation::Deadlock { at: Place::new(run.role.id.0, index, &run.role.code[index]) });
-        }
+    let standing = |(role, run): (usize, &Progress<'_>)| -> Vec<Standing> {
+        let heads = Stream::ALL.into_iter().filter_map(|stream| run.head_index(stream));
+        heads.map(|instruction| Standing { role, instruction }).collect()
+    };
+    let standing: Vec<Standing> = runs.iter().enumerate().flat_map(standing).collect();
+    if standing.is_empty() {
+        return;
     }
+    // All else is right: signals stand before their waits, and whoever others meet has still to come to them. So each
+    // of these waits for another of them, and there is a circle.
+    let circle = circle(draft, &standing).into_iter().map(|Standing { role, instruction }| {
+        let role = &draft.roles[role];
+        Place::new(role.id.0, instruction, &role.code[instruction])
+    });
+    report.push(Violation::Deadlock { circle: circle.collect() });
 }
 
 /// How far a role has come.
-struct Run<'a> {
+struct Progress<'a> {
     role: &'a Role,
     queues: &'a PerStream<Vec<u32>>,
     /// For each stream, how many of its queue are done.
@@ -193,9 +203,9 @@ struct Run<'a> {
     signalled: Vec<bool>,
 }
 
-impl<'a> Run<'a> {
-    fn new(role: &'a Role, meetings: &'a Meetings) -> Run<'a> {
-        Run { role, queues: &meetings.queues, done: PerStream::all(0), signalled: vec![false; role.code.len()] }
+impl<'a> Progress<'a> {
+    fn new(role: &'a Role, meetings: &'a Meetings) -> Progress<'a> {
+        Progress { role, queues: &meetings.queues, done: PerStream::all(0), signalled: vec![false; role.code.len()] }
     }
 
     fn head_index(&self, stream: Stream) -> Option<usize> {
@@ -208,7 +218,7 @@ impl<'a> Run<'a> {
 }
 
 /// Runs a role until all its streams are stuck; whether any moved.
-fn advance(draft: &Draft, runs: &mut [Run<'_>], role: usize) -> bool {
+fn advance(draft: &Draft, runs: &mut [Progress<'_>], role: usize) -> bool {
     let mut moved_ever = false;
     loop {
         let mut moved = false;
@@ -225,7 +235,7 @@ fn advance(draft: &Draft, runs: &mut [Run<'_>], role: usize) -> bool {
 }
 
 /// Does the next instruction of a stream, if it may begin.
-fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: Stream) -> bool {
+fn step(draft: &Draft, runs: &mut [Progress<'_>], role: usize, stream: Stream) -> bool {
     let Some(&instr) = runs[role].head(stream) else { return false };
     match instr.action {
         Action::Send(id) | Action::Receive(id) => {
@@ -242,7 +252,7 @@ fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: Stream) -> boo
         Action::Wait(event) if !runs[role].signalled[event.index()] => return false,
         Action::Signal(event) => runs[role].signalled[event.index()] = true,
         Action::Exchange(id) if is_crossing(draft, id) => {
-            let here = |run: &Run<'_>| match run.head(stream).map(|head| head.action) {
+            let here = |run: &Progress<'_>| match run.head(stream).map(|head| head.action) {
                 Some(Action::Exchange(id)) => is_crossing(draft, id),
                 Some(_) | None => false,
             };

@@ -5,6 +5,7 @@
 //! and events alone, in whatever order instructions of different streams really run. Last, roles must agree on what
 //! they send each other and exchange, and must all come to their end (`meeting`).
 
+mod circle;
 mod digest;
 mod fragment;
 mod meeting;
@@ -18,6 +19,8 @@ use crate::program::{Draft, Instr, Programs, Role, Span, Stream};
 use crate::units::Bytes;
 
 use meeting::Meetings;
+
+pub use circle::{Standing, circle, in_words};
 
 /// No more violations than this are reported: one mistake in a layer shows in every layer.
 pub const VIOLATION_COUNT_MAX: usize = 100;
@@ -151,8 +154,8 @@ pub enum Violation {
     ExchangeOrder { at: Place, count: usize, stream: &'static str },
     #[error("role {role}: lacks exchanges of {stream} between stages: it has {found}, role 0 has {needed}")]
     ExchangeCount { role: u32, stream: &'static str, found: usize, needed: usize },
-    #[error("{at}: can never begin, because what it waits for waits for it")]
-    Deadlock { at: Place },
+    #[error("a circle of waiting: {}", in_words(circle))]
+    Deadlock { circle: Vec<Place> },
 }
 
 impl Violation {

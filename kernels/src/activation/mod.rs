@@ -11,7 +11,7 @@ mod tests {
     use crate::oracle::{Random, assert_gradient, assert_near, dot, narrow, widen};
 
     fn inputs(seed: u64, count: usize) -> Vec<f64> {
-        Random(seed).values::<f64>(count).iter().map(|x| 6.0 * x).collect()
+        Random::new(seed).values::<f64>(count).iter().map(|x| 6.0 * x).collect()
     }
 
     fn gelu(x: &[f64]) -> Vec<f64> {

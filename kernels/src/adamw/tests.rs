@@ -16,7 +16,7 @@ const STEP: Step = Step {
 
 /// Three steps on 10 elements, of which 6 decay and 9 are real, in stretches that end at `ends`.
 fn run<T: Real>(ends: &[usize]) -> Vec<T> {
-    let mut random = Random(23);
+    let mut random = Random::new(23);
     let mut weight: Vec<T> = random.values(10);
     let (mut mean, mut square) = (vec![T::ZERO; 10], vec![T::ZERO; 10]);
     for number in 1..=3 {
@@ -35,7 +35,7 @@ fn run<T: Real>(ends: &[usize]) -> Vec<T> {
 
 #[test]
 fn steps_follow_the_recurrence_and_spare_padding() {
-    let mut random = Random(23);
+    let mut random = Random::new(23);
     let mut want: Vec<f64> = random.values(10);
     let (mut m, mut v) = ([0.0; 10], [0.0; 10]);
     for t in 1..=3 {

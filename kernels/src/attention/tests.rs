@@ -50,7 +50,7 @@ fn naive(heads: Heads, qkv: &[f64]) -> Vec<f64> {
 }
 
 fn each(check: impl Fn(Heads, Vec<f64>)) {
-    let mut random = Random(24);
+    let mut random = Random::new(24);
     for (batch, sequence, groups, queries, head) in
         [(1, 1, 1, 1, 1), (2, 5, 2, 1, 3), (2, 3, 1, 3, 2), (1, 67, 1, 2, 2)]
     {
@@ -70,7 +70,7 @@ fn the_output_is_the_probability_weighted_mean_of_values() {
 #[test]
 fn the_gradient_is_the_slope() {
     each(|heads, qkv| {
-        let dy: Vec<f64> = Random(25).values(qkv.len() / (heads.packed.queries + 2) * heads.packed.queries);
+        let dy: Vec<f64> = Random::new(25).values(qkv.len() / (heads.packed.queries + 2) * heads.packed.queries);
         let dqkv = gradient(heads, &qkv, &dy);
         assert_gradient(&format!("{heads:?}"), &qkv, &dqkv, |qkv| dot(&dy, &forward(heads, qkv)[0]));
     });
@@ -80,7 +80,7 @@ fn the_gradient_is_the_slope() {
 fn a_causal_output_does_not_see_the_future() {
     let packed = Packed { sequence: 130, groups: 1, queries: 1, head: 4 };
     let heads = Heads { packed, pattern: Pattern::Causal };
-    let mut qkv: Vec<f32> = Random(26).values(130 * packed.row());
+    let mut qkv: Vec<f32> = Random::new(26).values(130 * packed.row());
     let [before, _] = forward(heads, &qkv);
     qkv[100 * packed.row()..].fill(1e3);
     let [after, _] = forward(heads, &qkv);
@@ -90,7 +90,7 @@ fn a_causal_output_does_not_see_the_future() {
 #[test]
 fn single_precision_agrees_with_double_even_for_large_scores() {
     let packed = Packed { sequence: 70, groups: 2, queries: 2, head: 8 };
-    let mut random = Random(27);
+    let mut random = Random::new(27);
     let qkv = narrow(&random.values::<f64>(2 * 70 * packed.row()).iter().map(|x| 10.0 * x).collect::<Vec<_>>());
     let dy: Vec<f32> = random.values(2 * 70 * packed.query_row());
     for pattern in [Pattern::Causal, Pattern::Full] {

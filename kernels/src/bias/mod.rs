@@ -11,7 +11,7 @@ mod tests {
 
     #[test]
     fn the_bias_gradient_is_the_slope() {
-        let mut random = Random(4);
+        let mut random = Random::new(4);
         let (x, bias): (Vec<f64>, Vec<f64>) = (random.values(3 * 37), random.values(37));
         let dy: Vec<f64> = random.values(x.len());
         let mut dbias = vec![f64::NAN; bias.len()];

@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn shards_of_the_table_add_up_to_the_lookup() {
-        let mut random = Random(1);
+        let mut random = Random::new(1);
         let table: Vec<f64> = random.values(10 * 3);
         let tokens = random.tokens(8, 10);
         let want: Vec<f64> = tokens.iter().flat_map(|&token| table[token as usize * 3..][..3].to_vec()).collect();
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_table_gradient_is_the_slope_and_repeated_tokens_add() {
-        let mut random = Random(2);
+        let mut random = Random::new(2);
         let rows = Rows { first: 2, width: 3 };
         let table: Vec<f64> = random.values(4 * 3);
         let tokens = [3, 5, 3, 0, 9, -1];

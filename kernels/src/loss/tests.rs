@@ -49,7 +49,7 @@ fn run<T: Real>(logits: &[T], targets: &[i32], ends: &[usize], scale: f64) -> (T
 }
 
 fn case(seed: u64) -> (Vec<f64>, Vec<i32>) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let logits = random.values::<f64>(4 * 37).iter().map(|x| 20.0 * x).collect();
     (logits, random.tokens(4, 37))
 }

@@ -18,7 +18,7 @@ fn naive(size: Size, a: Matrix<f64>, b: Matrix<f64>) -> Vec<f64> {
 
 fn check(size: Size) {
     let Size { rows, inner, columns } = size;
-    let mut random = Random((rows * 1_000_003 + inner * 1009 + columns) as u64);
+    let mut random = Random::new((rows * 1_000_003 + inner * 1009 + columns) as u64);
     let (a, b): (Vec<f64>, Vec<f64>) = (random.values(rows * inner), random.values(inner * columns));
     let start: Vec<f64> = random.values(rows * columns);
     let mut scratch = vec![f64::NAN; SCRATCH];

@@ -15,7 +15,7 @@ struct Case {
 }
 
 fn case(seed: u64, rows: usize, width: usize) -> Case {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (x, dy) = (random.values(rows * width), random.values(rows * width));
     Case { x, dy, weight: random.values(width), bias: random.values(width), width }
 }

@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn the_table_gradient_is_the_slope_and_zero_outside_the_window() {
-        let mut random = Random(3);
+        let mut random = Random::new(3);
         let window = Window { first: 2, sequence: 3, width: 5 };
         let (x, table): (Vec<f64>, Vec<f64>) = (random.values(2 * 3 * 5), random.values(7 * 5));
         let dy: Vec<f64> = random.values(x.len());

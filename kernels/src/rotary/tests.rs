@@ -30,7 +30,7 @@ fn pairs_turn_by_position_times_frequency() {
 
 #[test]
 fn the_gradient_is_the_slope_and_turns_back() {
-    let mut random = Random(10);
+    let mut random = Random::new(10);
     let x: Vec<f64> = random.values(2 * 3 * PACKED.row());
     let dy: Vec<f64> = random.values(x.len());
     let mut dx = vec![f64::NAN; x.len()];
@@ -43,7 +43,7 @@ fn the_gradient_is_the_slope_and_turns_back() {
 
 #[test]
 fn a_later_block_equals_the_end_of_a_longer_one() {
-    let x: Vec<f64> = Random(11).values(3 * PACKED.row());
+    let x: Vec<f64> = Random::new(11).values(3 * PACKED.row());
     let whole = forward(PACKED, ANGLES, &x);
     let packed = Packed { sequence: 1, ..PACKED };
     let part = forward(packed, Angles { first_position: 7, ..ANGLES }, &x[2 * PACKED.row()..]);
@@ -52,7 +52,7 @@ fn a_later_block_equals_the_end_of_a_longer_one() {
 
 #[test]
 fn single_precision_agrees_with_double_at_late_positions() {
-    let x: Vec<f32> = Random(12).values(3 * PACKED.row());
+    let x: Vec<f32> = Random::new(12).values(3 * PACKED.row());
     let angles = Angles { theta: 500_000.0, first_position: 100_000 };
     let mut y = vec![f32::NAN; x.len()];
     cpu::forward(PACKED, angles, &x, &mut y);

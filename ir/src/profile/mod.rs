@@ -1,8 +1,15 @@
 //! profile.yaml: what was measured.
 
+mod shape;
+
 use serde::{Deserialize, Serialize};
 
+use crate::graph::Element;
+use crate::layout::ExchangeKind;
+use crate::op::OpKind;
 use crate::units::{Bytes, Seconds};
+
+pub use shape::{LetterSizes, NoShape, Shape};
 
 /// Anything whose time can be asked for, and hence measured.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -10,17 +17,17 @@ use crate::units::{Bytes, Seconds};
 pub enum Work {
     /// One kernel on one device.
     Kernel {
-        /// `Op::name`.
-        op: String,
-        /// `Element::name` of what it computes in.
-        element: String,
-        /// Sizes of its letters, as `Op::key` gives them.
-        shape: String,
+        /// What is computed.
+        op: OpKind,
+        /// What it computes in.
+        element: Element,
+        /// How much.
+        shape: Shape,
     },
     /// A collective among devices of one group.
     Exchange {
-        /// `Exchange::name`.
-        kind: String,
+        /// How data moves.
+        kind: ExchangeKind,
         /// Members of the group.
         ranks: u32,
         /// How many of them share a node.

@@ -1,8 +1,9 @@
 //! Cross-entropy in three parts, so that the vocabulary may be split and only rows are exchanged.
 
-use crate::graph::{Node, TensorId};
-use crate::op::Op;
-use crate::tape::Tape;
+use ir::graph::{Node, TensorId};
+use ir::op::Op;
+
+use super::Tape;
 
 /// softmax − target, scaled: from the logits themselves, round `RowMax` and `SumExp`, whose results it uses.
 ///

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::{Class, LayerKind, Node, Tensor, TensorId};
-use crate::op::Op;
+use ir::graph::{Class, LayerKind, Node, Tensor, TensorId};
+use ir::op::Op;
 
 /// The backward pass of one layer kind while it is written.
 #[derive(Clone, Debug)]
-pub struct Tape {
+pub(crate) struct Tape {
     tensors: Vec<Tensor>,
     nodes: Vec<Node>,
     contributions: BTreeMap<TensorId, Vec<TensorId>>,
@@ -16,7 +16,7 @@ pub struct Tape {
 
 impl Tape {
     /// An empty tape for `kind`.
-    pub fn new(kind: &LayerKind) -> Tape {
+    pub(crate) fn new(kind: &LayerKind) -> Tape {
         Tape {
             tensors: kind.tensors.clone(),
             nodes: Vec::new(),
@@ -26,12 +26,12 @@ impl Tape {
     }
 
     /// Adds an operation to the backward pass.
-    pub fn push(&mut self, op: Op, inputs: &[TensorId], outputs: &[TensorId]) {
+    pub(crate) fn push(&mut self, op: Op, inputs: &[TensorId], outputs: &[TensorId]) {
         self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.to_vec() });
     }
 
     /// The gradient of `tensor`: the sum of all contributions so far. None if nothing depends on it.
-    pub fn gradient_of(&mut self, tensor: TensorId) -> Option<TensorId> {
+    pub(crate) fn gradient_of(&mut self, tensor: TensorId) -> Option<TensorId> {
         let parts = self.contributions.get(&tensor)?.clone();
         let mut sum = parts[0];
         for &part in &parts[1..] {
@@ -44,7 +44,7 @@ impl Tape {
     }
 
     /// A new tensor that contributes to the gradient of `of`, or the one tensor that collects it for a parameter.
-    pub fn gradient_for(&mut self, of: TensorId) -> TensorId {
+    pub(crate) fn gradient_for(&mut self, of: TensorId) -> TensorId {
         if !matches!(self.tensors[of.index()].class, Class::Parameter { .. }) {
             let fresh = self.fresh(of);
             self.contribute(of, fresh);
@@ -59,22 +59,17 @@ impl Tape {
     }
 
     /// Says that `gradient` is a contribution to the gradient of `tensor`, without an operation.
-    pub fn contribute(&mut self, tensor: TensorId, gradient: TensorId) {
+    pub(crate) fn contribute(&mut self, tensor: TensorId, gradient: TensorId) {
         self.contributions.entry(tensor).or_default().push(gradient);
     }
 
-    /// A tensor of the kind.
-    pub fn tensor(&self, id: TensorId) -> &Tensor {
-        &self.tensors[id.index()]
-    }
-
     /// A new activation with the dimensions of `like`.
-    pub fn fresh(&mut self, like: TensorId) -> TensorId {
+    pub(crate) fn fresh(&mut self, like: TensorId) -> TensorId {
         self.add(like, Class::Activation)
     }
 
     /// All tensors, the operations, and the gradient of each parameter.
-    pub fn finish(self) -> (Vec<Tensor>, Vec<Node>, BTreeMap<TensorId, TensorId>) {
+    pub(crate) fn finish(self) -> (Vec<Tensor>, Vec<Node>, BTreeMap<TensorId, TensorId>) {
         (self.tensors, self.nodes, self.parameter_gradients)
     }
 

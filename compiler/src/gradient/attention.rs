@@ -1,0 +1,19 @@
+//! Attention, and the rotation that tells it positions.
+
+use ir::graph::Node;
+use ir::op::{Op, Pattern, Rotary, Rotation};
+
+use super::Tape;
+
+pub(super) fn gradient(pattern: Pattern, node: &Node, tape: &mut Tape) {
+    let Some(dy) = tape.gradient_of(node.outputs[0]) else { return };
+    let dqkv = tape.gradient_for(node.inputs[0]);
+    let inputs = [dy, node.inputs[0], node.outputs[0], node.outputs[1]];
+    tape.push(Op::AttentionGradient(pattern), &inputs, &[dqkv]);
+}
+
+pub(super) fn rotary_gradient(rotary: Rotary, node: &Node, tape: &mut Tape) {
+    let Some(dy) = tape.gradient_of(node.outputs[0]) else { return };
+    let dx = tape.gradient_for(node.inputs[0]);
+    tape.push(Op::Rotary(Rotary { rotation: Rotation::Inverse, ..rotary }), &[dy], &[dx]);
+}
