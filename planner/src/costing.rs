@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use compiler::{BodyAction, LayerBatch, LayerOutline, Sample, boundary_exchanges, compile_samples, layer_outline};
+use compiler::{
+    BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, boundary_exchanges, compile_samples, layer_outline,
+};
 use cost_model::{CostModel, Detail, Group, simulate};
 use ir::cluster::Execution;
 use ir::graph::{Graph, KindId};
@@ -95,11 +97,17 @@ impl Costing<'_> {
         Costs {
             time_microbatch: self.period(kind, strategy, &outline),
             time_step: 0.0,
-            bytes_state: outline.bytes.state.0,
+            bytes_state: self.state_at_peak(&outline.bytes).0,
             bytes_saved: outline.bytes.saved.0,
             bytes_transient: 0,
             layout,
         }
+    }
+
+    /// What a layer holds besides its saved tensors when a stage holds most. In a step of one microbatch gradients come
+    /// as saved tensors go: a layer has the larger of the two.
+    fn state_at_peak(&self, bytes: &LayerBytes) -> Bytes {
+        if self.counts[0] == 1 { bytes.state.saturating_sub(bytes.gradients.min(bytes.saved)) } else { bytes.state }
     }
 
     /// The least time of a microbatch. Passes of inner layers are rows of their own, while those of an outer layer

@@ -9,6 +9,7 @@ mod period;
 mod play;
 pub mod problem;
 mod recipes;
+mod refine;
 mod search;
 pub mod solve;
 mod space;

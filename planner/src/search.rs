@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::play::{Candidate, Extent, candidate, compared};
 use crate::recipes::{Baseline, baselines};
+use crate::refine::refined;
 use crate::solve::{Method, Shortage, Solved, lower_bound};
 use crate::space::{Outer, Setting, Space, outer_choices};
 
@@ -108,6 +109,13 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     effort.simulated = simulated;
     // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
     candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
+    let tightest = tightest(setting, &shortages);
+    effort.simulated += tightest.len();
+    let fitting = tightest.par_iter().filter_map(|plan| compared(setting, plan).ok());
+    candidates.extend(fitting.collect::<Vec<Candidate>>());
+    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+    candidates.dedup_by(|a, b| a.plan == b.plan);
+    effort.simulated += refine(setting, &mut candidates);
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
     candidates.dedup_by(|a, b| a.plan == b.plan);
     candidates.truncate(request.keep);
@@ -117,6 +125,42 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
         return Err(nothing_fits(request, &order, shortages));
     }
     Ok(Found { candidates, baselines, effort })
+}
+
+/// How many plans small changes are tried on.
+const REFINED: usize = 3;
+
+/// Puts what small changes make of the fastest plans beside them: one of each shape. Returns how many were simulated.
+fn refine(setting: Setting<'_>, candidates: &mut Vec<Candidate>) -> usize {
+    let shape = |candidate: &Candidate| (candidate.plan.stages.len(), candidate.plan.microbatches);
+    let mut first: Vec<Candidate> = Vec::new();
+    for candidate in candidates.iter() {
+        if first.len() < REFINED && first.iter().all(|other| shape(other) != shape(candidate)) {
+            first.push(candidate.clone());
+        }
+    }
+    let refined: Vec<(Candidate, usize)> = first.into_iter().map(|candidate| refined(setting, candidate)).collect();
+    let simulated = refined.iter().map(|(_, simulated)| simulated).sum();
+    candidates.extend(refined.into_iter().map(|(candidate, _)| candidate));
+    simulated
+}
+
+/// What a plan may need by estimate, relative to what there is, to be tried nevertheless.
+const ROOMIEST: f64 = 1.3;
+
+/// How many such plans are tried.
+const TIGHTEST: usize = 8;
+
+/// Plans of outer choices that fit by no estimate but miss little, each the one that needs least: its programs may
+/// fit, as not all layers need most at once.
+fn tightest(setting: Setting<'_>, shortages: &[(Outer, Shortage)]) -> Vec<Plan> {
+    let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
+    let mut near: Vec<&(Outer, Shortage)> = shortages.iter().collect();
+    near.retain(|(_, shortage)| shortage.need.bytes() as f64 <= roomiest);
+    near.sort_by_key(|(_, shortage)| shortage.need.bytes());
+    near.truncate(TIGHTEST);
+    let plans = near.into_par_iter().filter_map(|(outer, _)| Space::new(setting, outer)?.tightest(setting, ROOMIEST));
+    plans.collect()
 }
 
 /// Steps that differ by less than this share are equally fast: prices are not known better.

@@ -145,6 +145,23 @@ impl Space {
         }
     }
 
+    /// The plan that needs least by estimate, unless that is more than `most` of what there is.
+    pub(crate) fn tightest(mut self, setting: Setting<'_>, most: f64) -> Option<Plan> {
+        let capacity = self.problem.stages[0].capacity_bytes as f64;
+        let mut offered = 1;
+        while offered as f64 <= most * capacity {
+            for stage in &mut self.problem.stages {
+                stage.capacity_bytes = offered;
+            }
+            match self.solve(setting, &Method::DYNAMIC) {
+                Solved::Found(answer) => return Some(self.plan(&answer.assignment, setting.precision)),
+                Solved::Infeasible(shortage) => offered = shortage.need.bytes().max(offered + offered / 50 + 1),
+                Solved::Stopped { .. } => return None,
+            }
+        }
+        None
+    }
+
     /// A strategy and those that differ from it in sharding or in recomputation alone: what the next answer is likely
     /// to use if this costs more than its outline.
     fn neighbours(&self, kind: usize, index: usize) -> Vec<(usize, usize)> {
