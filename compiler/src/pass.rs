@@ -13,8 +13,8 @@ use crate::visits::Turn;
 use crate::writer::Writer;
 
 impl RoleWriter<'_> {
-    /// Runs a layer forward. Returns what is for the next stage, and that stage.
-    pub(crate) fn forward(&mut self, visit: Visit, index: usize) -> Option<(BufferId, u16)> {
+    /// Runs a layer forward. Returns what is for the next stage.
+    pub(crate) fn forward(&mut self, visit: Visit, index: usize) -> Option<BufferId> {
         let Visit { turn: Turn { microbatch, .. }, layer: id } = visit;
         let layers = self.layers;
         let layer = layers.layer(id);
@@ -48,14 +48,14 @@ impl RoleWriter<'_> {
         }
         let output = self.move_boundary(visit.span(), output, (layer, layers.layer(id + 1)));
         if id + 1 == self.stage_layers().end {
-            return Some((output, self.stage as u16 + 1));
+            return Some(output);
         }
         self.inputs[here + 1] = Some(output);
         None
     }
 
-    /// Runs a layer backward. Returns what is for the stage before, and that stage.
-    pub(crate) fn backward(&mut self, visit: Visit, index: usize) -> Option<(BufferId, u16)> {
+    /// Runs a layer backward. Returns what is for the stage before.
+    pub(crate) fn backward(&mut self, visit: Visit, index: usize) -> Option<BufferId> {
         let Visit { turn: Turn { microbatch, .. }, layer: id } = visit;
         let layers = self.layers;
         let layer = layers.layer(id);
@@ -89,7 +89,7 @@ impl RoleWriter<'_> {
             return None;
         }
         if id == self.stage_layers().start {
-            return Some((outgoing, self.stage as u16 - 1));
+            return Some(outgoing);
         }
         let outgoing = self.move_boundary(visit.span(), outgoing, (layer, layers.layer(id - 1)));
         self.inputs[here] = Some(outgoing);
@@ -226,25 +226,10 @@ pub(crate) fn conversions(mesh: &Mesh, element: Element, from: &Boundary, to: &B
     let conversion = |exchange: Exchange| {
         let set: AxisSet = exchange.axes().iter().copied().collect();
         let axis = if set.intersection(tensor).is_empty() { Axis::Data } else { Axis::Tensor };
-        let next = shape_after(&shape, &exchange, u64::from(mesh.extent(set)));
+        let next = exchange.shape_after(&shape, mesh.extent(set));
         let bytes = Bytes(next.iter().product::<u64>() * element.bytes());
         let before = std::mem::replace(&mut shape, next);
         Conversion { collective: Collective { exchange, axis, shape: before, element }, bytes }
     };
     from.layout.exchanges_to(&to.layout).into_iter().map(conversion).collect()
-}
-
-/// Local sizes after an exchange among `ranks`.
-fn shape_after(shape: &[u64], exchange: &Exchange, ranks: u64) -> Vec<u64> {
-    let mut next = shape.to_vec();
-    match exchange {
-        Exchange::AllReduce { .. } => {}
-        Exchange::ReduceScatter { dimension, .. } | Exchange::Slice { dimension, .. } => next[*dimension] /= ranks,
-        Exchange::AllGather { dimension, .. } => next[*dimension] *= ranks,
-        Exchange::AllToAll { gathered, split, .. } => {
-            next[*gathered] *= ranks;
-            next[*split] /= ranks;
-        }
-    }
-    next
 }

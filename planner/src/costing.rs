@@ -175,7 +175,8 @@ impl Costing<'_> {
     }
 
     fn collective_time(&self, mesh: &Mesh, collective: &Collective) -> f64 {
-        let group = Group::of(mesh, self.model.cluster().devices_per_node, 0, collective.exchange.axes());
+        let (per_node, ranks) = (self.model.cluster().devices_per_node, 0..mesh.ranks_per_stage());
+        let group = Group::of(mesh, per_node, ranks, collective.exchange.axes());
         self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
     }
 

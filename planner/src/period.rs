@@ -99,21 +99,21 @@ mod tests {
     #[test]
     fn an_exchange_that_the_next_layer_needs_counts() {
         let steps: [(BodyAction, &[Need]); 2] = [(COMPUTE, &[Need::Entry]), (EXCHANGE, &[Need::Step(0)])];
-        assert_eq!(period(&steps, 1, Service::SideBySide), 5.0);
+        assert_eq!(period(&steps, 1, Service::SideBySide).to_bits(), 5.0_f64.to_bits());
     }
 
     #[test]
     fn an_exchange_beside_work_that_does_not_need_it_is_hidden() {
         let first: (BodyAction, &[Need]) = (COMPUTE, &[Need::Entry]);
         let steps = [first, (EXCHANGE, &[Need::Step(0)]), (COMPUTE, &[])];
-        assert_eq!(period(&steps, 1, Service::SideBySide), 6.0);
-        assert_eq!(period(&steps, 1, Service::OneThread), 8.0);
+        assert_eq!(period(&steps, 1, Service::SideBySide).to_bits(), 6.0_f64.to_bits());
+        assert_eq!(period(&steps, 1, Service::OneThread).to_bits(), 8.0_f64.to_bits());
     }
 
     #[test]
     fn a_stream_is_busy_however_little_waits_for_it() {
         let steps: [(BodyAction, &[Need]); 4] =
             [(EXCHANGE, &[]), (EXCHANGE, &[]), (COMPUTE, &[Need::Entry]), (EXCHANGE, &[])];
-        assert_eq!(period(&steps, 2, Service::SideBySide), 6.0);
+        assert_eq!(period(&steps, 2, Service::SideBySide).to_bits(), 6.0_f64.to_bits());
     }
 }

@@ -23,7 +23,8 @@ pub(crate) fn bytes(elements: u64) -> Bytes {
 impl Builder {
     pub(crate) fn new(mesh: &Mesh, step: StepSize) -> Builder {
         let role = |stage| Role {
-            stage,
+            id: RoleId(stage),
+            stages: vec![StageId(stage)],
             buffers: Vec::new(),
             code: Vec::new(),
             operand_list: Vec::new(),
@@ -32,7 +33,8 @@ impl Builder {
         };
         let roles = (0..mesh.stages()).map(role).collect();
         let (fragments, collectives, blocks) = (Vec::new(), Vec::new(), Vec::new());
-        let draft = Draft { mesh: mesh.clone(), step, fragments, collectives, blocks, roles };
+        let (transfers, role_of) = (Vec::new(), Draft::roles_along(mesh));
+        let draft = Draft { mesh: mesh.clone(), step, fragments, collectives, blocks, transfers, roles, role_of };
         let mut builder = Builder { free: vec![0; mesh.stages() as usize], draft, events: 0 };
         (0..mesh.stages() as usize).for_each(|role| assert_eq!(builder.buffer(role, 2, Content::Scalars), SCALARS));
         builder
@@ -62,8 +64,26 @@ impl Builder {
         BlockId(self.draft.blocks.len() as u32 - 1)
     }
 
+    /// A transfer from one role to another; each of the same ends has the next microbatch.
+    pub(crate) fn transfer(&mut self, [from, to]: [u32; 2], direction: Direction) -> TransferId {
+        let id = self.draft.transfers.len();
+        let (from, to) = (RoleId(from), RoleId(to));
+        self.draft.transfers.push(Transfer { from, to, direction, microbatch: Some(id as u16), layer: 0 });
+        TransferId(id as u32)
+    }
+
     pub(crate) fn collective(&mut self, exchange: Exchange, axis: Axis, shape: &[u64]) -> CollectiveId {
-        self.draft.collectives.push(Collective { exchange, axis, shape: shape.to_vec(), element: Element::F32 });
+        self.collective_of(Element::F32, exchange, axis, shape)
+    }
+
+    pub(crate) fn collective_of(
+        &mut self,
+        element: Element,
+        exchange: Exchange,
+        axis: Axis,
+        shape: &[u64],
+    ) -> CollectiveId {
+        self.draft.collectives.push(Collective { exchange, axis, shape: shape.to_vec(), element });
         CollectiveId(self.draft.collectives.len() as u32 - 1)
     }
 
@@ -71,24 +91,15 @@ impl Builder {
     pub(crate) fn fragment(&mut self, op: Op, inputs: u16, outputs: u16, elements: u64) -> FragmentId {
         let operand =
             |binding| Operand { binding, offset: 0, element: Element::F32, dimensions: vec![('n', elements)] };
-        let access = |binding| if binding < inputs { Access::Read } else { Access::Write };
+        let output = |binding| Output { operand: operand(binding), write: Write::Replace };
         let kernel = Kernel {
             op,
             inputs: (0..inputs).map(operand).collect(),
-            outputs: (inputs..inputs + outputs).map(operand).collect(),
-            write: Write::Replace,
+            outputs: (inputs..inputs + outputs).map(output).collect(),
             offsets: Vec::new(),
             workspace: None,
         };
-        self.draft.fragments.push(Fragment {
-            name: op.name().to_owned(),
-            bindings: (0..inputs + outputs)
-                .map(|binding| Binding { bytes: Bytes(elements * 4), access: access(binding) })
-                .collect(),
-            kernels: vec![kernel],
-            scratch: None,
-            scratch_bound: Bytes::ZERO,
-        });
+        self.draft.fragments.push(Fragment::of(op.name(), kernel));
         FragmentId(self.draft.fragments.len() as u32 - 1)
     }
 
@@ -127,12 +138,8 @@ fn live_bound(draft: &Draft, role: &Role) -> Bytes {
         role.buffers.iter().zip(alive).filter(|(_, alive)| **alive).map(|(buffer, _)| buffer.bytes).sum()
     };
     for instr in &role.code {
-        for (place, id) in role.operands(instr).iter().enumerate() {
-            alive[id.index()] |= match instr.action {
-                Action::Compute(id) => draft.fragments[id.index()].bindings[place].access != Access::Read,
-                Action::Exchange(_) | Action::Receive { .. } => true,
-                Action::Send { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => false,
-            };
+        for (id, access) in role.uses(&draft.fragments, instr) {
+            alive[id.index()] |= access != Access::Read;
         }
         most = most.max(live(&alive));
         if instr.action == Action::Free {

@@ -29,9 +29,9 @@ const BINARIES: [&str; 3] = ["planner/src/main.rs", "planner/src/options.rs", "p
 
 /// Where memory is touched past the rules of the language.
 const UNSAFE: [&str; 6] = [
-    "executor/src/arena.rs",
-    "executor/src/exchange.rs",
-    "executor/src/kernel.rs",
+    "executor/src/cpu/arena.rs",
+    "executor/src/cpu/exchange.rs",
+    "executor/src/cpu/kernel.rs",
     "executor/tests/allocation.rs",
     "kernels/tests/allocation.rs",
     "tests/tests/memory.rs",
@@ -40,7 +40,7 @@ const UNSAFE: [&str; 6] = [
 /// Files that may be longer than others, and how long: lists, and stories that would not be clearer in two parts.
 const LONG: [(&str, usize); 9] = [
     ("compiler/src/block.rs", 430),
-    ("compiler/src/fragment.rs", 415),
+    ("compiler/src/fragment.rs", 420),
     ("cost-model/tests/simulate.rs", 420),
     ("ir/src/file/plan.rs", 430),
     ("ir/tests/verify.rs", 500),
