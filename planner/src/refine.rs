@@ -1,12 +1,16 @@
 //! The last word on a plan: changes of single layers and cuts, compiled and simulated whole, as long as one helps.
 //!
 //! The estimate that a plan was chosen by adds up costs of layers. What it cannot see, an exchange that hides behind
-//! another layer's work or memory that is free when it is needed, small changes find.
+//! another layer's work or memory that is free when it is needed, small changes find. Changes that cannot win are not
+//! compiled: those whose layers need too long at the least, and those that only recompute more.
 
-use ir::graph::Graph;
+use std::collections::BTreeMap;
+
+use ir::graph::{Graph, KindId};
 use ir::plan::{Plan, Strategy};
 use rayon::prelude::*;
 
+use crate::costing::Costing;
 use crate::play::{Candidate, compared};
 use crate::space::Setting;
 
@@ -25,9 +29,11 @@ pub(crate) fn refined(setting: Setting<'_>, first: Candidate) -> (Candidate, usi
     let most = (VISITS_MAX / visits) as usize;
     let mut best = first;
     let mut tried = 0;
+    let mut outlines = Outlines::new(setting, &best.plan);
     loop {
-        let changes = changes(setting, &best.plan);
         let before = best.trace.step.0;
+        let mut changes = changes(setting, &best.plan);
+        changes.retain(|plan| outlines.least_step(plan) < before * (1.0 - WORTHWHILE));
         for chunk in changes.chunks(TRIED_AT_ONCE) {
             if tried >= most {
                 return (best, tried);
@@ -65,7 +71,7 @@ fn changes(setting: Setting<'_>, plan: &Plan) -> Vec<Plan> {
         let kind = &graph.kinds[graph.layers[row.start].index()];
         let current = &plan.strategies[row.start];
         let others = compiler::strategies(kind, current.ranks(), plan.microbatch_sequences());
-        for other in others.iter().filter(|other| is_near(current, other)) {
+        for other in others.iter().filter(|other| is_near(current, other) && !only_recomputes_more(current, other)) {
             let mut parts = vec![row.clone(), row.start..row.start + 1, row.end - 1..row.end];
             parts.dedup();
             all.extend(parts.into_iter().map(|part| changed(graph, plan, part, other)));
@@ -80,6 +86,50 @@ fn is_near(one: &Strategy, other: &Strategy) -> bool {
     let is_cut_alike = one.tensor == other.tensor && one.sequence == other.sequence;
     let keeps_alike = one.shard == other.shard && one.recompute == other.recompute;
     is_cut_alike != keeps_alike
+}
+
+/// Whether it does all that the other does, and more: room alone makes no step faster.
+fn only_recomputes_more(current: &Strategy, other: &Strategy) -> bool {
+    current.recompute < other.recompute && *current == Strategy { recompute: current.recompute, ..other.clone() }
+}
+
+/// The least that layers can take, by kind and strategy.
+struct Outlines<'a> {
+    costing: Costing<'a>,
+    times: BTreeMap<(KindId, Strategy), f64>,
+}
+
+impl<'a> Outlines<'a> {
+    /// For plans that differ from this one in cuts and strategies.
+    fn new(setting: Setting<'a>, plan: &Plan) -> Self {
+        let costing = Costing {
+            graph: setting.graph,
+            model: setting.costs,
+            precision: setting.precision,
+            sequences: plan.microbatch_sequences(),
+            counts: Costing::counts(plan.microbatches),
+        };
+        Self { costing, times: BTreeMap::new() }
+    }
+
+    /// Seconds that no step of the plan can beat: each stage passes all microbatches, the first of them when it has
+    /// passed the stages before, and the last goes back through those.
+    fn least_step(&mut self, plan: &Plan) -> f64 {
+        let (mut before, mut least) = (0.0, 0.0_f64);
+        for stage in &plan.stages {
+            let layers = stage.clone().map(|layer| layer as usize);
+            let own: f64 = layers.map(|layer| self.time(layer, &plan.strategies[layer])).sum();
+            least = least.max(before + f64::from(plan.microbatches) * own);
+            before += own;
+        }
+        least
+    }
+
+    fn time(&mut self, layer: usize, strategy: &Strategy) -> f64 {
+        let (costing, kind) = (self.costing, self.costing.graph.layers[layer]);
+        let outline = || costing.outline(kind, strategy, 0).time_microbatch;
+        *self.times.entry((kind, strategy.clone())).or_insert_with(outline)
+    }
 }
 
 fn changed(graph: &Graph, plan: &Plan, layers: std::ops::Range<usize>, strategy: &Strategy) -> Plan {

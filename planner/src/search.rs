@@ -109,17 +109,17 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     effort.simulated = simulated;
     // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
     candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
-    let tightest = tightest(setting, &shortages);
+    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+    let fastest = candidates.first().map_or(f64::INFINITY, |first| first.trace.step.0);
+    let tightest = tightest(setting, &shortages, fastest);
     effort.simulated += tightest.len();
     let fitting = tightest.par_iter().filter_map(|plan| compared(setting, plan).ok());
-    candidates.extend(fitting.collect::<Vec<Candidate>>());
-    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-    candidates.dedup_by(|a, b| a.plan == b.plan);
-    effort.simulated += refine(setting, &mut candidates);
+    candidates.extend(fitting.filter(|tight| tight.trace.step.0 < fastest).collect::<Vec<Candidate>>());
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
     candidates.dedup_by(|a, b| a.plan == b.plan);
     candidates.truncate(request.keep);
     prefer_small(&mut candidates);
+    effort.simulated += refine_first(setting, &mut candidates);
     confirm_first(setting, &mut candidates);
     if candidates.is_empty() {
         return Err(nothing_fits(request, &order, shortages));
@@ -127,21 +127,11 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     Ok(Found { candidates, baselines, effort })
 }
 
-/// How many plans small changes are tried on.
-const REFINED: usize = 3;
-
-/// Puts what small changes make of the fastest plans beside them: one of each shape. Returns how many were simulated.
-fn refine(setting: Setting<'_>, candidates: &mut Vec<Candidate>) -> usize {
-    let shape = |candidate: &Candidate| (candidate.plan.stages.len(), candidate.plan.microbatches);
-    let mut first: Vec<Candidate> = Vec::new();
-    for candidate in candidates.iter() {
-        if first.len() < REFINED && first.iter().all(|other| shape(other) != shape(candidate)) {
-            first.push(candidate.clone());
-        }
-    }
-    let refined: Vec<(Candidate, usize)> = first.into_iter().map(|candidate| refined(setting, candidate)).collect();
-    let simulated = refined.iter().map(|(_, simulated)| simulated).sum();
-    candidates.extend(refined.into_iter().map(|(candidate, _)| candidate));
+/// Puts what small changes make of the first plan in its place, if that is faster. Returns how many were simulated.
+fn refine_first(setting: Setting<'_>, candidates: &mut [Candidate]) -> usize {
+    let Some(first) = candidates.first_mut() else { return 0 };
+    let (refined, simulated) = refined(setting, first.clone());
+    *first = refined;
     simulated
 }
 
@@ -152,15 +142,18 @@ const ROOMIEST: f64 = 1.3;
 const TIGHTEST: usize = 8;
 
 /// Plans of outer choices that fit by no estimate but miss little, each the one that needs least: its programs may
-/// fit, as not all layers need most at once.
-fn tightest(setting: Setting<'_>, shortages: &[(Outer, Shortage)]) -> Vec<Plan> {
+/// fit, as not all layers need most at once. Only those that may be faster than `fastest`.
+fn tightest(setting: Setting<'_>, shortages: &[(Outer, Shortage)], fastest: f64) -> Vec<Plan> {
     let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
     let mut near: Vec<&(Outer, Shortage)> = shortages.iter().collect();
     near.retain(|(_, shortage)| shortage.need.bytes() as f64 <= roomiest);
     near.sort_by_key(|(_, shortage)| shortage.need.bytes());
     near.truncate(TIGHTEST);
-    let plans = near.into_par_iter().filter_map(|(outer, _)| Space::new(setting, outer)?.tightest(setting, ROOMIEST));
-    plans.collect()
+    let plan = |(outer, _): &(Outer, Shortage)| {
+        let space = Space::new(setting, outer)?.offering(Bytes(roomiest as u64));
+        if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
+    };
+    near.into_par_iter().filter_map(plan).collect()
 }
 
 /// Steps that differ by less than this share are equally fast: prices are not known better.
@@ -224,10 +217,8 @@ impl Opened {
 /// What misses least. Where estimates fitted and the placed programs did not, that is the tightest plan of all.
 fn nothing_fits(request: &Request<'_>, order: &[(f64, &Outer)], shortages: Vec<(Outer, Shortage)>) -> NoPlan {
     let setting = request.setting;
-    let tight = |mut space: Space| {
-        for stage in &mut space.problem.stages {
-            stage.capacity_bytes = 1;
-        }
+    let tight = |space: Space| {
+        let mut space = space.offering(Bytes(1));
         match space.solve(setting, &Method::DYNAMIC) {
             Solved::Infeasible(shortage) => Some((space.outer, shortage)),
             Solved::Found(_) | Solved::Stopped { .. } => None,

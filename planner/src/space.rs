@@ -7,6 +7,7 @@ use ir::graph::{Graph, KindId};
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
 use ir::profile::Route;
+use ir::units::Bytes;
 
 use cost_model::CostModel;
 
@@ -145,14 +146,20 @@ impl Space {
         }
     }
 
-    /// The plan that needs least by estimate, unless that is more than `most` of what there is.
-    pub(crate) fn tightest(mut self, setting: Setting<'_>, most: f64) -> Option<Plan> {
-        let capacity = self.problem.stages[0].capacity_bytes as f64;
+    /// The same with so much memory on each device.
+    pub(crate) fn offering(mut self, capacity: Bytes) -> Space {
+        for stage in &mut self.problem.stages {
+            stage.capacity_bytes = capacity.0;
+        }
+        self
+    }
+
+    /// The plan that needs least by estimate, unless that is more than there is.
+    pub(crate) fn tightest(mut self, setting: Setting<'_>) -> Option<Plan> {
+        let capacity = self.problem.stages[0].capacity_bytes;
         let mut offered = 1;
-        while offered as f64 <= most * capacity {
-            for stage in &mut self.problem.stages {
-                stage.capacity_bytes = offered;
-            }
+        while offered <= capacity {
+            self = self.offering(Bytes(offered));
             match self.solve(setting, &Method::DYNAMIC) {
                 Solved::Found(answer) => return Some(self.plan(&answer.assignment, setting.precision)),
                 Solved::Infeasible(shortage) => offered = shortage.need.bytes().max(offered + offered / 50 + 1),
@@ -203,11 +210,7 @@ impl Space {
     pub(crate) fn fastest(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
         let is_plain =
             |strategy: &Strategy| strategy.shard == Shard::Nothing && strategy.recompute == Recompute::Nothing;
-        let mut space = Space::of(setting, outer, &is_plain)?;
-        for stage in &mut space.problem.stages {
-            stage.capacity_bytes = u64::MAX;
-        }
-        Some(space)
+        Some(Space::of(setting, outer, &is_plain)?.offering(Bytes(u64::MAX)))
     }
 
     fn of(setting: Setting<'_>, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Option<Space> {
