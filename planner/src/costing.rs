@@ -19,9 +19,9 @@ use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::Collective;
 use ir::units::Bytes;
+use solver::Costs;
 
 use crate::period::{Delays, Service};
-use crate::problem::Costs;
 
 /// What all costs of one search have in common.
 #[derive(Clone, Copy)]

@@ -3,11 +3,11 @@
 use ir::plan::{Plan, Schedule};
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
+use solver::{Method, Shortage, Solved, lower_bound};
 
 use crate::play::{Candidate, Extent, candidate, compared};
 use crate::recipes::{Baseline, baselines};
 use crate::refine::refined;
-use crate::solve::{Method, Shortage, Solved, lower_bound};
 use crate::space::{Outer, Setting, Space, outer_choices};
 
 /// What is asked for.
@@ -194,11 +194,7 @@ impl Opened {
         while let Some(mut space) = next {
             let before = space.simulated_count();
             if lower_bound(&space.problem) < upper {
-                let method = match &request.method {
-                    &Method::DynamicProgram { gap, effort, .. } => Method::DynamicProgram { upper, gap, effort },
-                    other @ (Method::IntegerProgram { .. } | Method::Exhaustive) => other.clone(),
-                };
-                match space.solve(request.setting, &method) {
+                match space.solve(request.setting, &request.method.below(upper)) {
                     Solved::Found(answer) => {
                         let plan = space.plan(&answer.assignment, request.setting.precision);
                         opened.estimates.push((Seconds(answer.objective), plan));

@@ -10,10 +10,9 @@ use ir::profile::Route;
 use ir::units::Bytes;
 
 use cost_model::CostModel;
+use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
 
 use crate::costing::{Bases, Costing, LayoutClass, PREFETCH};
-use crate::problem::{Assignment, Kind, Problem, Stage};
-use crate::solve::{Method, Solved, solve};
 
 /// Stages and microbatches: what is fixed before strategies are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]

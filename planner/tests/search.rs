@@ -2,7 +2,6 @@
 //! puts first is the best of them, within a tolerance.
 
 use cost_model::{CostModel, Detail, simulate};
-use hetu_planner::solve::Method;
 use hetu_planner::{Found, NoPlan, Request, Setting, search};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
@@ -11,6 +10,7 @@ use ir::plan::{Plan, Recompute, Schedule, Strategy};
 use ir::seed::{Draws, Seed};
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
+use solver::Method;
 
 /// A random model on random devices.
 struct Case {

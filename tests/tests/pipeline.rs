@@ -6,7 +6,7 @@ use executor::Backend;
 use hetu_tests::training::{course, load};
 use ir::cluster::Cluster;
 use ir::file::parse_model;
-use planner::solve::Method;
+use solver::Method;
 use planner::{Request, Setting, search};
 
 const MODEL: &str = include_str!("../../examples/models/tiny-llama.yaml");

@@ -2,8 +2,7 @@
 
 use std::cmp::Ordering;
 
-use hetu_planner::problem::StageScore;
-use hetu_planner::solve::Shortage;
+use solver::{Shortage, StageScore};
 use hetu_planner::{NoPlan, Outer};
 use ir::units::Bytes;
 
