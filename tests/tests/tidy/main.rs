@@ -13,7 +13,7 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("compiler", &["ir"]),
     ("machine", &["ir"]),
     ("reports", &["ir"]),
-    ("cost-model", &["ir", "compiler"]),
+    ("cost-model", &["ir"]),
     ("solver", &[]),
     ("planner", &["ir", "compiler", "machine", "reports", "cost-model", "solver"]),
     ("kernels", &["ir"]),
