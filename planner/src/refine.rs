@@ -2,7 +2,8 @@
 //!
 //! The estimate that a plan was chosen by adds up costs of layers. What it cannot see, an exchange that hides behind
 //! another layer's work or memory that is free when it is needed, small changes find. Changes that cannot win are not
-//! compiled: those whose layers need too long at the least, and those that only recompute more.
+//! compiled: those that their layers, at the least that they need, make hardly faster, and those that only recompute
+//! more.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +11,12 @@ use ir::graph::{Graph, KindId};
 use ir::plan::{Plan, Strategy};
 use rayon::prelude::*;
 
-use crate::costing::Costing;
-use crate::play::{Candidate, compared};
+use crate::costing::{Costing, LayoutClass};
+use crate::play::{Candidate, EQUALLY_FAST, compared};
 use crate::space::Setting;
 
-/// How much may be simulated for one plan, in visits to layers: a hundred thousand take about half a second.
-const VISITS_MAX: u64 = 20_000;
+/// How much may be simulated for one plan, in visits to layers: of eighty layers and one microbatch, fifty plans.
+const VISITS_MAX: u64 = 4_000;
 
 /// Changes that are tried at once. Fixed, so that the answer does not depend on the number of threads.
 const TRIED_AT_ONCE: usize = 8;
@@ -33,7 +34,7 @@ pub(crate) fn refined(setting: Setting<'_>, first: Candidate) -> (Candidate, usi
     loop {
         let before = best.trace.step.0;
         let mut changes = changes(setting, &best.plan);
-        changes.retain(|plan| outlines.least_step(plan) < before * (1.0 - WORTHWHILE));
+        changes.retain(|plan| outlines.least_step(plan) < before * (1.0 - EQUALLY_FAST));
         for chunk in changes.chunks(TRIED_AT_ONCE) {
             if tried >= most {
                 return (best, tried);
@@ -127,7 +128,10 @@ impl<'a> Outlines<'a> {
 
     fn time(&mut self, layer: usize, strategy: &Strategy) -> f64 {
         let (costing, kind) = (self.costing, self.costing.graph.layers[layer]);
-        let outline = || costing.outline(kind, strategy, 0).time_microbatch;
+        let outline = || {
+            let layout = costing.layout(LayoutClass::of(strategy), strategy.ranks(), 0);
+            costing.outline(kind, strategy, layout).time_microbatch
+        };
         *self.times.entry((kind, strategy.clone())).or_insert_with(outline)
     }
 }

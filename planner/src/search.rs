@@ -5,7 +5,7 @@ use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
 use solver::{Method, Shortage, Solved, lower_bound};
 
-use crate::play::{Candidate, Extent, candidate, compared};
+use crate::play::{Candidate, EQUALLY_FAST, Extent, candidate, compared};
 use crate::recipes::{Baseline, baselines};
 use crate::refine::refined;
 use crate::space::{Outer, Setting, Space, outer_choices};
@@ -155,9 +155,6 @@ fn tightest(setting: Setting<'_>, shortages: &[(Outer, Shortage)], fastest: f64)
     };
     near.into_par_iter().filter_map(plan).collect()
 }
-
-/// Steps that differ by less than this share are equally fast: prices are not known better.
-const EQUALLY_FAST: f64 = 0.002;
 
 /// Puts the plan with the least memory among the fastest first.
 fn prefer_small(candidates: &mut [Candidate]) {

@@ -12,7 +12,7 @@ use ir::units::Bytes;
 use cost_model::CostModel;
 use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
 
-use crate::costing::{Bases, Costing, LayoutClass, PREFETCH};
+use crate::costing::{Bases, Costing, Layout, LayoutClass, PREFETCH};
 
 /// Stages and microbatches: what is fixed before strategies are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,10 +227,12 @@ impl Space {
         let class_of = |strategy: &Strategy| {
             classes.binary_search(&LayoutClass::of(strategy)).expect("every strategy's class is listed")
         };
+        let layout = |(index, &class): (usize, &LayoutClass)| costing.layout(class, outer.ranks, index);
+        let layouts: Vec<Layout> = classes.iter().enumerate().map(layout).collect();
         let mut kinds = Vec::new();
         for (kind, list) in strategies.iter().enumerate() {
             let kind = KindId(kind as u32);
-            let costs = list.iter().map(|strategy| costing.outline(kind, strategy, class_of(strategy)));
+            let costs = list.iter().map(|strategy| costing.outline(kind, strategy, layouts[class_of(strategy)]));
             kinds.push(Kind { strategies: costs.collect() });
         }
         let transition = |from, to| costing.transition(outer.ranks, [from, to]);

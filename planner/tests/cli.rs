@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use solver::{Costs, Kind, Problem, Stage};
 use ir::file::{parse_plan, parse_trace, print_profile};
 use ir::profile::Profile;
 use ir::units::{Bytes, Seconds};
 use serde_json::Value;
+use solver::{Costs, Kind, Problem, Stage};
 
 const MODEL: &str = include_str!("../../examples/models/tiny-llama.yaml");
 const CLUSTER: &str = include_str!("../../examples/clusters/4xCPU.yaml");
