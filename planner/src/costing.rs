@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use compiler::{BodyAction, LayerBatch, LayerOutline, Sample, boundary_exchanges, compile_samples, layer_outline};
+use compiler::{
+    BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, boundary_exchanges, compile_samples, layer_outline,
+};
 use cost_model::{CostModel, Detail, Group, simulate};
 use ir::cluster::Execution;
 use ir::graph::{Graph, KindId};
@@ -17,9 +19,9 @@ use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::Collective;
 use ir::units::Bytes;
+use solver::Costs;
 
 use crate::period::{Delays, Service};
-use crate::problem::Costs;
 
 /// What all costs of one search have in common.
 #[derive(Clone, Copy)]
@@ -75,6 +77,23 @@ impl LayoutClass {
     }
 }
 
+/// A layout class of a space.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Its place in the problem.
+    pub(crate) index: usize,
+    pace: Pace,
+}
+
+/// What sets the pace of blocks in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// Their work and exchanges.
+    Streams,
+    /// The host, which issues them.
+    Host,
+}
+
 /// Pairs of equal layers, which many layers are compared with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bases {
@@ -89,33 +108,46 @@ struct Played {
 }
 
 impl Costing<'_> {
-    /// The least that a layer kind can cost under a strategy. `layout` is the class of its boundary.
-    pub(crate) fn outline(&self, kind: KindId, strategy: &Strategy, layout: usize) -> Costs {
+    /// A layout class of layers on so many ranks, with its place in the problem.
+    pub(crate) fn layout(&self, class: LayoutClass, ranks: u32, index: usize) -> Layout {
+        let block = layer_outline(self.graph, self.block(), &class.plain(ranks), self.batch())
+            .expect("a plain strategy has a mesh");
+        let [forward, backward] = self.delays(&block);
+        let is_issued_slowly = forward.period() + backward.period() < self.issue_time(&block);
+        Layout { index, pace: if is_issued_slowly { Pace::Host } else { Pace::Streams } }
+    }
+
+    /// The least that a layer kind can cost under a strategy, whose boundary has this layout.
+    pub(crate) fn outline(&self, kind: KindId, strategy: &Strategy, layout: Layout) -> Costs {
         let outline = layer_outline(self.graph, kind, strategy, self.batch()).expect("a legal strategy has a mesh");
         Costs {
-            time_microbatch: self.period(kind, strategy, &outline),
+            time_microbatch: self.period(kind, &outline, layout.pace),
             time_step: 0.0,
-            bytes_state: outline.bytes.state.0,
+            bytes_state: self.state_at_peak(&outline.bytes).0,
             bytes_saved: outline.bytes.saved.0,
             bytes_transient: 0,
-            layout,
+            layout: layout.index,
         }
+    }
+
+    /// What a layer holds besides its saved tensors when a stage holds most. In a step of one microbatch gradients come
+    /// as saved tensors go: a layer has the larger of the two.
+    fn state_at_peak(&self, bytes: &LayerBytes) -> Bytes {
+        if self.counts[0] == 1 { bytes.state.saturating_sub(bytes.gradients.min(bytes.saved)) } else { bytes.state }
     }
 
     /// The least time of a microbatch. Passes of inner layers are rows of their own, while those of an outer layer
     /// follow upon each other. Beside blocks that wait for the host, an outer layer only adds to what is issued.
-    fn period(&self, kind: KindId, strategy: &Strategy, outline: &LayerOutline) -> f64 {
+    fn period(&self, kind: KindId, outline: &LayerOutline, pace: Pace) -> f64 {
         let [forward, backward] = self.delays(outline);
         if self.is_inner(kind) {
             return (forward.period() + backward.period()).max(self.issue_time(outline));
         }
         let period = forward.then(&backward).period().max(backward.then(&forward).period());
-        let plain = LayoutClass::of(strategy).plain(strategy.ranks());
-        let beside =
-            layer_outline(self.graph, self.block(), &plain, self.batch()).expect("a plain strategy has a mesh");
-        let [forward, backward] = self.delays(&beside);
-        let hidden = forward.period() + backward.period() < self.issue_time(&beside);
-        if hidden { period.min(self.issue_time(outline)) } else { period }
+        match pace {
+            Pace::Streams => period,
+            Pace::Host => period.min(self.issue_time(outline)),
+        }
     }
 
     fn delays(&self, outline: &LayerOutline) -> [Delays; 2] {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use hetu_planner::solve::Method;
+use solver::Method;
+
+use crate::cli::Failure;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -187,12 +189,15 @@ pub(crate) enum MethodName {
 }
 
 impl MethodName {
-    /// The method, without limits.
-    pub(crate) fn method(self) -> Method {
+    /// The method, without limits; a failure if the program was built without it.
+    pub(crate) fn method(self) -> Result<Method, Failure> {
         match self {
-            MethodName::Dp => Method::DYNAMIC,
-            MethodName::Ilp => Method::IntegerProgram { time_limit: f64::INFINITY },
-            MethodName::Exhaustive => Method::Exhaustive,
+            MethodName::Dp => Ok(Method::DYNAMIC),
+            #[cfg(feature = "ilp")]
+            MethodName::Ilp => Ok(Method::IntegerProgram { time_limit: f64::INFINITY }),
+            #[cfg(not(feature = "ilp"))]
+            MethodName::Ilp => Err(Failure::wrong("this hetu-plan was built without the feature `ilp`")),
+            MethodName::Exhaustive => Ok(Method::Exhaustive),
         }
     }
 }

@@ -35,6 +35,9 @@ pub enum Extent {
     Extended,
 }
 
+/// Steps that differ by less than this share are equally fast: prices are not known better.
+pub(crate) const EQUALLY_FAST: f64 = 0.002;
+
 /// Steps with more microbatches than this and four for each stage are not simulated whole while plans are compared.
 const WHOLE_MAX: u32 = 12;
 

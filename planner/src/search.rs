@@ -3,10 +3,11 @@
 use ir::plan::{Plan, Schedule};
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
+use solver::{Method, Shortage, Solved, lower_bound};
 
-use crate::play::{Candidate, Extent, candidate, compared};
+use crate::play::{Candidate, EQUALLY_FAST, Extent, candidate, compared};
 use crate::recipes::{Baseline, baselines};
-use crate::solve::{Method, Shortage, Solved, lower_bound};
+use crate::refine::refined;
 use crate::space::{Outer, Setting, Space, outer_choices};
 
 /// What is asked for.
@@ -109,9 +110,16 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
     candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+    let fastest = candidates.first().map_or(f64::INFINITY, |first| first.trace.step.0);
+    let tightest = tightest(setting, &shortages, fastest);
+    effort.simulated += tightest.len();
+    let fitting = tightest.par_iter().filter_map(|plan| compared(setting, plan).ok());
+    candidates.extend(fitting.filter(|tight| tight.trace.step.0 < fastest).collect::<Vec<Candidate>>());
+    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
     candidates.dedup_by(|a, b| a.plan == b.plan);
     candidates.truncate(request.keep);
     prefer_small(&mut candidates);
+    effort.simulated += refine_first(setting, &mut candidates);
     confirm_first(setting, &mut candidates);
     if candidates.is_empty() {
         return Err(nothing_fits(request, &order, shortages));
@@ -119,8 +127,34 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     Ok(Found { candidates, baselines, effort })
 }
 
-/// Steps that differ by less than this share are equally fast: prices are not known better.
-const EQUALLY_FAST: f64 = 0.002;
+/// Puts what small changes make of the first plan in its place, if that is faster. Returns how many were simulated.
+fn refine_first(setting: Setting<'_>, candidates: &mut [Candidate]) -> usize {
+    let Some(first) = candidates.first_mut() else { return 0 };
+    let (refined, simulated) = refined(setting, first.clone());
+    *first = refined;
+    simulated
+}
+
+/// What a plan may need by estimate, relative to what there is, to be tried nevertheless.
+const ROOMIEST: f64 = 1.3;
+
+/// How many such plans are tried.
+const TIGHTEST: usize = 8;
+
+/// Plans of outer choices that fit by no estimate but miss little, each the one that needs least: its programs may
+/// fit, as not all layers need most at once. Only those that may be faster than `fastest`.
+fn tightest(setting: Setting<'_>, shortages: &[(Outer, Shortage)], fastest: f64) -> Vec<Plan> {
+    let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
+    let mut near: Vec<&(Outer, Shortage)> = shortages.iter().collect();
+    near.retain(|(_, shortage)| shortage.need.bytes() as f64 <= roomiest);
+    near.sort_by_key(|(_, shortage)| shortage.need.bytes());
+    near.truncate(TIGHTEST);
+    let plan = |(outer, _): &(Outer, Shortage)| {
+        let space = Space::new(setting, outer)?.offering(Bytes(roomiest as u64));
+        if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
+    };
+    near.into_par_iter().filter_map(plan).collect()
+}
 
 /// Puts the plan with the least memory among the fastest first.
 fn prefer_small(candidates: &mut [Candidate]) {
@@ -157,11 +191,7 @@ impl Opened {
         while let Some(mut space) = next {
             let before = space.simulated_count();
             if lower_bound(&space.problem) < upper {
-                let method = match &request.method {
-                    &Method::DynamicProgram { gap, effort, .. } => Method::DynamicProgram { upper, gap, effort },
-                    other @ (Method::IntegerProgram { .. } | Method::Exhaustive) => other.clone(),
-                };
-                match space.solve(request.setting, &method) {
+                match space.solve(request.setting, &request.method.below(upper)) {
                     Solved::Found(answer) => {
                         let plan = space.plan(&answer.assignment, request.setting.precision);
                         opened.estimates.push((Seconds(answer.objective), plan));
@@ -180,10 +210,8 @@ impl Opened {
 /// What misses least. Where estimates fitted and the placed programs did not, that is the tightest plan of all.
 fn nothing_fits(request: &Request<'_>, order: &[(f64, &Outer)], shortages: Vec<(Outer, Shortage)>) -> NoPlan {
     let setting = request.setting;
-    let tight = |mut space: Space| {
-        for stage in &mut space.problem.stages {
-            stage.capacity_bytes = 1;
-        }
+    let tight = |space: Space| {
+        let mut space = space.offering(Bytes(1));
         match space.solve(setting, &Method::DYNAMIC) {
             Solved::Infeasible(shortage) => Some((space.outer, shortage)),
             Solved::Found(_) | Solved::Stopped { .. } => None,

@@ -7,12 +7,12 @@ use ir::graph::{Graph, KindId};
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
 use ir::profile::Route;
+use ir::units::Bytes;
 
 use cost_model::CostModel;
+use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
 
-use crate::costing::{Bases, Costing, LayoutClass, PREFETCH};
-use crate::problem::{Assignment, Kind, Problem, Stage};
-use crate::solve::{Method, Solved, solve};
+use crate::costing::{Bases, Costing, Layout, LayoutClass, PREFETCH};
 
 /// Stages and microbatches: what is fixed before strategies are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +145,29 @@ impl Space {
         }
     }
 
+    /// The same with so much memory on each device.
+    pub(crate) fn offering(mut self, capacity: Bytes) -> Space {
+        for stage in &mut self.problem.stages {
+            stage.capacity_bytes = capacity.0;
+        }
+        self
+    }
+
+    /// The plan that needs least by estimate, unless that is more than there is.
+    pub(crate) fn tightest(mut self, setting: Setting<'_>) -> Option<Plan> {
+        let capacity = self.problem.stages[0].capacity_bytes;
+        let mut offered = 1;
+        while offered <= capacity {
+            self = self.offering(Bytes(offered));
+            match self.solve(setting, &Method::DYNAMIC) {
+                Solved::Found(answer) => return Some(self.plan(&answer.assignment, setting.precision)),
+                Solved::Infeasible(shortage) => offered = shortage.need.bytes().max(offered + offered / 50 + 1),
+                Solved::Stopped { .. } => return None,
+            }
+        }
+        None
+    }
+
     /// A strategy and those that differ from it in sharding or in recomputation alone: what the next answer is likely
     /// to use if this costs more than its outline.
     fn neighbours(&self, kind: usize, index: usize) -> Vec<(usize, usize)> {
@@ -186,11 +209,7 @@ impl Space {
     pub(crate) fn fastest(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
         let is_plain =
             |strategy: &Strategy| strategy.shard == Shard::Nothing && strategy.recompute == Recompute::Nothing;
-        let mut space = Space::of(setting, outer, &is_plain)?;
-        for stage in &mut space.problem.stages {
-            stage.capacity_bytes = u64::MAX;
-        }
-        Some(space)
+        Some(Space::of(setting, outer, &is_plain)?.offering(Bytes(u64::MAX)))
     }
 
     fn of(setting: Setting<'_>, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Option<Space> {
@@ -208,10 +227,12 @@ impl Space {
         let class_of = |strategy: &Strategy| {
             classes.binary_search(&LayoutClass::of(strategy)).expect("every strategy's class is listed")
         };
+        let layout = |(index, &class): (usize, &LayoutClass)| costing.layout(class, outer.ranks, index);
+        let layouts: Vec<Layout> = classes.iter().enumerate().map(layout).collect();
         let mut kinds = Vec::new();
         for (kind, list) in strategies.iter().enumerate() {
             let kind = KindId(kind as u32);
-            let costs = list.iter().map(|strategy| costing.outline(kind, strategy, class_of(strategy)));
+            let costs = list.iter().map(|strategy| costing.outline(kind, strategy, layouts[class_of(strategy)]));
             kinds.push(Kind { strategies: costs.collect() });
         }
         let transition = |from, to| costing.transition(outer.ranks, [from, to]);

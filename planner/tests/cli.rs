@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use hetu_planner::problem::{Costs, Kind, Problem, Stage};
 use ir::file::{parse_plan, parse_trace, print_profile};
 use ir::profile::Profile;
 use ir::units::{Bytes, Seconds};
 use serde_json::Value;
+use solver::{Costs, Kind, Problem, Stage};
 
 const MODEL: &str = include_str!("../../examples/models/tiny-llama.yaml");
 const CLUSTER: &str = include_str!("../../examples/clusters/4xCPU.yaml");
@@ -318,11 +318,13 @@ fn all_methods_solve_a_problem_alike() {
     let write =
         |name: &str, problem: &Problem| fs::write(folder.join(name), serde_json::to_string(problem).unwrap()).unwrap();
     write("problem.json", &problem(14));
-    let objectives = ["dp", "ilp", "exhaustive"].map(|method| {
+    let methods: &[&str] = if cfg!(feature = "ilp") { &["dp", "ilp", "exhaustive"] } else { &["dp", "exhaustive"] };
+    let objective = |&method: &&str| {
         let (status, text, said) = status_and_texts(&run(&folder, &["solve", "problem.json", "--method", method]));
         assert_eq!(status, 0, "{said}");
         serde_json::from_str::<Value>(&text).unwrap()["objective"].as_f64().unwrap()
-    });
+    };
+    let objectives: Vec<f64> = methods.iter().map(objective).collect();
     assert!(objectives.iter().all(|objective| (objective - objectives[0]).abs() < 1e-6), "{objectives:?}");
     write("tight.json", &problem(3));
     assert!(refused(&folder, &["solve", "tight.json"], 1).contains("no assignment fits"));
@@ -332,6 +334,18 @@ fn all_methods_solve_a_problem_alike() {
     assert!(refused(&folder, &["solve", "huge.json", "--method", "exhaustive"], 2).contains("too many"));
     fs::write(folder.join("broken.json"), "{\n\"kinds\": 3}").unwrap();
     assert!(refused(&folder, &["solve", "broken.json"], 2).starts_with("error: broken.json:2: "));
+}
+
+#[cfg(not(feature = "ilp"))]
+#[test]
+fn a_method_that_was_left_out_names_its_feature() {
+    let folder = folder("left-out");
+    fs::write(folder.join("problem.json"), serde_json::to_string(&problem(14)).unwrap()).unwrap();
+    let solve = refused(&folder, &["solve", "problem.json", "--method", "ilp"], 2);
+    let plan = refused(&folder, &["model.yaml", "--cluster", "4xCPU", "--method", "ilp"], 2);
+    for said in [solve, plan] {
+        assert_eq!(said, "error: this hetu-plan was built without the feature `ilp`\n");
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use hetu_tests::notation::alone;
 use hetu_tests::training::{compiled, course};
 use ir::cluster::Cluster;
 use ir::file::parse_model;
-use planner::solve::Method;
 use planner::{Request, Setting, search};
+use solver::Method;
 
 const MODEL: &str = include_str!("../../examples/models/tiny-llama.yaml");
 

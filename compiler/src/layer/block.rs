@@ -117,6 +117,11 @@ impl BlockPlan {
         Bytes(all.iter().map(|&bytes| aligned(bytes)).sum())
     }
 
+    /// Of that, the sum of gradients, which is there from the first backward pass on.
+    pub(crate) fn gradients(&self) -> Bytes {
+        Bytes(aligned(self.shape.kept_gradients() * Element::F32.bytes()))
+    }
+
     /// Puts an instance into a role: its resident buffers.
     pub(crate) fn instance(&self, writer: &mut Writer, block: BlockId, layer: u32, uses: Uses) -> Instance {
         let shape = &self.shape;

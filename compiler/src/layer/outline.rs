@@ -24,6 +24,8 @@ use crate::step::body::{Boundary, conversions};
 pub struct LayerBytes {
     /// Parameters, master, moments and the sum of gradients: through the whole step.
     pub state: Bytes,
+    /// Of that, the sum of gradients, which is there from the first backward pass on.
+    pub gradients: Bytes,
     /// What one microbatch keeps from its forward to its backward pass.
     pub saved: Bytes,
 }
@@ -107,10 +109,12 @@ pub fn layer_outline(
     let forward = pass_outline(&layer.forward, &fragments, [Slot::Input, Slot::Output]);
     let backward = pass_outline(&layer.backward, &fragments, [Slot::OutputGradient, Slot::InputGradient]);
     let plans = layer.blocks.iter().map(|template| BlockPlan::new(&mesh, &layer, template, (compute, &mut library)));
-    let state = plans.map(|plan| plan.state()).sum();
+    let plans: Vec<BlockPlan> = plans.collect();
+    let state = plans.iter().map(BlockPlan::state).sum();
+    let gradients = plans.iter().map(BlockPlan::gradients).sum();
     let input = layer.boundary_shape.iter().product::<u64>() * compute.bytes();
     let input = if layer.keeps_input { Bytes(aligned(input)) } else { Bytes::ZERO };
-    let bytes = LayerBytes { state, saved: layer.saved.iter().copied().sum::<Bytes>() + input };
+    let bytes = LayerBytes { state, gradients, saved: layer.saved.iter().copied().sum::<Bytes>() + input };
     Ok(LayerOutline { bytes, forward, backward, fragments, collectives: collectives.all, mesh })
 }
 

@@ -2,10 +2,9 @@
 
 use std::cmp::Ordering;
 
-use hetu_planner::problem::StageScore;
-use hetu_planner::solve::Shortage;
 use hetu_planner::{NoPlan, Outer};
 use ir::units::Bytes;
+use solver::{Shortage, StageScore};
 
 use super::failure::Failure;
 use super::words::{SizeUnit, counted};

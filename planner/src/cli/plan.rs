@@ -144,7 +144,7 @@ fn assignments(question: &Question) -> f64 {
 
 fn searched(question: &Question, options: &PlanOptions, form: Form) -> Result<Found, Failure> {
     let setting = setting(question);
-    let method = options.method.method();
+    let method = options.method.method()?;
     let request = Request { setting, batch: question.batch, method, keep: options.keep as usize };
     // Drawn only where stderr is a terminal.
     let bar = if form == Form::LastLine { ProgressBar::hidden() } else { ProgressBar::new(0) };

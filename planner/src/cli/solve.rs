@@ -1,8 +1,7 @@
 //! `hetu-plan solve`: a bare problem of numbers, for experiments with the solvers.
 
-use hetu_planner::problem::Problem;
-use hetu_planner::solve::{Solved, solve as solve_problem};
 use serde_json::json;
+use solver::{Problem, Solved, solve as solve_problem};
 
 use super::failure::Failure;
 use super::input::read_text;
@@ -17,7 +16,7 @@ pub(crate) fn solve(options: &SolveOptions) -> Result<(), Failure> {
     let text = read_text(&options.problem)?;
     let problem: Problem = serde_json::from_str(&text).map_err(|error| {
         Failure::wrong(format!("{name}:{}: {error}", error.line()))
-            .help("a problem is JSON; see `hetu_planner::problem`")
+            .help("a problem is JSON; see `hetu_solver::Problem`")
     })?;
     problem.check().map_err(|mistakes| {
         let lines: Vec<String> = mistakes.iter().map(|mistake| format!("{name}: {mistake}")).collect();
@@ -27,9 +26,10 @@ pub(crate) fn solve(options: &SolveOptions) -> Result<(), Failure> {
         let layers = (0..problem.layers.len()).map(|layer| problem.strategies(layer).len() as f64);
         check_count(ways_to_cut(problem.layers.len(), problem.stages.len()) * layers.product::<f64>())?;
     }
+    let chosen = options.method.method()?;
     end_at_interrupt()?;
     let method = format!("{:?}", options.method).to_lowercase();
-    match solve_problem(&problem, &options.method.method()) {
+    match solve_problem(&problem, &chosen) {
         Solved::Found(answer) => {
             let document = json!({
                 "method": method,

@@ -10,37 +10,37 @@ use super::ticks::{Choice, StageClass};
 
 /// The layouts next to a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ends {
+pub(crate) struct Ends {
     /// The layout that the first layer must have; none if the span opens the pipeline.
-    pub(super) first: Option<usize>,
+    pub(crate) first: Option<usize>,
     /// The layout of the layer after the span; none if the span closes the pipeline.
-    pub(super) next: Option<usize>,
+    pub(crate) next: Option<usize>,
 }
 
 /// What a unit of each quantity costs on a route.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Prices {
-    pub(super) time: f64,
-    pub(super) byte: f64,
-    pub(super) step: f64,
+pub(crate) struct Prices {
+    pub(crate) time: f64,
+    pub(crate) byte: f64,
+    pub(crate) step: f64,
 }
 
 impl Prices {
-    pub(super) fn of(self, choice: &Choice) -> f64 {
+    pub(crate) fn of(self, choice: &Choice) -> f64 {
         self.of_totals(Totals { time: choice.time, step: choice.step, bytes: choice.bytes })
     }
 
-    pub(super) fn of_totals(self, totals: Totals) -> f64 {
+    pub(crate) fn of_totals(self, totals: Totals) -> f64 {
         self.time * totals.time as f64 + self.byte * totals.bytes as f64 + self.step * totals.step as f64
     }
 }
 
 /// What a route takes, all layers together.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    pub(super) time: i64,
-    pub(super) step: i64,
-    pub(super) bytes: u64,
+pub(crate) struct Totals {
+    pub(crate) time: i64,
+    pub(crate) step: i64,
+    pub(crate) bytes: u64,
 }
 
 /// The best price per byte at a price of the step, and the mixture of routes that uses up the bytes.
@@ -55,31 +55,31 @@ struct Balance {
 
 /// A choice for each layer.
 #[derive(Clone, Debug)]
-pub(super) struct Route {
-    pub(super) totals: Totals,
-    pub(super) choices: Vec<Choice>,
+pub(crate) struct Route {
+    pub(crate) totals: Totals,
+    pub(crate) choices: Vec<Choice>,
 }
 
 /// A span whose largest transient is given, and its best prices.
-pub(super) struct Relaxation<'a> {
-    pub(super) class: &'a StageClass,
-    pub(super) ends: Ends,
-    pub(super) step_limit: i64,
+pub(crate) struct Relaxation<'a> {
+    pub(crate) class: &'a StageClass,
+    pub(crate) ends: Ends,
+    pub(crate) step_limit: i64,
     /// Bytes left beside the transient.
-    pub(super) budget: u64,
+    pub(crate) budget: u64,
     /// For each layer, its entry in `lists`.
-    pub(super) layers: &'a [usize],
-    pub(super) lists: Vec<Vec<Choice>>,
-    pub(super) prices: Prices,
+    pub(crate) layers: &'a [usize],
+    pub(crate) lists: Vec<Vec<Choice>>,
+    pub(crate) prices: Prices,
     /// Least cost from each layer to the end at `prices`, at `layer * layouts + layout before the layer`.
-    pub(super) to_go: Vec<f64>,
+    pub(crate) to_go: Vec<f64>,
     /// Routes on both sides of the limits.
     routes: Vec<Route>,
 }
 
 impl<'a> Relaxation<'a> {
     /// None if the resources cannot suffice. `lists` are the choices under the transient, which `budget` leaves out.
-    pub(super) fn new(
+    pub(crate) fn new(
         class: &'a StageClass,
         (layers, lists): (&'a [usize], Vec<Vec<Choice>>),
         ends: Ends,
@@ -228,7 +228,7 @@ impl<'a> Relaxation<'a> {
         to.map_or(0, |to| self.class.transitions[from.layout][to])
     }
 
-    pub(super) fn admits(&self, layer: usize, choice: &Choice) -> bool {
+    pub(crate) fn admits(&self, layer: usize, choice: &Choice) -> bool {
         layer > 0 || self.ends.first.is_none_or(|first| first == choice.layout)
     }
 
@@ -237,12 +237,12 @@ impl<'a> Relaxation<'a> {
     }
 
     /// What the limits are worth at the prices.
-    pub(super) fn worth(&self) -> f64 {
+    pub(crate) fn worth(&self) -> f64 {
         self.prices.byte * self.budget as f64 + self.prices.step * self.step_limit as f64
     }
 
     /// Ticks below which no choice lies.
-    pub(super) fn bound(&self) -> f64 {
+    pub(crate) fn bound(&self) -> f64 {
         let rest = &self.to_go[self.class.boundary.len()..];
         let open = self.lists[self.layers[0]].iter().filter(|choice| self.admits(0, choice));
         let cost = open.map(|choice| self.prices.of(choice) + rest[choice.layout]).fold(f64::INFINITY, f64::min);
@@ -250,14 +250,14 @@ impl<'a> Relaxation<'a> {
     }
 
     /// The most ticks once a step that any choice takes.
-    pub(super) fn most_steps(&self) -> i64 {
+    pub(crate) fn most_steps(&self) -> i64 {
         let most: Vec<i64> =
             self.lists.iter().map(|list| list.iter().map(|choice| choice.step).max().unwrap_or(0)).collect();
         self.layers.iter().map(|&list| most[list]).sum()
     }
 
     /// A good route within the limits, if one is easily seen.
-    pub(super) fn quick_route(&self) -> Option<Route> {
+    pub(crate) fn quick_route(&self) -> Option<Route> {
         let mut best: Option<Route> = None;
         for (index, one) in self.routes.iter().enumerate() {
             for (other_index, other) in self.routes.iter().enumerate() {

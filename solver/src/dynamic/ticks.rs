@@ -4,25 +4,25 @@
 //! partial answers, neither better than the other. Times are therefore counted in ticks, 2⁻⁶⁰ of the longest
 //! possible step; equal sums are then equal.
 
-use crate::problem::{Costs, Problem, Stage};
+use crate::{Costs, Problem, Stage};
 
 /// A cost too large to be part of an answer; small enough that adding a few does not overflow.
-pub(super) const NEVER: i64 = i64::MAX / 4;
+pub(crate) const NEVER: i64 = i64::MAX / 4;
 
 /// A strategy as one class of stages sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     /// Ticks for one microbatch.
-    pub(super) time: i64,
+    pub(crate) time: i64,
     /// Ticks once a step.
-    pub(super) step: i64,
+    pub(crate) step: i64,
     /// State, and saved tensors of all microbatches in flight.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Extra bytes while the layer runs.
-    pub(super) transient: u64,
-    pub(super) layout: usize,
+    pub(crate) transient: u64,
+    pub(crate) layout: usize,
     /// Index among the kind's strategies.
-    pub(super) strategy: usize,
+    pub(crate) strategy: usize,
 }
 
 impl Choice {
@@ -37,7 +37,7 @@ impl Choice {
 }
 
 /// Drops choices that another one dominates; of equal ones the first stays.
-pub(super) fn undominated(choices: &[Choice]) -> Vec<Choice> {
+pub(crate) fn undominated(choices: &[Choice]) -> Vec<Choice> {
     let mut kept: Vec<Choice> = Vec::new();
     for choice in choices {
         if !kept.iter().any(|other| other.dominates(choice)) {
@@ -65,23 +65,23 @@ fn beats(strategies: &[Costs], one: usize, other: usize) -> bool {
 
 /// A kind of layer, or one strategy of it where a tie has been decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Sort {
-    pub(super) kind: usize,
-    pub(super) fixed: Option<usize>,
+pub(crate) struct Sort {
+    pub(crate) kind: usize,
+    pub(crate) fixed: Option<usize>,
 }
 
 /// Stages with equal numbers, and all costs as they see them.
 #[derive(Clone, Debug)]
-pub(super) struct StageClass {
-    pub(super) capacity: u64,
+pub(crate) struct StageClass {
+    pub(crate) capacity: u64,
     /// Choices of each kind, undominated.
     kinds: Vec<Vec<Choice>>,
     /// Every strategy of each kind, also the dominated ones.
     strategies: Vec<Vec<Choice>>,
     /// Ticks from one layout class to another.
-    pub(super) transitions: Vec<Vec<i64>>,
+    pub(crate) transitions: Vec<Vec<i64>>,
     /// Ticks for crossing a cut to a layer of each layout class.
-    pub(super) boundary: Vec<i64>,
+    pub(crate) boundary: Vec<i64>,
 }
 
 impl StageClass {
@@ -89,7 +89,7 @@ impl StageClass {
     fn new(problem: &Problem, stage: &Stage, tick: f64, rate: f64, useful: &[Vec<bool>]) -> Self {
         let ticks = |seconds: f64| (seconds * stage.speed / tick).round() as i64;
         let in_flight = u64::from(stage.in_flight);
-        let choices = |kind: &crate::problem::Kind| -> Vec<Choice> {
+        let choices = |kind: &crate::Kind| -> Vec<Choice> {
             let numbered = kind.strategies.iter().enumerate();
             numbered
                 .map(|(strategy, costs)| Choice {
@@ -113,7 +113,7 @@ impl StageClass {
     }
 
     /// What a layer of this sort can do.
-    pub(super) fn choices(&self, sort: Sort) -> &[Choice] {
+    pub(crate) fn choices(&self, sort: Sort) -> &[Choice] {
         match sort.fixed {
             None => &self.kinds[sort.kind],
             Some(strategy) => &self.strategies[sort.kind][strategy..=strategy],
@@ -123,22 +123,22 @@ impl StageClass {
 
 /// A problem in ticks.
 #[derive(Clone, Debug)]
-pub(super) struct Ticked {
+pub(crate) struct Ticked {
     /// Seconds of one tick.
-    pub(super) tick: f64,
-    pub(super) classes: Vec<StageClass>,
+    pub(crate) tick: f64,
+    pub(crate) classes: Vec<StageClass>,
     /// The class of each stage.
-    pub(super) stages: Vec<usize>,
-    pub(super) layout_count: usize,
+    pub(crate) stages: Vec<usize>,
+    pub(crate) layout_count: usize,
     /// `m − 1`: how often the slowest stage counts beyond its place in the sum.
-    pub(super) repeats: f64,
+    pub(crate) repeats: f64,
     /// Whether the step's time is part of the times per microbatch.
-    pub(super) steps: Steps,
+    pub(crate) steps: Steps,
 }
 
 /// Where a [`Ticked`] problem counts what happens once a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Steps {
+pub(crate) enum Steps {
     /// Apart, as the objective does.
     Apart,
     /// Blended into the time per microbatch at the rate `1 / (m − 1 + p)`. The objective with blended times
@@ -149,7 +149,7 @@ pub(super) enum Steps {
 }
 
 impl Ticked {
-    pub(super) fn new(problem: &Problem, steps: Steps) -> Self {
+    pub(crate) fn new(problem: &Problem, steps: Steps) -> Self {
         let tick = tick(problem);
         let mut distinct: Vec<&Stage> = Vec::new();
         let mut stages = Vec::new();
@@ -172,7 +172,7 @@ impl Ticked {
     }
 
     /// The class that stage `stage` belongs to.
-    pub(super) fn class(&self, stage: usize) -> &StageClass {
+    pub(crate) fn class(&self, stage: usize) -> &StageClass {
         &self.classes[self.stages[stage]]
     }
 }

@@ -6,7 +6,7 @@ use super::span::Point;
 use super::ticks::Choice;
 
 /// What is known of the choices below a cut.
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The fastest point among those that come through, if any does, and no other one is below the cut. What wastes
     /// no memory is bounded by its time, what wastes some lies lower: a point above the cut may come through.
     Complete(Option<Point>),
@@ -17,7 +17,7 @@ pub(super) enum Outcome {
 }
 
 /// The fastest choice whose time is below `cut`.
-pub(super) fn fastest_below(relaxation: &Relaxation<'_>, cut: f64, effort: &mut Effort) -> Outcome {
+pub(crate) fn fastest_below(relaxation: &Relaxation<'_>, cut: f64, effort: &mut Effort) -> Outcome {
     Search::new(relaxation, cut).run(effort)
 }
 

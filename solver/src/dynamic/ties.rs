@@ -1,10 +1,10 @@
 //! Layers that must share a strategy.
 
-use crate::problem::{Assignment, Problem};
+use crate::{Assignment, Problem};
 use std::collections::BTreeMap;
 
 /// Sets of layers that share a strategy, each of two or more.
-pub(super) fn tie_groups(problem: &Problem) -> Vec<Vec<usize>> {
+pub(crate) fn tie_groups(problem: &Problem) -> Vec<Vec<usize>> {
     let mut group_of: Vec<usize> = (0..problem.layers.len()).collect();
     for &(first, second) in &problem.ties {
         let (kept, gone) = (group_of[first], group_of[second]);
@@ -18,7 +18,7 @@ pub(super) fn tie_groups(problem: &Problem) -> Vec<Vec<usize>> {
 }
 
 /// Strategies that tied layers may share: without those that another one matches in every cost of every layer.
-pub(super) fn shared_strategies(problem: &Problem, group: &[usize]) -> Vec<usize> {
+pub(crate) fn shared_strategies(problem: &Problem, group: &[usize]) -> Vec<usize> {
     let matches = |one: usize, other: usize| {
         group.iter().all(|&layer| problem.strategies(layer)[one].matches(&problem.strategies(layer)[other]))
     };
@@ -28,7 +28,7 @@ pub(super) fn shared_strategies(problem: &Problem, group: &[usize]) -> Vec<usize
 }
 
 /// The first set of tied layers that do not share a strategy.
-pub(super) fn broken_tie<'g>(groups: &'g [Vec<usize>], assignment: &Assignment) -> Option<&'g [usize]> {
+pub(crate) fn broken_tie<'g>(groups: &'g [Vec<usize>], assignment: &Assignment) -> Option<&'g [usize]> {
     let strategies = &assignment.strategies;
     let is_broken = |group: &&Vec<usize>| group.iter().any(|&layer| strategies[layer] != strategies[group[0]]);
     groups.iter().find(is_broken).map(Vec::as_slice)

@@ -1,9 +1,8 @@
 //! Plain enumeration of every assignment: slow, and right by inspection.
 
-use super::{Answer, Shortage, Solved};
-use crate::problem::{Assignment, Problem};
+use crate::{Answer, Assignment, Problem, Shortage, Solved};
 
-pub(super) fn solve(problem: &Problem) -> Solved {
+pub(crate) fn solve(problem: &Problem) -> Solved {
     let mut best: Option<(f64, Assignment)> = None;
     for cuts in all_cuts(problem.layers.len(), problem.stages.len()) {
         let mut assignment = Assignment { cuts, strategies: vec![0; problem.layers.len()] };

@@ -1,15 +1,19 @@
-//! The integer program, for HiGHS.
+//! The integer program, stated through good_lp and solved by HiGHS.
 //!
 //! One binary per layer, stage and strategy. What happens between two layers is a flow: the stage and layout of each
 //! layer send one unit to those of the next, either within the stage or into the next stage. So stages are runs of
 //! consecutive layers without any further rule, and costs between layouts are linear. The three maxima — slowest
 //! stage, slowest step, largest transient — are continuous variables above all that they are the maximum of.
+//!
+//! good_lp states the program. What an answer must say besides itself, how far from the best it may be, only HiGHS'
+//! own handle knows: it is asked directly.
 
-use super::{Answer, Shortage, Solved, lower_bound};
-use crate::problem::{Assignment, Problem, Violation};
-use highs::{Col, HighsModelStatus, HighsSolutionStatus, RowProblem, Sense};
+use good_lp::{Constraint, Expression, ProblemVariables, SolverModel, Variable, constraint, variable};
+use highs::{HighsModelStatus, HighsSolutionStatus};
 
-pub(super) fn solve(problem: &Problem, time_limit: f64) -> Solved {
+use crate::{Answer, Assignment, Problem, Shortage, Solved, Violation, lower_bound};
+
+pub(crate) fn solve(problem: &Problem, time_limit: f64) -> Solved {
     let least = lower_bound(problem);
     // Numbers near one suit the solver's absolute tolerances: a unit of time is about a step.
     let floor = SMALLEST_UNIT * longest(problem);
@@ -18,11 +22,11 @@ pub(super) fn solve(problem: &Problem, time_limit: f64) -> Solved {
     let mut capacities: Vec<f64> = problem.stages.iter().map(|stage| stage.capacity_bytes as f64).collect();
     let mut bound = f64::NEG_INFINITY;
     for _ in 0..ATTEMPTS {
-        let outcome = Program::new(problem, unit, &capacities).solve(time_limit);
+        let ending = Program::new(problem, unit, &capacities).solve(time_limit);
         // The first attempt is the problem itself or wider, so its bound is the one that counts.
-        bound = bound.max(outcome.bound * unit);
-        let Some(assignment) = outcome.assignment else {
-            return match outcome.proof {
+        bound = bound.max(ending.bound * unit);
+        let Some(assignment) = ending.assignment else {
+            return match ending.proof {
                 Proof::Infeasible => Solved::Infeasible(Shortage::of(problem)),
                 Proof::None => Solved::Stopped { bound: bound.max(least) },
             };
@@ -61,7 +65,8 @@ fn longest(problem: &Problem) -> f64 {
     (0..problem.layers.len()).map(most).sum()
 }
 
-struct Outcome {
+/// How a run of the solver ended.
+struct Ending {
     assignment: Option<Assignment>,
     /// In the program's unit.
     bound: f64,
@@ -73,9 +78,9 @@ enum Proof {
     None,
 }
 
-/// Flow from one layer to the next.
+/// A flow from one layer to the next.
 struct Edge {
-    flow: Col,
+    flow: Variable,
     /// Stage and layout of the layer that sends.
     from: (usize, usize),
     /// Stage and layout of the layer that receives.
@@ -85,17 +90,19 @@ struct Edge {
 struct Program<'a> {
     problem: &'a Problem,
     unit: f64,
-    rows: RowProblem,
-    /// `uses[layer][stage][strategy]`.
-    uses: Vec<Vec<Vec<Col>>>,
+    variables: ProblemVariables,
+    objective: Expression,
+    constraints: Vec<Constraint>,
+    /// `uses[layer][stage][strategy]`: the first variables, in this order.
+    uses: Vec<Vec<Vec<Variable>>>,
     /// `edges[layer]`: from that layer to the next.
     edges: Vec<Vec<Edge>>,
 }
 
 impl<'a> Program<'a> {
     fn new(problem: &'a Problem, unit: f64, capacities: &[f64]) -> Self {
-        let mut rows = RowProblem::default();
         let (layers, stages) = (problem.layers.len(), problem.stages.len());
+        let mut variables = ProblemVariables::new();
         let uses = (0..layers)
             .map(|layer| {
                 (0..stages)
@@ -103,12 +110,14 @@ impl<'a> Program<'a> {
                         // Earlier and later stages need a layer each.
                         let possible = stage <= layer && stages - stage <= layers - layer && (layer > 0 || stage == 0);
                         let most = i32::from(possible && (layer + 1 < layers || stage + 1 == stages));
-                        problem.strategies(layer).iter().map(|_| rows.add_integer_column(0.0, 0..=most)).collect()
+                        let uses = variable().integer().clamp(0, most);
+                        problem.strategies(layer).iter().map(|_| variables.add(uses.clone())).collect()
                     })
                     .collect()
             })
             .collect();
-        let mut program = Self { problem, unit, rows, uses, edges: Vec::new() };
+        let (objective, constraints) = (Expression::default(), Vec::new());
+        let mut program = Self { problem, unit, variables, objective, constraints, uses, edges: Vec::new() };
         program.edges = (0..layers - 1).map(|_| program.edges_to_next()).collect();
         program.one_use_per_layer();
         (0..layers - 1).for_each(|layer| program.conserve(layer));
@@ -125,7 +134,7 @@ impl<'a> Program<'a> {
         for stage in 0..stages {
             for next in stage..=(stage + 1).min(stages - 1) {
                 for (from, to) in (0..layouts * layouts).map(|pair| (pair / layouts, pair % layouts)) {
-                    let flow = self.rows.add_column(0.0, 0.0..=1.0);
+                    let flow = self.variables.add(variable().clamp(0, 1));
                     edges.push(Edge { flow, from: (stage, from), to: (next, to) });
                 }
             }
@@ -135,7 +144,7 @@ impl<'a> Program<'a> {
 
     fn one_use_per_layer(&mut self) {
         for stages in &self.uses {
-            self.rows.add_row(1.0..=1.0, stages.iter().flatten().map(|&col| (col, 1.0)));
+            self.constraints.push(constraint::eq(stages.iter().flatten().sum::<Expression>(), 1));
         }
     }
 
@@ -143,81 +152,75 @@ impl<'a> Program<'a> {
     fn conserve(&mut self, layer: usize) {
         for stage in 0..self.problem.stages.len() {
             for layout in 0..self.problem.transitions.len() {
-                let sent = self.edges[layer].iter().filter(|edge| edge.from == (stage, layout));
-                let received = self.edges[layer].iter().filter(|edge| edge.to == (stage, layout));
-                let sent: Vec<(Col, f64)> =
-                    sent.map(|edge| (edge.flow, 1.0)).chain(self.users(layer, stage, layout)).collect();
-                let received: Vec<(Col, f64)> =
-                    received.map(|edge| (edge.flow, 1.0)).chain(self.users(layer + 1, stage, layout)).collect();
-                self.rows.add_row(0.0..=0.0, sent);
-                self.rows.add_row(0.0..=0.0, received);
+                let edges = &self.edges[layer];
+                let sent = edges.iter().filter(|edge| edge.from == (stage, layout)).map(|edge| edge.flow);
+                let received = edges.iter().filter(|edge| edge.to == (stage, layout)).map(|edge| edge.flow);
+                let sends = constraint::eq(sent.sum::<Expression>(), self.users(layer, stage, layout));
+                let receives = constraint::eq(received.sum::<Expression>(), self.users(layer + 1, stage, layout));
+                self.constraints.extend([sends, receives]);
             }
         }
     }
 
-    /// The uses that put `layer` in this stage and layout, negated.
-    fn users(&self, layer: usize, stage: usize, layout: usize) -> impl Iterator<Item = (Col, f64)> + '_ {
+    /// Whether `layer` is in this stage and layout.
+    fn users(&self, layer: usize, stage: usize, layout: usize) -> Expression {
         let strategies = self.problem.strategies(layer).iter().zip(&self.uses[layer][stage]);
-        strategies.filter(move |(costs, _)| costs.layout == layout).map(|(_, &col)| (col, -1.0))
+        strategies.filter(|(costs, _)| costs.layout == layout).map(|(_, &uses)| uses).sum()
     }
 
     fn tie(&mut self) {
-        for &(first, second) in &self.problem.ties {
-            if first == second {
-                continue;
-            }
+        for &(first, second) in self.problem.ties.iter().filter(|(first, second)| first != second) {
             for strategy in 0..self.problem.strategies(first).len() {
-                let uses = |layer: usize, sign: f64| self.uses[layer].iter().map(move |all| (all[strategy], sign));
-                let row: Vec<(Col, f64)> = uses(first, 1.0).chain(uses(second, -1.0)).collect();
-                self.rows.add_row(0.0..=0.0, row);
+                let uses = |layer: usize| self.uses[layer].iter().map(|all| all[strategy]).sum::<Expression>();
+                self.constraints.push(constraint::eq(uses(first), uses(second)));
             }
         }
     }
 
     /// The objective, `Σ T_s + (m − 1) · max T_s + max U_s`.
     fn times(&mut self) {
-        let repeats = f64::from(self.problem.microbatches - 1);
-        let slowest = self.rows.add_column(repeats, 0.0..);
-        let slowest_step = self.rows.add_column(1.0, 0.0..);
+        let slowest = self.variables.add(variable().min(0));
+        let slowest_step = self.variables.add(variable().min(0));
+        self.objective = f64::from(self.problem.microbatches - 1) * slowest + slowest_step;
         for stage in 0..self.problem.stages.len() {
-            let time = self.rows.add_column(1.0, 0.0..);
-            let mut spent = self.microbatch_times(stage);
-            spent.push((time, -1.0));
-            self.rows.add_row(0.0..=0.0, spent);
-            self.rows.add_row(0.0.., [(slowest, 1.0), (time, -1.0)]);
-            let mut steps = self.step_times(stage);
-            steps.push((slowest_step, -1.0));
-            self.rows.add_row(..=0.0, steps);
+            let time = self.variables.add(variable().min(0));
+            self.objective += time;
+            self.constraints.push(constraint::eq(self.microbatch_time(stage), time));
+            self.constraints.push(constraint::geq(slowest, time));
+            self.constraints.push(constraint::leq(self.step_time(stage), slowest_step));
         }
     }
 
-    fn microbatch_times(&self, stage: usize) -> Vec<(Col, f64)> {
+    fn microbatch_time(&self, stage: usize) -> Expression {
         let problem = self.problem;
         let scale = problem.stages[stage].speed / self.unit;
-        let mut spent = Vec::new();
+        let mut spent = Expression::default();
         for layer in 0..problem.layers.len() {
-            let uses = problem.strategies(layer).iter().zip(&self.uses[layer][stage]);
-            spent.extend(uses.map(|(costs, &col)| (col, scale * costs.time_microbatch)));
+            for (costs, &uses) in problem.strategies(layer).iter().zip(&self.uses[layer][stage]) {
+                spent.add_mul(scale * costs.time_microbatch, uses);
+            }
         }
         for edge in self.edges.iter().flatten() {
             let cut = if edge.from.0 == edge.to.0 { 0.0 } else { problem.boundary[edge.to.1] };
             let converted = problem.transitions[edge.from.1][edge.to.1];
             if edge.from.0 == stage {
-                spent.push((edge.flow, scale * (converted + cut)));
+                spent.add_mul(scale * (converted + cut), edge.flow);
             } else if edge.to.0 == stage {
-                spent.push((edge.flow, scale * cut));
+                spent.add_mul(scale * cut, edge.flow);
             }
         }
         spent
     }
 
-    fn step_times(&self, stage: usize) -> Vec<(Col, f64)> {
+    fn step_time(&self, stage: usize) -> Expression {
         let scale = self.problem.stages[stage].speed / self.unit;
-        let of_layer = |layer: usize| {
-            let uses = self.problem.strategies(layer).iter().zip(&self.uses[layer][stage]);
-            uses.map(move |(costs, &col)| (col, scale * costs.time_step))
-        };
-        (0..self.problem.layers.len()).flat_map(of_layer).collect()
+        let mut spent = Expression::default();
+        for layer in 0..self.problem.layers.len() {
+            for (costs, &uses) in self.problem.strategies(layer).iter().zip(&self.uses[layer][stage]) {
+                spent.add_mul(scale * costs.time_step, uses);
+            }
+        }
+        spent
     }
 
     /// State, saved tensors of the microbatches in flight and the largest transient, within the capacity.
@@ -225,28 +228,29 @@ impl<'a> Program<'a> {
         let problem = self.problem;
         let in_flight = f64::from(problem.stages[stage].in_flight);
         let scale = 1.0 / capacity.max(1.0);
-        let largest = self.rows.add_column(0.0, 0.0..);
-        let mut used = vec![(largest, 1.0)];
+        let largest = self.variables.add(variable().min(0));
+        let mut used = Expression::from(largest);
         for layer in 0..problem.layers.len() {
-            let mut transient = vec![(largest, -1.0)];
-            for (costs, &col) in problem.strategies(layer).iter().zip(&self.uses[layer][stage]) {
+            let mut transient = Expression::default();
+            for (costs, &uses) in problem.strategies(layer).iter().zip(&self.uses[layer][stage]) {
                 let kept = costs.bytes_state as f64 + in_flight * costs.bytes_saved as f64;
                 let least = kept + costs.bytes_transient as f64;
                 if least > capacity {
                     // Coefficients far above the capacity would only blur the row.
-                    self.rows.add_row(0.0..=0.0, [(col, 1.0)]);
+                    self.constraints.push(constraint::eq(uses, 0));
                 } else {
-                    used.push((col, scale * kept));
-                    transient.push((col, scale * costs.bytes_transient as f64));
+                    used.add_mul(scale * kept, uses);
+                    transient.add_mul(scale * costs.bytes_transient as f64, uses);
                 }
             }
-            self.rows.add_row(..=0.0, transient);
+            self.constraints.push(constraint::leq(transient, largest));
         }
-        self.rows.add_row(..=scale * capacity, used);
+        self.constraints.push(constraint::leq(used, scale * capacity));
     }
 
-    fn solve(self, time_limit: f64) -> Outcome {
-        let mut model = self.rows.optimise(Sense::Minimise);
+    fn solve(self, time_limit: f64) -> Ending {
+        let stated = self.variables.minimise(self.objective).using(good_lp::highs);
+        let mut model = stated.with_all(self.constraints).into_inner();
         model.make_quiet();
         model.set_option("threads", 1);
         model.set_option("random_seed", 1);
@@ -264,22 +268,20 @@ impl<'a> Program<'a> {
         let proof = if infeasible { Proof::Infeasible } else { Proof::None };
         let bound = solved.double_info_value(c"mip_dual_bound").unwrap_or(f64::NEG_INFINITY);
         let found = matches!(solved.primal_solution_status(), HighsSolutionStatus::Feasible);
-        let assignment = found.then(|| {
-            let values = solved.get_solution();
-            read(self.problem, &self.uses, values.columns())
-        });
-        Outcome { assignment, bound, proof }
+        let assignment = found.then(|| read(self.problem, solved.get_solution().columns()));
+        Ending { assignment, bound, proof }
     }
 }
 
 /// The assignment that the solver's values say.
-fn read(problem: &Problem, uses: &[Vec<Vec<Col>>], values: &[f64]) -> Assignment {
+fn read(problem: &Problem, values: &[f64]) -> Assignment {
     let mut assignment = Assignment { cuts: Vec::new(), strategies: Vec::new() };
-    for (layer, stages) in uses.iter().enumerate() {
-        let all = stages.iter().enumerate().flat_map(|(stage, strategies)| {
-            strategies.iter().enumerate().map(move |(strategy, col)| (values[col.index()], stage, strategy))
-        });
-        let (_, stage, strategy) = all.max_by(|one, other| one.0.total_cmp(&other.0)).expect("a layer has strategies");
+    let mut values = values.iter();
+    for layer in 0..problem.layers.len() {
+        let strategies = problem.strategies(layer).len();
+        let places = (0..problem.stages.len()).flat_map(|stage| (0..strategies).map(move |strategy| (stage, strategy)));
+        let used = places.zip(values.by_ref()).max_by(|(_, one), (_, other)| one.total_cmp(other));
+        let ((stage, strategy), _) = used.expect("a layer has strategies");
         if stage == assignment.cuts.len() {
             assignment.cuts.push(layer);
         }

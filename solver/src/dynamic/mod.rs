@@ -11,15 +11,24 @@
 //! The search ends when the best answer is near enough, or when its effort is spent. What was given up by then has
 //! a bound, and the least of these is what is proven of the answer.
 
-use super::bound::Bounds;
-use super::chain::{Cuts, Field, Outline, Passage, Spans};
-use super::effort::Effort;
-use super::ticks::{NEVER, Sort, Steps, Ticked};
-use super::ties::{broken_tie, shared_strategies, tie_groups};
-use super::{Answer, Shortage, Solved};
-use crate::problem::{Assignment, Problem};
+mod bound;
+mod chain;
+mod effort;
+mod labels;
+mod relaxation;
+mod span;
+mod ticks;
+mod ties;
 
-pub(super) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Solved {
+use bound::Bounds;
+use chain::{Cuts, Field, Outline, Passage, Spans};
+use effort::Effort;
+use ticks::{NEVER, Sort, Steps, Ticked};
+use ties::{broken_tie, shared_strategies, tie_groups};
+
+use crate::{Answer, Assignment, Problem, Shortage, Solved};
+
+pub(crate) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Solved {
     let [apart, blended] = [Steps::Apart, Steps::Blended].map(|steps| Ticked::new(problem, steps));
     let tick = apart.tick;
     let sorts = untied(problem);
@@ -45,7 +54,7 @@ pub(super) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Sol
     }
 }
 
-pub(super) fn lower_bound(problem: &Problem) -> f64 {
+pub(crate) fn lower_bound(problem: &Problem) -> f64 {
     let ticked = Ticked::new(problem, Steps::Blended);
     Bounds::new(&ticked, &untied(problem)).objective(&ticked) * ticked.tick * (1.0 - TOLERANCE)
 }

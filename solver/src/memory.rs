@@ -1,6 +1,6 @@
 //! The least memory that layers need together: for ruling spans out, and for saying by how much nothing fits.
 
-use crate::problem::{Problem, StageScore};
+use crate::{Problem, StageScore};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ impl Shortage {
     }
 
     /// The shortage of the closest cuts, by a dynamic program over stages and layers.
-    pub(super) fn of(problem: &Problem) -> Self {
+    pub(crate) fn of(problem: &Problem) -> Self {
         let (layers, stages) = (problem.layers.len(), problem.stages.len());
         let mut tables: Vec<LeastMemory> = Vec::new();
         for (index, stage) in problem.stages.iter().enumerate() {
@@ -75,7 +75,7 @@ impl Shortage {
 /// What each strategy of each kind demands.
 fn demands(problem: &Problem, in_flight: u32) -> Vec<Vec<Demand>> {
     let in_flight = u64::from(in_flight);
-    let demand = |costs: &crate::problem::Costs| Demand {
+    let demand = |costs: &crate::Costs| Demand {
         bytes: costs.bytes_state.saturating_add(costs.bytes_saved.saturating_mul(in_flight)),
         transient: costs.bytes_transient,
     };
@@ -101,11 +101,11 @@ fn need(problem: &Problem, stage: usize, span: Range<usize>) -> StageScore {
 
 /// What a strategy demands of a stage's memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Demand {
+pub(crate) struct Demand {
     /// Adds up over layers.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Counts once, for the layer where it is largest.
-    pub(super) transient: u64,
+    pub(crate) transient: u64,
 }
 
 /// The least memory of any span of layers.
@@ -113,7 +113,7 @@ pub(super) struct Demand {
 /// Whichever layer has the largest transient, the others may go up to it for free. So for every value that the
 /// largest may have, the least sum of the rest is a difference of running sums.
 #[derive(Clone, Debug)]
-pub(super) struct LeastMemory {
+pub(crate) struct LeastMemory {
     /// Every value that the largest transient may have, ascending.
     limits: Vec<u64>,
     /// For each limit and layer, the sum of the least bytes of the layers before; `WITHOUT` for a layer that has
@@ -126,7 +126,7 @@ const WITHOUT: u128 = 1 << 96;
 
 impl LeastMemory {
     /// From the demands of each kind of layer, and the kind of each layer.
-    pub(super) fn new(kinds: &[Vec<Demand>], layers: &[usize]) -> Self {
+    pub(crate) fn new(kinds: &[Vec<Demand>], layers: &[usize]) -> Self {
         let mut all: Vec<u64> = kinds.iter().flatten().map(|demand| demand.transient).collect();
         all.sort_unstable();
         all.dedup();
@@ -155,7 +155,7 @@ impl LeastMemory {
     }
 
     /// The least bytes of `span`.
-    pub(super) fn bytes(&self, span: Range<usize>) -> u128 {
+    pub(crate) fn bytes(&self, span: Range<usize>) -> u128 {
         self.best(span).0
     }
 

@@ -6,12 +6,12 @@
 //! The prices tried are slopes of some layer's trade of time for bytes. Costs between layouts inside the span are
 //! left out. Layers count by their sorts, so that spans of equal layers are bounded once for each length.
 
-use super::memory::{Demand, LeastMemory};
 use super::ticks::{Choice, NEVER, Sort, StageClass, Steps, Ticked};
+use crate::memory::{Demand, LeastMemory};
 use std::ops::{Range, RangeInclusive};
 
 /// Bounds for one choice of sorts for the layers.
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     layers: usize,
     /// Per stage class: least ticks for one microbatch of the span `start..end` at `start * (layers + 1) + end`.
     time: Vec<Vec<i64>>,
@@ -24,13 +24,13 @@ pub(super) struct Bounds {
     /// Least sum and least maximum of this stage and those after.
     after: Vec<(i64, i64)>,
     /// Least ticks once a step of the slowest stage, over all cuts.
-    pub(super) step_floor: i64,
+    pub(crate) step_floor: i64,
     /// The part of `step_floor` that comes on top of the times per microbatch.
-    pub(super) step_apart: i64,
+    pub(crate) step_apart: i64,
 }
 
 impl Bounds {
-    pub(super) fn new(ticked: &Ticked, sorts: &[Sort]) -> Self {
+    pub(crate) fn new(ticked: &Ticked, sorts: &[Sort]) -> Self {
         let layers = sorts.len();
         let stages = ticked.stages.len();
         let time = (0..ticked.classes.len()).map(|class| span_times(ticked, class, sorts)).collect();
@@ -45,34 +45,34 @@ impl Bounds {
     }
 
     /// Least ticks for one microbatch of `start..end` in stage `stage`; [`NEVER`] if it cannot fit.
-    pub(super) fn time(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
+    pub(crate) fn time(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
         self.time[ticked.stages[stage]][start * (self.layers + 1) + end]
     }
 
     /// Least ticks once a step of `start..end` in stage `stage`.
-    pub(super) fn step(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
+    pub(crate) fn step(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
         let before = &self.step_before[ticked.stages[stage]];
         before[end] - before[start]
     }
 
     /// Least sum and least maximum over the stages before `stage`, when it starts at `start`.
-    pub(super) fn before(&self, stage: usize, start: usize) -> (i64, i64) {
+    pub(crate) fn before(&self, stage: usize, start: usize) -> (i64, i64) {
         self.before[stage * (self.layers + 1) + start]
     }
 
     /// Least sum and least maximum over the stages from `stage` on, when it starts at `start`.
-    pub(super) fn after(&self, stage: usize, start: usize) -> (i64, i64) {
+    pub(crate) fn after(&self, stage: usize, start: usize) -> (i64, i64) {
         self.after[stage * (self.layers + 1) + start]
     }
 
     /// Ticks that no step can beat; infinite if nothing fits.
-    pub(super) fn objective(&self, ticked: &Ticked) -> f64 {
+    pub(crate) fn objective(&self, ticked: &Ticked) -> f64 {
         let (sum, peak) = self.after(0, 0);
         if sum >= NEVER { f64::INFINITY } else { sum as f64 + ticked.repeats * peak as f64 + self.step_apart as f64 }
     }
 
     /// Cuts that look good by the bounds alone: from the first stage on, always the end with the least bound.
-    pub(super) fn promising_cuts(&self, ticked: &Ticked) -> Option<Vec<usize>> {
+    pub(crate) fn promising_cuts(&self, ticked: &Ticked) -> Option<Vec<usize>> {
         let stages = ticked.stages.len();
         let mut cuts = vec![0];
         let mut slowest = 0;
@@ -138,7 +138,7 @@ impl Bounds {
     }
 
     /// A span's time with the least that its cuts can cost.
-    pub(super) fn crossing_time(&self, ticked: &Ticked, stage: usize, span: Range<usize>) -> i64 {
+    pub(crate) fn crossing_time(&self, ticked: &Ticked, stage: usize, span: Range<usize>) -> i64 {
         let cut = &self.cut[ticked.stages[stage]];
         let before = if span.start > 0 { cut[span.start] } else { 0 };
         let after = if span.end < self.layers { cut[span.end] } else { 0 };
@@ -151,7 +151,7 @@ fn least_cut(class: &StageClass, sort: Sort) -> i64 {
 }
 
 /// Where stage `stage` may end when it starts at `start`, leaving a layer for each stage after it.
-pub(super) fn ends(stage: usize, start: usize, stages: usize, layers: usize) -> RangeInclusive<usize> {
+pub(crate) fn ends(stage: usize, start: usize, stages: usize, layers: usize) -> RangeInclusive<usize> {
     let left = stages - 1 - stage;
     if left == 0 { layers..=layers } else { start + 1..=layers - left }
 }

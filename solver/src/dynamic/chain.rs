@@ -5,12 +5,12 @@ use super::effort::Effort;
 use super::relaxation::Ends;
 use super::span::{Estimate, Span};
 use super::ticks::{NEVER, Sort, Ticked};
-use crate::problem::Assignment;
+use crate::Assignment;
 use std::collections::BTreeMap;
 
 /// One stage of a chain: a span of layers between two layouts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Passage {
+pub(crate) struct Passage {
     stage: usize,
     start: usize,
     end: usize,
@@ -20,15 +20,15 @@ pub(super) struct Passage {
 }
 
 /// The best way through all stages by what is known.
-pub(super) struct Outline {
-    pub(super) passages: Vec<Passage>,
+pub(crate) struct Outline {
+    pub(crate) passages: Vec<Passage>,
     /// Ticks that no chain can beat: of one microbatch through the pipeline and the others behind it, at the pace of
     /// the slowest stage.
-    pub(super) flow: f64,
+    pub(crate) flow: f64,
 }
 
 /// What spans were found to cost. Spans of equal layers in equal stages share their entry.
-pub(super) struct Spans {
+pub(crate) struct Spans {
     /// Relative difference of times that does not matter.
     tolerance: f64,
     /// First cell of each span: a stage class, and its layers as runs of equal ones.
@@ -58,7 +58,7 @@ enum Depth {
 }
 
 impl Spans {
-    pub(super) fn new(tolerance: f64) -> Self {
+    pub(crate) fn new(tolerance: f64) -> Self {
         Self { tolerance, first_cells: BTreeMap::new(), cells: Vec::new() }
     }
 
@@ -81,7 +81,7 @@ impl Spans {
     }
 
     /// Whether the fastest point under `limit` is known well enough, or known not to exist.
-    pub(super) fn is_settled(&self, passage: &Passage, limit: i64) -> bool {
+    pub(crate) fn is_settled(&self, passage: &Passage, limit: i64) -> bool {
         let Some(finding) = self.nearest(passage.cell, limit) else { return false };
         let Some(Estimate { bound, point }) = &finding.estimate else { return true };
         let Some(point) = point else { return false };
@@ -90,26 +90,26 @@ impl Spans {
     }
 
     /// Whether the span was looked at under `limit`, or a looser limit that it keeps anyway.
-    pub(super) fn is_estimated(&self, passage: &Passage, limit: i64) -> bool {
+    pub(crate) fn is_estimated(&self, passage: &Passage, limit: i64) -> bool {
         let Some(finding) = self.nearest(passage.cell, limit) else { return false };
         let keeps = |estimate: &Estimate| estimate.point.as_ref().is_some_and(|point| point.step <= limit);
         finding.limit == limit || finding.estimate.as_ref().is_none_or(keeps)
     }
 
     /// Whether the span took too long to solve under `limit`.
-    pub(super) fn is_abandoned(&self, passage: &Passage, limit: i64) -> bool {
+    pub(crate) fn is_abandoned(&self, passage: &Passage, limit: i64) -> bool {
         let nearest = self.nearest(passage.cell, limit);
         nearest.is_some_and(|finding| finding.limit == limit && finding.depth == Depth::Abandoned)
     }
 
     /// Estimates a span under `limit`.
-    pub(super) fn estimate(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
+    pub(crate) fn estimate(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
         let estimate = self.span(field, passage, limit).estimate(effort);
         self.note(passage.cell, Finding { limit, estimate, depth: Depth::Estimated });
     }
 
     /// Finds the fastest point of a span under `limit`, as far as the effort goes.
-    pub(super) fn solve(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
+    pub(crate) fn solve(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
         let estimate = self.span(field, passage, limit).solve(effort);
         let depth = if effort.is_spent() { Depth::Abandoned } else { Depth::Solved };
         self.note(passage.cell, Finding { limit, estimate, depth });
@@ -133,7 +133,7 @@ impl Spans {
     }
 
     /// The chain of the best points known and its ticks once a step; none if a passage has no point.
-    pub(super) fn assemble(&self, passages: &[Passage], limit: i64) -> Option<(Assignment, i64)> {
+    pub(crate) fn assemble(&self, passages: &[Passage], limit: i64) -> Option<(Assignment, i64)> {
         let mut assignment = Assignment { cuts: Vec::new(), strategies: Vec::new() };
         let mut step = 0;
         for passage in passages {
@@ -148,17 +148,17 @@ impl Spans {
 
 /// Which cuts a search looks at.
 #[derive(Clone, Copy)]
-pub(super) enum Cuts<'a> {
+pub(crate) enum Cuts<'a> {
     All,
     /// Only these stage starts.
     Only(&'a [usize]),
 }
 
 /// The spans that a search may chain.
-pub(super) struct Field<'a> {
-    pub(super) ticked: &'a Ticked,
-    pub(super) sorts: &'a [Sort],
-    pub(super) bounds: &'a Bounds,
+pub(crate) struct Field<'a> {
+    pub(crate) ticked: &'a Ticked,
+    pub(crate) sorts: &'a [Sort],
+    pub(crate) bounds: &'a Bounds,
     /// Layouts that each layer can have.
     layouts: Vec<Vec<usize>>,
     /// Per stage class, at `end * layouts + next`: least ticks to leave a span for the layout after it.
@@ -193,7 +193,7 @@ struct Label {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn new(ticked: &'a Ticked, sorts: &'a [Sort], bounds: &'a Bounds) -> Self {
+    pub(crate) fn new(ticked: &'a Ticked, sorts: &'a [Sort], bounds: &'a Bounds) -> Self {
         let class = &ticked.classes[0];
         let layouts = sorts
             .iter()
@@ -222,7 +222,7 @@ impl<'a> Field<'a> {
     }
 
     /// Keeps the spans that a chain below `upper` may use.
-    pub(super) fn open(&mut self, spans: &mut Spans, cuts: Cuts<'_>, upper: f64) {
+    pub(crate) fn open(&mut self, spans: &mut Spans, cuts: Cuts<'_>, upper: f64) {
         let (layers, stages) = (self.sorts.len(), self.ticked.stages.len());
         self.arcs = vec![Vec::new(); stages * layers];
         let runs = runs(self.sorts);
@@ -263,7 +263,7 @@ impl<'a> Field<'a> {
 
     /// The chain with the least flow, by what is known of its spans, among those that may keep `limit` once a step
     /// and be better than `upper`.
-    pub(super) fn best_chain(&self, spans: &Spans, limit: i64, upper: f64, effort: &mut Effort) -> Option<Outline> {
+    pub(crate) fn best_chain(&self, spans: &Spans, limit: i64, upper: f64, effort: &mut Effort) -> Option<Outline> {
         let (layers, stages, layouts) = (self.sorts.len(), self.ticked.stages.len(), self.ticked.layout_count);
         let mut labels = vec![Label { sum: 0, peak: 0, layer: 0, layout: layouts, parent: 0, cell: 0 }];
         let place = |layer: usize, layout: usize| layer * (layouts + 1) + layout;

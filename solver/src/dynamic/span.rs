@@ -13,25 +13,25 @@ use super::ticks::{Choice, Sort, StageClass, undominated};
 
 /// Strategies for a span.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Point {
+pub(crate) struct Point {
     /// Ticks for one microbatch, with what the cuts cost.
-    pub(super) time: i64,
+    pub(crate) time: i64,
     /// Ticks once a step.
-    pub(super) step: i64,
-    pub(super) strategies: Vec<usize>,
+    pub(crate) step: i64,
+    pub(crate) strategies: Vec<usize>,
 }
 
 /// What is known of the fastest point of a span.
 #[derive(Clone, Debug)]
-pub(super) struct Estimate {
+pub(crate) struct Estimate {
     /// No point takes fewer ticks.
-    pub(super) bound: i64,
+    pub(crate) bound: i64,
     /// The fastest one seen.
-    pub(super) point: Option<Point>,
+    pub(crate) point: Option<Point>,
 }
 
 /// A span of layers to choose strategies for.
-pub(super) struct Span<'a> {
+pub(crate) struct Span<'a> {
     class: &'a StageClass,
     ends: Ends,
     /// The most ticks once a step.
@@ -62,7 +62,7 @@ struct Survey<'a> {
 }
 
 impl<'a> Span<'a> {
-    pub(super) fn new(class: &'a StageClass, sorts: &[Sort], ends: Ends, step_limit: i64, tolerance: f64) -> Self {
+    pub(crate) fn new(class: &'a StageClass, sorts: &[Sort], ends: Ends, step_limit: i64, tolerance: f64) -> Self {
         let mut distinct = sorts.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
@@ -81,13 +81,13 @@ impl<'a> Span<'a> {
     }
 
     /// What is quickly seen; none if nothing fits.
-    pub(super) fn estimate(&self, effort: &mut Effort) -> Option<Estimate> {
+    pub(crate) fn estimate(&self, effort: &mut Effort) -> Option<Estimate> {
         let survey = self.survey(effort)?;
         Some(self.crossing(survey.estimate))
     }
 
     /// The fastest point, or as good an estimate as the effort allows; none if nothing fits.
-    pub(super) fn solve(&self, effort: &mut Effort) -> Option<Estimate> {
+    pub(crate) fn solve(&self, effort: &mut Effort) -> Option<Estimate> {
         let survey = self.survey(effort)?;
         let estimate = self.widen(survey, effort)?;
         Some(self.crossing(estimate))

@@ -1,8 +1,8 @@
 //! How long the dynamic program takes for a model of 82 layers, on one to sixteen stages.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use hetu_planner::problem::{Costs, Kind, Problem, Stage};
-use hetu_planner::solve::{Method, lower_bound, solve};
+use hetu_solver::{Costs, Kind, Problem, Stage};
+use hetu_solver::{Method, lower_bound, solve};
 use std::hint::black_box;
 
 const GIB: u64 = 1 << 30;

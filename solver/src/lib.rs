@@ -1,26 +1,21 @@
-//! Three independent methods for one [`Problem`]: a dynamic program, an integer program and plain enumeration. They
-//! share the problem and its score, nothing else, so that each can vouch for the others.
+//! Which layers form a stage, and which strategy each layer uses: as bare numbers, without any model or device.
+//!
+//! There are three independent methods for one [`Problem`]: a dynamic program, an integer program and plain
+//! enumeration. They share the problem and its score, nothing else, so that each can vouch for the others.
 //!
 //! The dynamic program is the one to use; it takes milliseconds, says how near the best its answer is proven to be,
 //! and is exact if asked to. The integer program is for checking it on problems too large to enumerate, and as the
 //! place where a new kind of rule is stated first.
 
-mod bound;
-mod chain;
-mod dp;
-mod effort;
+mod dynamic;
 mod exhaustive;
+#[cfg(feature = "ilp")]
 mod ilp;
-mod labels;
 mod memory;
-mod relaxation;
-mod span;
-mod ticks;
-mod ties;
+mod problem;
 
 pub use memory::Shortage;
-
-use crate::problem::{Assignment, Problem};
+pub use problem::{Assignment, Costs, Kind, Mistake, Problem, Score, Stage, StageScore, Violation};
 
 /// How to solve a [`Problem`].
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +31,7 @@ pub enum Method {
         effort: u64,
     },
     /// An integer program, solved by HiGHS to within a gap.
+    #[cfg(feature = "ilp")]
     IntegerProgram {
         /// Seconds after which to return the best answer so far. With a finite limit, equal inputs may give
         /// different answers.
@@ -52,12 +48,24 @@ impl Method {
     pub const DYNAMIC: Self = Self::DynamicProgram { upper: f64::INFINITY, gap: 1e-4, effort: 1_000_000 };
 
     /// The same with an answer in much less time, which may be worse by some thousandths.
-    pub(crate) fn rough(&self) -> Self {
+    pub fn rough(&self) -> Self {
         match *self {
             Self::DynamicProgram { upper, gap, effort } => {
                 Self::DynamicProgram { upper, gap: gap.max(3e-3), effort: effort.min(30_000) }
             }
-            Self::IntegerProgram { .. } | Self::Exhaustive => self.clone(),
+            #[cfg(feature = "ilp")]
+            Self::IntegerProgram { .. } => self.clone(),
+            Self::Exhaustive => self.clone(),
+        }
+    }
+
+    /// The same when an answer of `upper` seconds is in hand; only the dynamic program makes use of it.
+    pub fn below(&self, upper: f64) -> Self {
+        match *self {
+            Self::DynamicProgram { gap, effort, .. } => Self::DynamicProgram { upper, gap, effort },
+            #[cfg(feature = "ilp")]
+            Self::IntegerProgram { .. } => self.clone(),
+            Self::Exhaustive => self.clone(),
         }
     }
 
@@ -123,7 +131,8 @@ pub fn solve(problem: &Problem, method: &Method) -> Solved {
         panic!("a problem must be checked before it is solved: {mistakes:?}");
     }
     match method {
-        &Method::DynamicProgram { upper, gap, effort } => dp::solve(problem, upper, gap, effort),
+        &Method::DynamicProgram { upper, gap, effort } => dynamic::solve(problem, upper, gap, effort),
+        #[cfg(feature = "ilp")]
         Method::IntegerProgram { time_limit } => ilp::solve(problem, *time_limit),
         Method::Exhaustive => exhaustive::solve(problem),
     }
@@ -134,5 +143,5 @@ pub fn solve(problem: &Problem, method: &Method) -> Solved {
 /// Cheap beside [`solve`] and valid always: per span of layers, the linear relaxation of the choice of strategies
 /// under the stage's memory, without costs between layouts; over spans, the least sum and the least maximum apart.
 pub fn lower_bound(problem: &Problem) -> f64 {
-    dp::lower_bound(problem)
+    dynamic::lower_bound(problem)
 }
