@@ -198,9 +198,7 @@ impl LayerKind {
         let mut to_come: BTreeSet<TensorId> = self.nodes.iter().flat_map(|node| &node.outputs).copied().collect();
         self.nodes.iter().find(|node| {
             let is_early = node.inputs.iter().any(|input| to_come.contains(input));
-            node.outputs.iter().for_each(|output| {
-                to_come.remove(output);
-            });
+            to_come.retain(|tensor| !node.outputs.contains(tensor));
             is_early
         })
     }

@@ -256,11 +256,11 @@ mod tests {
     use crate::catalogue::{Catalogue, Section};
 
     #[test]
-    fn every_section_of_every_part_is_a_valid_program_with_all_its_kernels() {
-        for part in &Catalogue::of_model(&small(), &cluster(4)).parts {
+    fn every_section_of_every_excerpt_is_a_valid_program_with_all_its_kernels() {
+        for excerpt in &Catalogue::of_model(&small(), &cluster(4)).excerpts {
             for sections in [vec![Section::Passes, Section::Update], vec![Section::Passes], vec![Section::Update]] {
-                let program = alone(&part.programs, 2, &|instr| sections.contains(&Section::of(instr.span.phase)));
-                let wanted = part.kernels.iter().filter(|(section, _)| sections.contains(section));
+                let program = alone(&excerpt.programs, 2, &|instr| sections.contains(&Section::of(instr.span.phase)));
+                let wanted = excerpt.kernels.iter().filter(|(section, _)| sections.contains(section));
                 let wanted: BTreeSet<&Work> = wanted.map(|(_, work)| work).collect();
                 assert_eq!(program.works.iter().flatten().collect::<BTreeSet<_>>(), wanted);
                 if let Err(violations) = Programs::verified(program.draft, Bytes(u64::MAX)) {

@@ -20,7 +20,7 @@ const BYTES_PER_SECOND: f64 = 5e9;
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     /// Programs with kernels that those before them have not.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) excerpts: Vec<Excerpt>,
     /// Exchanges, each with a collective that does it, in a group of so many.
     pub(crate) exchanges: BTreeMap<Work, (Collective, u32)>,
     /// Sizes of what goes from stage to stage.
@@ -41,7 +41,7 @@ pub(crate) struct Amount {
 
 /// A few layers with one strategy.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct Excerpt {
     pub(crate) programs: Programs,
     pub(crate) vocabulary: u64,
     /// Its kernels, by when they run.
@@ -88,17 +88,17 @@ impl Catalogue {
 
     /// Only what `keep` wants, by label.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        for part in &mut self.parts {
-            part.kernels.retain(|(_, work)| keep(&label(work)));
+        for excerpt in &mut self.excerpts {
+            excerpt.kernels.retain(|(_, work)| keep(&label(work)));
         }
-        self.parts.retain(|part| !part.kernels.is_empty());
+        self.excerpts.retain(|excerpt| !excerpt.kernels.is_empty());
         self.exchanges.retain(|work, _| keep(&label(work)));
         self.transfers.retain(|&bytes| keep(&label(&transfer(bytes))));
     }
 
     /// All work, in order.
     pub fn works(&self) -> BTreeSet<Work> {
-        let kernels = self.parts.iter().flat_map(|part| part.kernels.iter().map(|(_, work)| work.clone()));
+        let kernels = self.excerpts.iter().flat_map(|excerpt| excerpt.kernels.iter().map(|(_, work)| work.clone()));
         kernels
             .chain(self.exchanges.keys().cloned())
             .chain(self.transfers.iter().map(|&bytes| transfer(bytes)))
@@ -132,7 +132,7 @@ impl Catalogue {
                 // Recomputation does the same work, only more often.
                 for strategy in all.into_iter().filter(|strategy| strategy.recompute == Recompute::Nothing) {
                     let layers = layers(&graph, KindId(inner as u32), &strategy, sequences);
-                    self.add_part(&graph, (&layers, &strategy, sequences), cluster.capacity(), &mut known);
+                    self.add_excerpt(&graph, (&layers, &strategy, sequences), cluster.capacity(), &mut known);
                     if strategy.shard == Shard::Nothing && 2 * ranks <= ranks_all {
                         self.add_crossing(&graph, KindId(inner as u32), &strategy, sequences);
                     }
@@ -141,7 +141,7 @@ impl Catalogue {
         }
     }
 
-    fn add_part(
+    fn add_excerpt(
         &mut self,
         graph: &Graph,
         (layers, strategy, sequences): (&[KindId], &Strategy, u64),
@@ -170,7 +170,7 @@ impl Catalogue {
         }
         if !kernels.is_subset(known) {
             known.extend(kernels.iter().cloned());
-            self.parts.push(Part { programs, vocabulary: graph.vocabulary, kernels, expected });
+            self.excerpts.push(Excerpt { programs, vocabulary: graph.vocabulary, kernels, expected });
         }
     }
 
@@ -204,8 +204,8 @@ impl Catalogue {
 
     /// What takes longest comes first.
     fn sort(&mut self) {
-        let total = |part: &Part| part.expected.values().map(|time| time.0).sum::<f64>();
-        self.parts.sort_by(|a, b| total(b).total_cmp(&total(a)));
+        let total = |excerpt: &Excerpt| excerpt.expected.values().map(|time| time.0).sum::<f64>();
+        self.excerpts.sort_by(|a, b| total(b).total_cmp(&total(a)));
     }
 }
 
@@ -371,7 +371,7 @@ pub(crate) mod tests {
     fn one_rank_exchanges_nothing() {
         let catalogue = Catalogue::of_model(&small(), &cluster(1));
         assert!(catalogue.exchanges.is_empty() && catalogue.transfers.is_empty());
-        assert!(!catalogue.parts.is_empty());
+        assert!(!catalogue.excerpts.is_empty());
     }
 
     #[test]

@@ -15,6 +15,6 @@ mod micro;
 mod rates;
 mod table;
 
-pub use measure::{Effort, Error, Request, Watcher, measure};
+pub use measure::{Error, Limits, Request, Watcher, measure};
 pub use rates::calibrated;
 pub use table::summary;

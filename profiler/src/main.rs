@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 use hetu_profiler::catalogue::{Catalogue, label};
 use hetu_profiler::measure::End;
-use hetu_profiler::{Effort, Error, Request, Watcher, calibrated, measure, summary};
+use hetu_profiler::{Error, Limits, Request, Watcher, calibrated, measure, summary};
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::cluster::Cluster;
 use ir::model::{Model, Precision};
@@ -63,29 +63,29 @@ fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
         let again = catalogue.works();
         known.samples.retain(|sample| !again.contains(&sample.work));
     }
-    let effort = effort(options);
+    let limits = limits(options);
     let mut watch = Watch { path: &options.output, bar: bar(), stopped: &stopped, noisy: 0 };
-    let outcome = measure(Request { cluster: &cluster, catalogue: &catalogue, effort, known }, &mut watch)?;
+    let findings = measure(Request { cluster: &cluster, catalogue: &catalogue, limits, known }, &mut watch)?;
     watch.bar.finish_and_clear();
-    store::save(&options.output, &outcome.profile)?;
+    store::save(&options.output, &findings.profile)?;
     if watch.noisy > NOISY_SHOWN {
         eprintln!("and {} more noisy measurements", watch.noisy - NOISY_SHOWN);
     }
-    if outcome.end == End::Stopped {
-        eprintln!("stopped: {} new measurements are kept in {}", outcome.measured, options.output.display());
+    if findings.end == End::Stopped {
+        eprintln!("stopped: {} new measurements are kept in {}", findings.measured, options.output.display());
         return Ok(ExitCode::from(INTERRUPTED));
     }
     show(&if options.json {
-        serde_json::to_string_pretty(&outcome.profile)? + "\n"
+        serde_json::to_string_pretty(&findings.profile)? + "\n"
     } else {
-        heading(&cluster) + &summary(&catalogue, &outcome.profile)
+        heading(&cluster) + &summary(&catalogue, &findings.profile)
     });
-    if outcome.left > 0 {
-        eprintln!("no time for {} more; their times will be interpolated (--budget gives more time)", outcome.left);
+    if findings.left > 0 {
+        eprintln!("no time for {} more; their times will be interpolated (--budget gives more time)", findings.left);
     }
-    let mut written = format!("{} ({} new measurements)", options.output.display(), outcome.measured);
+    let mut written = format!("{} ({} new measurements)", options.output.display(), findings.measured);
     if let Some(path) = &options.cluster_out {
-        let cluster = calibrated(&cluster, &catalogue, &outcome.profile);
+        let cluster = calibrated(&cluster, &catalogue, &findings.profile);
         store::write(path, &ir::file::print_cluster(&cluster))?;
         written.push_str(&format!(" and {}", path.display()));
     }
@@ -123,9 +123,9 @@ fn model(path: &Path) -> Result<Model> {
     Ok(model)
 }
 
-fn effort(options: &ClusterOptions) -> Effort {
-    let effort = if options.quick { Effort::QUICK } else { Effort::FULL };
-    Effort { budget: options.budget.map_or(effort.budget, Seconds), ..effort }
+fn limits(options: &ClusterOptions) -> Limits {
+    let limits = if options.quick { Limits::QUICK } else { Limits::FULL };
+    Limits { budget: options.budget.map_or(limits.budget, Seconds), ..limits }
 }
 
 fn heading(cluster: &Cluster) -> String {

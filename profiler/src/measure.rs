@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::alone::{Alone, alone};
 use crate::bench::{self, Bench};
-use crate::catalogue::{Catalogue, Part, Section, label, transfer};
+use crate::catalogue::{Catalogue, Excerpt, Section, label, transfer};
 use crate::fold::{fold, is_noisy, median};
 use crate::micro;
 
@@ -26,14 +26,14 @@ pub struct Request<'a> {
     /// What is asked for.
     pub catalogue: &'a Catalogue,
     /// How long, and how often.
-    pub effort: Effort,
+    pub limits: Limits,
     /// What is known, and is not measured again.
     pub known: Profile,
 }
 
 /// How long, and how often.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Effort {
+pub struct Limits {
     /// Time for all measurements.
     pub budget: Seconds,
     /// Time for the steps of one program, if it is not too slow for `steps_min`.
@@ -44,11 +44,11 @@ pub struct Effort {
     pub steps_max: u32,
 }
 
-impl Effort {
+impl Limits {
     /// Enough for medians that repeat.
-    pub const FULL: Effort = Effort { budget: Seconds(90.0), program: Seconds(0.5), steps_min: 5, steps_max: 20 };
+    pub const FULL: Limits = Limits { budget: Seconds(90.0), program: Seconds(0.5), steps_min: 5, steps_max: 20 };
     /// A first impression.
-    pub const QUICK: Effort = Effort { budget: Seconds(20.0), program: Seconds(0.2), steps_min: 3, steps_max: 10 };
+    pub const QUICK: Limits = Limits { budget: Seconds(20.0), program: Seconds(0.2), steps_min: 3, steps_max: 10 };
 }
 
 /// Who is told what happens, and may stop it.
@@ -65,7 +65,7 @@ pub trait Watcher {
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct Findings {
     /// Everything that is known now.
     pub profile: Profile,
     /// Samples that are new.
@@ -120,18 +120,19 @@ const SHARING_STEP: Seconds = Seconds(0.1);
 /// Of all pairs of ranks and repetitions, so much time.
 const SHARING_SHARE: f64 = 0.1;
 
-/// Measures what is missing, the longest work first. What was measured is in the outcome even if it was stopped, and
+/// Measures what is missing, the longest work first. What was measured is in the findings even if it was stopped, and
 /// was shown to the watcher as it came.
-pub fn measure(request: Request<'_>, watcher: &mut dyn Watcher) -> Result<Outcome, Error> {
-    let Request { cluster, catalogue, effort, known } = request;
+pub fn measure(request: Request<'_>, watcher: &mut dyn Watcher) -> Result<Findings, Error> {
+    let Request { cluster, catalogue, limits, known } = request;
     let missing = missing(catalogue, &known);
     let total = missing.len().max(1);
     let known_count = known.samples.len();
-    let mut run = Run { cluster, catalogue, effort, profile: known, missing, total, begin: Instant::now(), watcher };
-    let end = run.all()?;
-    let Run { mut profile, missing, .. } = run;
+    let mut measuring =
+        Measuring { cluster, catalogue, limits, profile: known, missing, total, begin: Instant::now(), watcher };
+    let end = measuring.all()?;
+    let Measuring { mut profile, missing, .. } = measuring;
     profile.samples.sort_by(|a, b| a.work.cmp(&b.work));
-    Ok(Outcome { measured: profile.samples.len() - known_count, left: missing.len(), profile, end })
+    Ok(Findings { measured: profile.samples.len() - known_count, left: missing.len(), profile, end })
 }
 
 fn missing(catalogue: &Catalogue, known: &Profile) -> BTreeSet<Work> {
@@ -142,10 +143,10 @@ fn missing(catalogue: &Catalogue, known: &Profile) -> BTreeSet<Work> {
 /// Takes times from a trace.
 type Take<'a, T> = &'a mut dyn FnMut(&Trace, &mut T) -> Result<(), Error>;
 
-struct Run<'a> {
+struct Measuring<'a> {
     cluster: &'a Cluster,
     catalogue: &'a Catalogue,
-    effort: Effort,
+    limits: Limits,
     profile: Profile,
     missing: BTreeSet<Work>,
     total: usize,
@@ -153,7 +154,7 @@ struct Run<'a> {
     watcher: &'a mut dyn Watcher,
 }
 
-impl Run<'_> {
+impl Measuring<'_> {
     fn all(&mut self) -> Result<End, Error> {
         let ranks = self.cluster.devices_per_node;
         if self.profile.sharing.len() != ranks as usize {
@@ -183,18 +184,18 @@ impl Run<'_> {
                 self.exchange(work, collective, *ranks)?;
             }
         }
-        for part in &self.catalogue.parts {
+        for excerpt in &self.catalogue.excerpts {
             if self.watcher.is_stopped() {
                 return Ok(End::Stopped);
             }
-            self.part(part)?;
+            self.excerpt(excerpt)?;
         }
         Ok(End::Finished)
     }
 
     fn announce(&mut self, what: &str) {
         let by_count = 1.0 - self.missing.len() as f64 / self.total as f64;
-        let by_time = self.begin.elapsed().as_secs_f64() / self.effort.budget.0;
+        let by_time = self.begin.elapsed().as_secs_f64() / self.limits.budget.0;
         self.watcher.starts(what, by_count.max(by_time).min(1.0));
     }
 
@@ -204,7 +205,7 @@ impl Run<'_> {
 
     /// Seconds left of a part of the budget.
     fn left(&self, share: f64) -> f64 {
-        self.effort.budget.0 * share - self.begin.elapsed().as_secs_f64()
+        self.limits.budget.0 * share - self.begin.elapsed().as_secs_f64()
     }
 
     fn reserved(&mut self) {
@@ -227,21 +228,21 @@ impl Run<'_> {
 
     /// How much longer a step takes on 1, 2, … ranks at once.
     fn sharing(&mut self) -> Result<(), Error> {
-        let distance = |part: &&Part| (part.passes().0 / SHARING_STEP.0).ln().abs();
-        let parts = self.catalogue.parts.iter().filter(|part| part.passes() > Seconds::ZERO);
-        let Some(part) = parts.min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
+        let distance = |excerpt: &&Excerpt| (excerpt.passes().0 / SHARING_STEP.0).ln().abs();
+        let excerpts = self.catalogue.excerpts.iter().filter(|excerpt| excerpt.passes() > Seconds::ZERO);
+        let Some(excerpt) = excerpts.min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
             return Ok(());
         };
         let ranks = self.cluster.devices_per_node;
         self.profile.sharing.clear();
         let mut benches = Vec::new();
         for count in 1..=ranks {
-            benches.push(bench::load_alone(&alone(&part.programs, count, &|_| true), part.vocabulary)?);
+            benches.push(bench::load_alone(&alone(&excerpt.programs, count, &|_| true), excerpt.vocabulary)?);
         }
         let mut factors = vec![Vec::new(); benches.len()];
         let begin = Instant::now();
         // In turns, so that what else the machine does slows all alike.
-        for round in 0..=self.effort.steps_max {
+        for round in 0..=self.limits.steps_max {
             let mut alone = None;
             for (count, (bench, factors)) in (1..).zip(benches.iter_mut().zip(&mut factors)) {
                 let trace = bench.trace()?;
@@ -250,8 +251,8 @@ impl Run<'_> {
                     factors.push(bench::sharing(&trace, alone, count));
                 }
             }
-            let is_over = begin.elapsed().as_secs_f64() > self.effort.budget.0 * SHARING_SHARE;
-            if is_over && round >= self.effort.steps_min {
+            let is_over = begin.elapsed().as_secs_f64() > self.limits.budget.0 * SHARING_SHARE;
+            if is_over && round >= self.limits.steps_min {
                 break;
             }
         }
@@ -313,21 +314,22 @@ impl Run<'_> {
         self.watcher.grown(&self.profile)
     }
 
-    /// The kernels of a part that are missing.
-    fn part(&mut self, part: &Part) -> Result<(), Error> {
+    /// The kernels of an excerpt that are missing.
+    fn excerpt(&mut self, excerpt: &Excerpt) -> Result<(), Error> {
         let sections: BTreeSet<Section> =
-            part.kernels.iter().filter(|(_, work)| self.is_due(work)).map(|&(section, _)| section).collect();
-        let expected: f64 = sections.iter().filter_map(|section| part.expected.get(section)).map(|time| time.0).sum();
-        let steps = f64::from(self.effort.steps_min + 1);
+            excerpt.kernels.iter().filter(|(_, work)| self.is_due(work)).map(|&(section, _)| section).collect();
+        let expected: f64 =
+            sections.iter().filter_map(|section| excerpt.expected.get(section)).map(|time| time.0).sum();
+        let steps = f64::from(self.limits.steps_min + 1);
         if sections.is_empty() || expected * steps > self.left(1.0) * PROGRAM_SHARE {
             return Ok(());
         }
-        if let Some((_, work)) = part.kernels.iter().find(|(_, work)| self.is_due(work)) {
+        if let Some((_, work)) = excerpt.kernels.iter().find(|(_, work)| self.is_due(work)) {
             self.announce(&label(work));
         }
-        let program = alone(&part.programs, 1, &|instr| sections.contains(&Section::of(instr.span.phase)));
+        let program = alone(&excerpt.programs, 1, &|instr| sections.contains(&Section::of(instr.span.phase)));
         let Alone { works, .. } = &program;
-        let mut bench = bench::load_alone(&program, part.vocabulary)?;
+        let mut bench = bench::load_alone(&program, excerpt.vocabulary)?;
         let times = self.repeated(&mut bench, &mut |trace, times: &mut BTreeMap<Work, Vec<f64>>| {
             bench::kernels(trace, works, times);
             Ok(())
@@ -345,9 +347,9 @@ impl Run<'_> {
         bench.trace()?;
         let begin = Instant::now();
         let mut taken = T::default();
-        for step in 1..=self.effort.steps_max {
+        for step in 1..=self.limits.steps_max {
             take(&bench.trace()?, &mut taken)?;
-            if step >= self.effort.steps_min && begin.elapsed().as_secs_f64() > self.effort.program.0 {
+            if step >= self.limits.steps_min && begin.elapsed().as_secs_f64() > self.limits.program.0 {
                 break;
             }
         }
@@ -367,7 +369,7 @@ impl Run<'_> {
     }
 }
 
-impl Part {
+impl Excerpt {
     fn passes(&self) -> Seconds {
         self.expected.get(&Section::Passes).copied().unwrap_or(Seconds::ZERO)
     }
@@ -397,7 +399,7 @@ mod tests {
         }
     }
 
-    const LITTLE: Effort = Effort { budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
+    const LITTLE: Limits = Limits { budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
 
     fn nothing() -> Profile {
         Profile {
@@ -411,38 +413,38 @@ mod tests {
         }
     }
 
-    fn run(known: Profile, effort: Effort, stop_after: usize) -> Outcome {
+    fn run(known: Profile, limits: Limits, stop_after: usize) -> Findings {
         let (cluster, model) = (cluster(2), small());
         let catalogue = Catalogue::of_model(&model, &cluster);
-        let request = Request { cluster: &cluster, catalogue: &catalogue, effort, known };
+        let request = Request { cluster: &cluster, catalogue: &catalogue, limits, known };
         measure(request, &mut Quiet { grown: 0, stop_after }).unwrap()
     }
 
     #[test]
     fn everything_in_the_catalogue_is_measured_once_and_then_known() {
-        let outcome = run(nothing(), LITTLE, usize::MAX);
-        let works: Vec<Work> = outcome.profile.samples.iter().map(|sample| sample.work.clone()).collect();
+        let findings = run(nothing(), LITTLE, usize::MAX);
+        let works: Vec<Work> = findings.profile.samples.iter().map(|sample| sample.work.clone()).collect();
         let expected: Vec<Work> = Catalogue::of_model(&small(), &cluster(2)).works().into_iter().collect();
         assert_eq!(works, expected);
-        assert_eq!((outcome.left, outcome.measured, outcome.end), (0, works.len(), End::Finished));
-        assert_eq!(outcome.profile.sharing.len(), 2);
-        let text = ir::file::print_profile(&outcome.profile);
-        assert_eq!(ir::file::parse_profile(&text, "p.yaml").as_ref(), Ok(&outcome.profile));
-        let again = run(outcome.profile.clone(), LITTLE, usize::MAX);
-        assert_eq!((again.measured, again.profile), (0, outcome.profile));
+        assert_eq!((findings.left, findings.measured, findings.end), (0, works.len(), End::Finished));
+        assert_eq!(findings.profile.sharing.len(), 2);
+        let text = ir::file::print_profile(&findings.profile);
+        assert_eq!(ir::file::parse_profile(&text, "p.yaml").as_ref(), Ok(&findings.profile));
+        let again = run(findings.profile.clone(), LITTLE, usize::MAX);
+        assert_eq!((again.measured, again.profile), (0, findings.profile));
     }
 
     #[test]
     fn what_was_measured_before_a_stop_is_kept() {
-        let outcome = run(nothing(), LITTLE, 3);
-        assert_eq!(outcome.end, End::Stopped);
-        assert!(outcome.measured > 0 && outcome.left > 0, "{outcome:?}");
+        let findings = run(nothing(), LITTLE, 3);
+        assert_eq!(findings.end, End::Stopped);
+        assert!(findings.measured > 0 && findings.left > 0, "{findings:?}");
     }
 
     #[test]
     fn without_time_everything_is_left() {
-        let outcome = run(nothing(), Effort { budget: Seconds(1e-9), ..LITTLE }, usize::MAX);
-        assert_eq!((outcome.measured, outcome.end), (0, End::Finished));
-        assert!(outcome.left > 0);
+        let findings = run(nothing(), Limits { budget: Seconds(1e-9), ..LITTLE }, usize::MAX);
+        assert_eq!((findings.measured, findings.end), (0, End::Finished));
+        assert!(findings.left > 0);
     }
 }

@@ -14,9 +14,9 @@ use crate::table::Table;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The whole step.
-    pub step: Row,
+    pub step: ComparedTime,
     /// Compute, exchange, transfer, hidden and idle time of a rank.
-    pub parts: Vec<Row>,
+    pub parts: Vec<ComparedTime>,
     /// Time of each kind of work on a rank; the largest error in seconds first.
     pub kinds: Vec<Kind>,
     /// Memory that the fullest rank allocated.
@@ -25,7 +25,7 @@ pub struct Comparison {
 
 /// A time, predicted and measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct ComparedTime {
     /// What took it.
     pub name: String,
     /// By the simulator.
@@ -47,7 +47,7 @@ pub struct Kind {
     pub runs: f64,
     /// Its times.
     #[serde(flatten)]
-    pub row: Row,
+    pub time: ComparedTime,
 }
 
 /// Memory, predicted and measured.
@@ -87,7 +87,7 @@ pub fn compare(predicted: &Trace, measured: &Trace, programs: &Programs) -> Resu
         return Err(CompareError::Digests { predicted: digests[0], measured: digests[1], programs: digests[2] });
     }
     let [left, right] = [predicted, measured].map(mean);
-    let part = |name: &str, of: fn(&Totals) -> Seconds| Row::new(name, of(&left), of(&right));
+    let part = |name: &str, of: fn(&Totals) -> Seconds| ComparedTime::new(name, of(&left), of(&right));
     let parts = vec![
         part("compute", |totals| totals.compute),
         part("exchange", |totals| totals.exchange),
@@ -96,14 +96,14 @@ pub fn compare(predicted: &Trace, measured: &Trace, programs: &Programs) -> Resu
         part("idle", |totals| totals.idle),
     ];
     let peak = Peak { predicted: largest_arena(predicted), measured: largest_arena(measured) };
-    let step = Row::new("step", predicted.step, measured.step);
+    let step = ComparedTime::new("step", predicted.step, measured.step);
     Ok(Comparison { step, parts, kinds: kinds(predicted, measured, programs), peak })
 }
 
-impl Row {
-    fn new(name: &str, predicted: Seconds, measured: Seconds) -> Row {
+impl ComparedTime {
+    fn new(name: &str, predicted: Seconds, measured: Seconds) -> ComparedTime {
         let error = (measured.0 > 0.0).then(|| predicted.0 / measured.0 - 1.0);
-        Row { name: name.to_owned(), predicted, measured, error }
+        ComparedTime { name: name.to_owned(), predicted, measured, error }
     }
 
     /// By how much time they differ.
@@ -123,7 +123,7 @@ impl Row {
 impl Kind {
     /// What it is, with its pass.
     pub fn label(&self) -> String {
-        format!("{}, {}", self.row.name, self.phase)
+        format!("{}, {}", self.time.name, self.phase)
     }
 }
 
@@ -165,10 +165,10 @@ impl Comparison {
     /// The first `limit` kinds.
     pub(crate) fn kinds_table(&self, limit: usize) -> Table {
         let mut table = Table::new(&["kind of work", "predicted", "measured", "error", "runs a step"]);
-        let times = self.kinds.iter().flat_map(|kind| [kind.row.predicted, kind.row.measured]);
+        let times = self.kinds.iter().flat_map(|kind| [kind.time.predicted, kind.time.measured]);
         let unit = Unit::of_times(times.fold(Seconds::ZERO, Seconds::max));
         for kind in self.kinds.iter().take(limit) {
-            let mut cells = kind.row.cells(unit);
+            let mut cells = kind.time.cells(unit);
             cells[0] = kind.label();
             cells.push(format!("{:.0}", kind.runs));
             table.push(0, cells);
@@ -208,10 +208,10 @@ fn kinds(predicted: &Trace, measured: &Trace, programs: &Programs) -> Vec<Kind> 
             let side = |times: &BTreeMap<Key, (Seconds, f64)>| times.get(key).copied().unwrap_or((Seconds::ZERO, 0.0));
             let [(predicted, _), (measured, runs)] = [side(&left), side(&right)];
             let stream = ir::program::Stream::ALL[*stream].name();
-            Kind { stream, phase, runs, row: Row::new(name, predicted, measured) }
+            Kind { stream, phase, runs, time: ComparedTime::new(name, predicted, measured) }
         })
         .collect();
-    kinds.sort_by(|a, b| b.row.gap().0.total_cmp(&a.row.gap().0));
+    kinds.sort_by(|a, b| b.time.gap().0.total_cmp(&a.time.gap().0));
     kinds
 }
 

@@ -15,7 +15,7 @@ use crate::quantity::phase_name;
 pub fn json(traces: &[&Trace], programs: &Programs) -> String {
     let mut lines = Vec::new();
     for trace in traces {
-        let group = Group::of(trace, programs);
+        let group = Processes::of(trace, programs);
         group.name_processes(&mut lines, programs);
         group.events(&mut lines, programs);
         group.memory(&mut lines);
@@ -64,7 +64,7 @@ struct Work<'a> {
 }
 
 /// The processes of one trace.
-struct Group<'a> {
+struct Processes<'a> {
     trace: &'a Trace,
     word: &'a str,
     first: u32,
@@ -74,13 +74,13 @@ fn line<A: Serialize>(entry: &Entry<'_, A>) -> String {
     serde_json::to_string(entry).expect("numbers and words have a JSON form")
 }
 
-impl Group<'_> {
-    fn of<'a>(trace: &'a Trace, programs: &Programs) -> Group<'a> {
+impl Processes<'_> {
+    fn of<'a>(trace: &'a Trace, programs: &Programs) -> Processes<'a> {
         let (word, first) = match trace.origin {
             Origin::Predicted => ("predicted", 1),
             Origin::Measured => ("measured", 1 + programs.mesh().rank_count()),
         };
-        Group { trace, word, first }
+        Processes { trace, word, first }
     }
 
     fn process(&self, rank: u32) -> u32 {

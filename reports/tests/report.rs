@@ -53,7 +53,7 @@ fn traces_of_other_programs_are_refused() {
 fn a_trace_beside_itself_has_no_error() {
     let job = Job::new();
     let comparison = compare(&job.predicted, &job.predicted, &job.programs).expect("the programs are the same");
-    let rows = comparison.parts.iter().chain(comparison.kinds.iter().map(|kind| &kind.row));
+    let rows = comparison.parts.iter().chain(comparison.kinds.iter().map(|kind| &kind.time));
     for row in rows {
         assert!(row.gap().0.abs() < 1e-12, "{row:?}");
     }
@@ -63,10 +63,10 @@ fn a_trace_beside_itself_has_no_error() {
 fn the_largest_error_comes_first_and_kinds_add_up() {
     let job = Job::new();
     let comparison = compare(&job.predicted, &job.measured, &job.programs).expect("the programs are the same");
-    let gaps: Vec<f64> = comparison.kinds.iter().map(|kind| kind.row.gap().0).collect();
+    let gaps: Vec<f64> = comparison.kinds.iter().map(|kind| kind.time.gap().0).collect();
     assert!(gaps.is_sorted_by(|a, b| a >= b), "{gaps:?}");
     let compute: f64 =
-        comparison.kinds.iter().filter(|kind| kind.stream == "compute").map(|kind| kind.row.measured.0).sum();
+        comparison.kinds.iter().filter(|kind| kind.stream == "compute").map(|kind| kind.time.measured.0).sum();
     assert!((compute - comparison.parts[0].measured.0).abs() < 1e-9, "{compute} {:?}", comparison.parts[0]);
     let json: Value = serde_json::from_str(&comparison.json()).expect("it is JSON");
     assert_eq!(json["step"]["predicted"].as_f64(), Some(job.predicted.step.0));

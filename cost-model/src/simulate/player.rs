@@ -61,7 +61,7 @@ const NO_TASK: Task = Task {
 
 /// An instruction that a stream comes to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
+pub(super) struct Queued {
     pub(super) action: Action,
     /// Its index in the code.
     pub(super) place: u32,
@@ -77,7 +77,7 @@ pub(super) struct Player<'a> {
     /// Its first rank, which is the one that is played.
     pub(super) rank: u32,
     // What each stream comes to, stream after stream; heads and ends of their parts.
-    queue: Vec<Step>,
+    queue: Vec<Queued>,
     heads: PerStream<u32>,
     ends: PerStream<u32>,
     signalled: Vec<bool>,
@@ -114,12 +114,12 @@ impl<'a> Player<'a> {
             count - counts[stream]
         });
         let mut ends = heads;
-        let mut queue = vec![Step { action: Action::Free, place: 0, issued: 0.0 }; count as usize];
+        let mut queue = vec![Queued { action: Action::Free, place: 0, issued: 0.0 }; count as usize];
         let mut events = 0;
         let mut issued = 0.0;
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
             let end = &mut ends[instr.stream];
-            queue[*end as usize] = Step { action: instr.action, place: place as u32, issued };
+            queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued };
             *end += 1;
             match instr.action {
                 Action::Compute(id) => issued += prices.fragments[id.index()].issue,
@@ -151,18 +151,18 @@ impl<'a> Player<'a> {
     }
 
     /// The head of a stream; none at its end.
-    pub(super) fn head(&self, stream: Stream) -> Option<&Step> {
+    pub(super) fn head(&self, stream: Stream) -> Option<&Queued> {
         (self.heads[stream] < self.ends[stream]).then(|| &self.queue[self.heads[stream] as usize])
     }
 
-    /// The instruction that a step is.
-    pub(super) fn instr(&self, step: Step) -> &'a Instr {
-        &self.role.code[step.place as usize]
+    /// The instruction that stands there.
+    pub(super) fn instr(&self, queued: Queued) -> &'a Instr {
+        &self.role.code[queued.place as usize]
     }
 
     /// The size of what a send or a receive moves.
-    pub(super) fn bytes_moved(&self, step: Step) -> Bytes {
-        self.role.buffers[self.role.operands(self.instr(step))[0].index()].bytes
+    pub(super) fn bytes_moved(&self, queued: Queued) -> Bytes {
+        self.role.buffers[self.role.operands(self.instr(queued))[0].index()].bytes
     }
 
     /// What the head of a stream does, if it has come and waits for others.

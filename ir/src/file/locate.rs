@@ -7,33 +7,33 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// One step on the way to a value.
+/// One key or index on the way to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum Segment {
     /// Into a mapping.
     Key(String),
     /// Into a list, from 0.
     Index(usize),
 }
 
-impl From<&str> for Step {
-    fn from(key: &str) -> Step {
-        Step::Key(key.to_owned())
+impl From<&str> for Segment {
+    fn from(key: &str) -> Segment {
+        Segment::Key(key.to_owned())
     }
 }
 
-impl From<usize> for Step {
-    fn from(index: usize) -> Step {
-        Step::Index(index)
+impl From<usize> for Segment {
+    fn from(index: usize) -> Segment {
+        Segment::Index(index)
     }
 }
 
-/// Line and column, both from 1, of the last step that exists on the way; none if not even the first does.
-pub(crate) fn locate(text: &str, path: &[Step]) -> Option<(usize, usize)> {
+/// Line and column, both from 1, of the last segment that exists on the way; none if not even the first does.
+pub(crate) fn locate(text: &str, path: &[Segment]) -> Option<(usize, usize)> {
     (1..=path.len()).rev().find_map(|length| exact(text, &path[..length]))
 }
 
-fn exact(text: &str, path: &[Step]) -> Option<(usize, usize)> {
+fn exact(text: &str, path: &[Segment]) -> Option<(usize, usize)> {
     let error = Seek(path).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
     if !error.to_string().contains(FOUND) {
         return None;
@@ -44,7 +44,7 @@ fn exact(text: &str, path: &[Step]) -> Option<(usize, usize)> {
 const FOUND: &str = "\u{1}found\u{1}";
 
 /// Follows a path; with none left, fails at once.
-struct Seek<'a>(&'a [Step]);
+struct Seek<'a>(&'a [Segment]);
 
 impl<'de> DeserializeSeed<'de> for Seek<'_> {
     type Value = ();
@@ -63,7 +63,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Some((first, rest)) = self.0.split_first() else { return Err(de::Error::custom(FOUND)) };
-        let Step::Key(key) = first else { return Err(de::Error::custom("not a list")) };
+        let Segment::Key(key) = first else { return Err(de::Error::custom("not a list")) };
         while let Some(here) = map.next_key_seed(SeekKey { key, arrival: Arrival::of(rest) })? {
             if here {
                 return map.next_value_seed(Seek(rest));
@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Some((first, rest)) = self.0.split_first() else { return Err(de::Error::custom(FOUND)) };
-        let Step::Index(index) = first else { return Err(de::Error::custom("not a mapping")) };
+        let Segment::Index(index) = first else { return Err(de::Error::custom("not a mapping")) };
         for _ in 0..*index {
             if list.next_element::<IgnoredAny>()?.is_none() {
                 return Ok(());
@@ -93,7 +93,7 @@ enum Arrival {
 }
 
 impl Arrival {
-    fn of(rest: &[Step]) -> Arrival {
+    fn of(rest: &[Segment]) -> Arrival {
         if rest.is_empty() { Arrival::Here } else { Arrival::Later }
     }
 }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn keys_and_elements_are_found_in_block_and_flow_style() {
-        let place = |path: &[Step]| locate(TEXT, path);
+        let place = |path: &[Segment]| locate(TEXT, path);
         assert_eq!(place(&["training".into()]), Some((2, 1)));
         assert_eq!(place(&["training".into(), "batch".into()]), Some((3, 3)));
         assert_eq!(place(&["training".into(), "betas".into(), 1.into()]), Some((5, 5)));

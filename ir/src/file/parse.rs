@@ -2,7 +2,7 @@
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::locate::{Step, locate};
+use super::locate::{Segment, locate};
 use super::translate::translate;
 use crate::error::{Mistake, Mistakes, shown};
 
@@ -93,16 +93,16 @@ impl<'a> Checks<'a> {
     }
 
     /// Notes that `what` is wrong at the line of the key that `path` leads to.
-    pub(crate) fn wrong(&mut self, path: &[Step], what: impl Into<String>) {
+    pub(crate) fn wrong(&mut self, path: &[Segment], what: impl Into<String>) {
         self.note(path, Mistake::new(self.file, what));
     }
 
     /// The same, with advice.
-    pub(crate) fn wrong_but(&mut self, path: &[Step], what: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn wrong_but(&mut self, path: &[Segment], what: impl Into<String>, help: impl Into<String>) {
         self.note(path, Mistake::new(self.file, what).help(help));
     }
 
-    fn note(&mut self, path: &[Step], mistake: Mistake) {
+    fn note(&mut self, path: &[Segment], mistake: Mistake) {
         if self.mistakes.len() == MISTAKES_MAX {
             self.more += 1;
             return;
@@ -119,21 +119,21 @@ impl<'a> Checks<'a> {
     }
 
     /// A count that must not be zero.
-    pub(crate) fn positive(&mut self, path: &[Step], count: u64) {
+    pub(crate) fn positive(&mut self, path: &[Segment], count: u64) {
         if count == 0 {
             self.wrong(path, format!("{} must be at least 1", named(path)));
         }
     }
 
     /// A number that must be finite and in a range of words such as `0 or more`.
-    pub(crate) fn within(&mut self, path: &[Step], value: f64, range: Range) {
+    pub(crate) fn within(&mut self, path: &[Segment], value: f64, range: Range) {
         if !range.holds(value) {
             self.wrong(path, format!("{} must be {}, not {value}", named(path), range.words()));
         }
     }
 
     /// A name that will stand in tables and on lines of its own.
-    pub(crate) fn name(&mut self, path: &[Step], name: &str) {
+    pub(crate) fn name(&mut self, path: &[Segment], name: &str) {
         if name.trim().is_empty() {
             self.wrong(path, format!("{} must not be empty", named(path)));
         } else if name.len() > 200 || name.chars().any(char::is_control) {
@@ -189,19 +189,19 @@ impl Range {
 }
 
 /// A path in words: `training.betas[1]`.
-pub(crate) fn named(path: &[Step]) -> String {
+pub(crate) fn named(path: &[Segment]) -> String {
     let mut name = String::new();
-    for step in path {
-        match step {
-            Step::Key(key) if name.is_empty() => name.push_str(key),
-            Step::Key(key) => name.extend([".", key]),
-            Step::Index(index) => name.push_str(&format!("[{index}]")),
+    for segment in path {
+        match segment {
+            Segment::Key(key) if name.is_empty() => name.push_str(key),
+            Segment::Key(key) => name.extend([".", key]),
+            Segment::Index(index) => name.push_str(&format!("[{index}]")),
         }
     }
     format!("`{}`", shown(&name))
 }
 
-/// The steps to a key inside other keys.
-pub(crate) fn keys<const N: usize>(keys: [&str; N]) -> [Step; N] {
-    keys.map(Step::from)
+/// The way to a key inside other keys.
+pub(crate) fn keys<const N: usize>(keys: [&str; N]) -> [Segment; N] {
+    keys.map(Segment::from)
 }

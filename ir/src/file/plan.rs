@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::digest::{Digest, digest};
-use super::locate::Step;
+use super::locate::Segment;
 use super::parse::{Checks, FORMAT, keys, named, parse};
 use super::print::{scalar, word};
 use super::quantity::Quantity;
@@ -135,7 +135,7 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
 }
 
 /// The ranges that `texts` describe, with a mistake for each that is none or that does not follow the one before.
-fn covered(texts: &[String], path: impl Fn(usize) -> Vec<Step>, checks: &mut Checks) -> Vec<Range<u32>> {
+fn covered(texts: &[String], path: impl Fn(usize) -> Vec<Segment>, checks: &mut Checks) -> Vec<Range<u32>> {
     let mut ranges = Vec::new();
     let mut next = 0;
     for (index, text) in texts.iter().enumerate() {

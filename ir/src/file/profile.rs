@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 use serde::ser::{Serialize, Serializer};
 
-use super::locate::Step;
+use super::locate::Segment;
 use super::parse::{Checks, FORMAT, Range, keys, parse};
 use super::print::{scalar, word};
 use crate::error::Mistakes;
@@ -32,7 +32,7 @@ pub fn parse_profile(text: &str, file: &str) -> Result<Profile, Mistakes> {
     let order = sorted(&profile);
     for pair in order.windows(2) {
         if profile.samples[pair[0]].work == profile.samples[pair[1]].work {
-            let path: [Step; 2] = ["samples".into(), pair[1].into()];
+            let path: [Segment; 2] = ["samples".into(), pair[1].into()];
             checks.wrong(&path, format!("`samples[{}]` measures the same as `samples[{}]`", pair[1], pair[0]));
         }
     }
@@ -49,7 +49,7 @@ fn sorted(profile: &Profile) -> Vec<usize> {
 }
 
 fn check_sample(sample: &Sample, index: usize, checks: &mut Checks) {
-    let path = |key: &str| -> [Step; 3] { ["samples".into(), index.into(), key.into()] };
+    let path = |key: &str| -> [Segment; 3] { ["samples".into(), index.into(), key.into()] };
     let usable = |time: f64| time.is_finite() && time >= 0.0;
     // Paths are only made where something is wrong: most profiles are long and right.
     if !usable(sample.median.0) {
@@ -65,7 +65,7 @@ fn check_sample(sample: &Sample, index: usize, checks: &mut Checks) {
 }
 
 fn check_work(work: &Work, index: usize, checks: &mut Checks) {
-    let path = |work: &str, key: &str| -> [Step; 5] {
+    let path = |work: &str, key: &str| -> [Segment; 5] {
         ["samples".into(), index.into(), "work".into(), work.into(), key.into()]
     };
     match work {

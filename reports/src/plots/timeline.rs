@@ -32,7 +32,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
     let mut lanes = Vec::new();
     let mut bars = Vec::new();
     let mut sorts = BTreeSet::new();
-    for Group { name, activities } in &groups {
+    for RankActivities { name, activities } in &groups {
         lanes.push(Lane::Heading(name.clone()));
         let mut stream = None;
         for activity in activities {
@@ -72,7 +72,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
 }
 
 /// The activities of one rank.
-struct Group {
+struct RankActivities {
     name: String,
     activities: Vec<Activity>,
 }
@@ -91,13 +91,13 @@ fn stages_max(report: &Report<'_>, traces: &[(&str, &Trace)]) -> u32 {
 }
 
 /// The finest detail at which there are not too many bars, and the activities at that detail.
-fn at_readable_detail(report: &Report<'_>, traces: &[(&str, &Trace)], stages: &[u32]) -> (Detail, Vec<Group>) {
-    let at = |detail| -> Vec<Group> {
+fn at_readable_detail(report: &Report<'_>, traces: &[(&str, &Trace)], stages: &[u32]) -> (Detail, Vec<RankActivities>) {
+    let at = |detail| -> Vec<RankActivities> {
         let mut groups = Vec::new();
         for &stage in stages {
             for (origin, trace) in traces {
                 let name = format!("{}, {origin}", report.stage_name(stage));
-                groups.push(Group { name, activities: activities(trace, report.first_rank(stage), detail) });
+                groups.push(RankActivities { name, activities: activities(trace, report.first_rank(stage), detail) });
             }
         }
         groups
@@ -113,12 +113,12 @@ fn at_readable_detail(report: &Report<'_>, traces: &[(&str, &Trace)], stages: &[
     last.expect("there is a coarsest detail")
 }
 
-fn bar_count(groups: &[Group]) -> usize {
+fn bar_count(groups: &[RankActivities]) -> usize {
     groups.iter().map(|group| group.activities.len()).sum()
 }
 
 /// Keeps the longest activities, and of equally long ones the first, so that the rest can be shown.
-fn keep_longest(groups: &mut [Group], limit: usize) {
+fn keep_longest(groups: &mut [RankActivities], limit: usize) {
     let mut busy: Vec<f64> = groups.iter().flat_map(|group| &group.activities).map(|one| one.busy.0).collect();
     busy.sort_by(|a, b| b.total_cmp(a));
     let Some(&least) = busy.get(limit) else { return };
@@ -195,7 +195,7 @@ mod tests {
             busy: Seconds(busy),
             events: 1,
         };
-        let group = |times: &[f64]| Group {
+        let group = |times: &[f64]| RankActivities {
             name: String::new(),
             activities: times.iter().map(|&busy| activity(busy)).collect(),
         };
