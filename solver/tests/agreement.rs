@@ -1,7 +1,7 @@
 //! Three solvers that share no search must agree: on random problems of every shape, and on specimens by hand.
 
-use hetu_solver::{Assignment, Costs, Kind, Mistake, Problem, Stage, Violation};
 use hetu_solver::{Answer, Method, Solved, lower_bound, solve};
+use hetu_solver::{Assignment, Costs, Kind, Mistake, Problem, Stage, Violation};
 
 const DYNAMIC: Method = Method::EXACT;
 const INTEGER: Method = Method::IntegerProgram { time_limit: f64::INFINITY };

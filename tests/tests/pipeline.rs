@@ -6,8 +6,8 @@ use executor::Backend;
 use hetu_tests::training::{course, load};
 use ir::cluster::Cluster;
 use ir::file::parse_model;
-use solver::Method;
 use planner::{Request, Setting, search};
+use solver::Method;
 
 const MODEL: &str = include_str!("../../examples/models/tiny-llama.yaml");
 
