@@ -13,6 +13,6 @@ mod search;
 mod space;
 
 pub use play::{Candidate, Extent, candidate, played};
-pub use recipes::{Baseline, Failure, baselines};
-pub use search::{Effort, Found, NoPlan, Progress, Request, search};
+pub use recipes::{Baseline, Unusable, baselines};
+pub use search::{Coverage, Found, NoPlan, Progress, Request, search};
 pub use space::{Outer, Setting, Space, outer_choices};

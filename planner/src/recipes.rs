@@ -15,12 +15,12 @@ pub struct Baseline {
     /// Its name.
     pub name: &'static str,
     /// The best plan of the recipe, or why there is none.
-    pub outcome: Result<Candidate, Failure>,
+    pub outcome: Result<Candidate, Unusable>,
 }
 
 /// Why a recipe gives no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum Unusable {
     /// It breaks rules, whatever the microbatches.
     #[error("not legal: {0}")]
     Illegal(String),
@@ -70,8 +70,8 @@ fn largest_tensor(setting: Setting<'_>, ranks: u32) -> u32 {
 
 /// The fastest of the recipe's plans over the counts of microbatches: fewer are faster until they do not fit, so
 /// the first two that fit are played.
-fn best(setting: Setting<'_>, batch: u64, strategy: &Strategy) -> Result<Candidate, Failure> {
-    let mut least: Option<Failure> = None;
+fn best(setting: Setting<'_>, batch: u64, strategy: &Strategy) -> Result<Candidate, Unusable> {
+    let mut least: Option<Unusable> = None;
     let mut fitting: Vec<Candidate> = Vec::new();
     for microbatches in (1..=batch.min(60_000)).filter(|&count| batch.is_multiple_of(count)) {
         if fitting.len() == 2 {
@@ -81,9 +81,9 @@ fn best(setting: Setting<'_>, batch: u64, strategy: &Strategy) -> Result<Candida
             Ok(candidate) => fitting.push(candidate),
             Err(failure) => {
                 let is_less = match (&least, &failure) {
-                    (None, _) | (Some(Failure::Illegal(_)), Failure::Memory { .. }) => true,
-                    (Some(Failure::Memory { needed: known, .. }), Failure::Memory { needed, .. }) => needed < known,
-                    (Some(_), Failure::Illegal(_)) => false,
+                    (None, _) | (Some(Unusable::Illegal(_)), Unusable::Memory { .. }) => true,
+                    (Some(Unusable::Memory { needed: known, .. }), Unusable::Memory { needed, .. }) => needed < known,
+                    (Some(_), Unusable::Illegal(_)) => false,
                 };
                 if is_less {
                     least = Some(failure);
@@ -95,7 +95,7 @@ fn best(setting: Setting<'_>, batch: u64, strategy: &Strategy) -> Result<Candida
     fastest.ok_or_else(|| least.expect("a recipe that never fits has failed"))
 }
 
-fn play(setting: Setting<'_>, batch: u64, microbatches: u32, strategy: &Strategy) -> Result<Candidate, Failure> {
+fn play(setting: Setting<'_>, batch: u64, microbatches: u32, strategy: &Strategy) -> Result<Candidate, Unusable> {
     let layers = setting.graph.layers.len();
     let plan = Plan {
         batch,
@@ -112,8 +112,8 @@ fn play(setting: Setting<'_>, batch: u64, microbatches: u32, strategy: &Strategy
             Some((*needed, *capacity))
         });
         match needs.max() {
-            Some((needed, capacity)) => Failure::Memory { needed, capacity },
-            None => Failure::Illegal(violations[0].to_string()),
+            Some((needed, capacity)) => Unusable::Memory { needed, capacity },
+            None => Unusable::Illegal(violations[0].to_string()),
         }
     })
 }

@@ -25,7 +25,7 @@ pub struct Request<'a> {
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effort {
+pub struct Coverage {
     /// Outer choices: stages × microbatches.
     pub outer: usize,
     /// Of those, how many have a plan that fits by estimate.
@@ -44,7 +44,7 @@ pub struct Found {
     /// What usual recipes would do.
     pub baselines: Vec<Baseline>,
     /// What was looked at.
-    pub effort: Effort,
+    pub effort: Coverage,
 }
 
 /// Why there is no plan.
@@ -78,30 +78,28 @@ const OPENED_AT_ONCE: usize = 4;
 pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, NoPlan> {
     let setting = request.setting;
     let outers = outer_choices(setting.graph, setting.cluster, request.batch);
-    let mut order: Vec<(f64, &Outer)> = outers
-        .par_iter()
-        .filter_map(|outer| Some((lower_bound(&Space::fastest(setting, outer)?.problem), outer)))
-        .collect();
+    let bounded = |outer| Some(Bounded { outer, bound: lower_bound(&Space::fastest(setting, outer)?.problem) });
+    let mut order: Vec<Bounded<'_>> = outers.par_iter().filter_map(bounded).collect();
     if order.is_empty() {
         return Err(NoPlan::NothingLegal { batch: request.batch, devices: setting.cluster.device_count() });
     }
-    order.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut estimates: Vec<(Seconds, Plan)> = Vec::new();
-    let mut shortages: Vec<(Outer, Shortage)> = Vec::new();
-    let mut effort = Effort { outer: outers.len(), ..Effort::default() };
+    order.sort_by(|a, b| a.bound.total_cmp(&b.bound));
+    let mut estimates: Vec<Estimated> = Vec::new();
+    let mut shortages: Vec<Short> = Vec::new();
+    let mut effort = Coverage { outer: outers.len(), ..Coverage::default() };
     for (index, chunk) in order.chunks(OPENED_AT_ONCE).enumerate() {
         progress(index * OPENED_AT_ONCE, order.len());
-        let upper = estimates.get(request.keep - 1).map_or(f64::INFINITY, |worst| worst.0.0);
-        let open = chunk.par_iter().filter(|(bound, _)| *bound < upper);
-        let opened: Vec<Opened> = open.filter_map(|(_, outer)| Opened::new(request, outer, upper)).collect();
+        let upper = estimates.get(request.keep - 1).map_or(f64::INFINITY, |worst| worst.step.0);
+        let open = chunk.par_iter().filter(|it| it.bound < upper);
+        let opened: Vec<Opened> = open.filter_map(|it| Opened::new(request, it.outer, upper)).collect();
         for outcome in opened {
             effort.costs += outcome.costs;
             effort.fitting += usize::from(!outcome.estimates.is_empty());
             estimates.extend(outcome.estimates);
             shortages.extend(outcome.shortage);
         }
-        estimates.sort_by(|a, b| a.0.0.total_cmp(&b.0.0));
-        estimates.dedup_by(|a, b| a.1 == b.1);
+        estimates.sort_by(|a, b| a.step.0.total_cmp(&b.step.0));
+        estimates.dedup_by(|a, b| a.plan == b.plan);
     }
     progress(order.len(), order.len());
     let ((mut candidates, simulated), baselines) =
@@ -127,6 +125,25 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     Ok(Found { candidates, baselines, effort })
 }
 
+/// An outer choice that has a space.
+struct Bounded<'a> {
+    outer: &'a Outer,
+    /// Seconds that none of its plans can beat.
+    bound: f64,
+}
+
+/// A plan and its step as the sum of its parts.
+struct Estimated {
+    step: Seconds,
+    plan: Plan,
+}
+
+/// An outer choice that does not fit by estimate.
+struct Short {
+    outer: Outer,
+    shortage: Shortage,
+}
+
 /// Puts what small changes make of the first plan in its place, if that is faster. Returns how many were simulated.
 fn refine_first(setting: Setting<'_>, candidates: &mut [Candidate]) -> usize {
     let Some(first) = candidates.first_mut() else { return 0 };
@@ -143,14 +160,14 @@ const TIGHTEST: usize = 8;
 
 /// Plans of outer choices that fit by no estimate but miss little, each the one that needs least: its programs may
 /// fit, as not all layers need most at once. Only those that may be faster than `fastest`.
-fn tightest(setting: Setting<'_>, shortages: &[(Outer, Shortage)], fastest: f64) -> Vec<Plan> {
+fn tightest(setting: Setting<'_>, shortages: &[Short], fastest: f64) -> Vec<Plan> {
     let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
-    let mut near: Vec<&(Outer, Shortage)> = shortages.iter().collect();
-    near.retain(|(_, shortage)| shortage.need.bytes() as f64 <= roomiest);
-    near.sort_by_key(|(_, shortage)| shortage.need.bytes());
+    let mut near: Vec<&Short> = shortages.iter().collect();
+    near.retain(|it| it.shortage.need.bytes() as f64 <= roomiest);
+    near.sort_by_key(|it| it.shortage.need.bytes());
     near.truncate(TIGHTEST);
-    let plan = |(outer, _): &(Outer, Shortage)| {
-        let space = Space::new(setting, outer)?.offering(Bytes(roomiest as u64));
+    let plan = |short: &Short| {
+        let space = Space::new(setting, &short.outer)?.offering(Bytes(roomiest as u64));
         if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
     };
     near.into_par_iter().filter_map(plan).collect()
@@ -177,8 +194,8 @@ fn confirm_first(setting: Setting<'_>, candidates: &mut Vec<Candidate>) {
 
 /// What came of one outer choice.
 struct Opened {
-    estimates: Vec<(Seconds, Plan)>,
-    shortage: Option<(Outer, Shortage)>,
+    estimates: Vec<Estimated>,
+    shortage: Option<Short>,
     costs: usize,
 }
 
@@ -194,9 +211,9 @@ impl Opened {
                 match space.solve(request.setting, &request.method.below(upper)) {
                     Solved::Found(answer) => {
                         let plan = space.plan(&answer.assignment, request.setting.precision);
-                        opened.estimates.push((Seconds(answer.objective), plan));
+                        opened.estimates.push(Estimated { step: Seconds(answer.objective), plan });
                     }
-                    Solved::Infeasible(shortage) => opened.shortage = Some((outer.clone(), shortage)),
+                    Solved::Infeasible(shortage) => opened.shortage = Some(Short { outer: outer.clone(), shortage }),
                     Solved::Stopped { .. } => {}
                 }
             }
@@ -208,36 +225,35 @@ impl Opened {
 }
 
 /// What misses least. Where estimates fitted and the placed programs did not, that is the tightest plan of all.
-fn nothing_fits(request: &Request<'_>, order: &[(f64, &Outer)], shortages: Vec<(Outer, Shortage)>) -> NoPlan {
+fn nothing_fits(request: &Request<'_>, order: &[Bounded<'_>], shortages: Vec<Short>) -> NoPlan {
     let setting = request.setting;
     let tight = |space: Space| {
         let mut space = space.offering(Bytes(1));
         match space.solve(setting, &Method::DYNAMIC) {
-            Solved::Infeasible(shortage) => Some((space.outer, shortage)),
+            Solved::Infeasible(shortage) => Some(Short { outer: space.outer, shortage }),
             Solved::Found(_) | Solved::Stopped { .. } => None,
         }
     };
-    let least =
-        |shortages: Vec<(Outer, Shortage)>| shortages.into_iter().min_by_key(|(_, shortage)| shortage.need.bytes());
+    let least = |shortages: Vec<Short>| shortages.into_iter().min_by_key(|it| it.shortage.need.bytes());
     let found = least(shortages).or_else(|| {
-        let outlines = order.iter().filter_map(|(_, outer)| tight(Space::new(setting, outer)?));
+        let outlines = order.iter().filter_map(|it| tight(Space::new(setting, it.outer)?));
         least(outlines.collect())
     });
-    let (outer, _) = found.expect("nothing fits one byte");
+    let outer = found.expect("nothing fits one byte").outer;
     let mut space = Space::new(setting, &outer).expect("the outer choice has a space");
     space.complete(setting);
-    let (outer, mut shortage) = tight(space).expect("nothing fits one byte");
+    let Short { outer, mut shortage } = tight(space).expect("nothing fits one byte");
     shortage.capacity_bytes = setting.cluster.capacity().0;
     NoPlan::NothingFits { outer, shortage }
 }
 
 /// Compiles and simulates plans from the best estimate on, until `keep` of them fit.
-fn simulate_best(request: &Request<'_>, estimates: Vec<(Seconds, Plan)>) -> (Vec<Candidate>, usize) {
+fn simulate_best(request: &Request<'_>, estimates: Vec<Estimated>) -> (Vec<Candidate>, usize) {
     let with_twins: Vec<(Option<Seconds>, Plan)> = estimates
         .into_iter()
-        .flat_map(|(time, plan)| {
+        .flat_map(|Estimated { step, plan }| {
             let twins = twins(request.setting, &plan);
-            std::iter::once((Some(time), plan)).chain(twins.into_iter().map(|twin| (None, twin)))
+            std::iter::once((Some(step), plan)).chain(twins.into_iter().map(|twin| (None, twin)))
         })
         .collect();
     let mut candidates: Vec<Candidate> = Vec::new();

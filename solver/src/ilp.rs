@@ -22,7 +22,7 @@ pub(crate) fn solve(problem: &Problem, time_limit: f64) -> Solved {
     let mut capacities: Vec<f64> = problem.stages.iter().map(|stage| stage.capacity_bytes as f64).collect();
     let mut bound = f64::NEG_INFINITY;
     for _ in 0..ATTEMPTS {
-        let ending = Program::new(problem, unit, &capacities).solve(time_limit);
+        let ending = IntegerProgram::new(problem, unit, &capacities).solve(time_limit);
         // The first attempt is the problem itself or wider, so its bound is the one that counts.
         bound = bound.max(ending.bound * unit);
         let Some(assignment) = ending.assignment else {
@@ -87,7 +87,7 @@ struct Edge {
     to: (usize, usize),
 }
 
-struct Program<'a> {
+struct IntegerProgram<'a> {
     problem: &'a Problem,
     unit: f64,
     variables: ProblemVariables,
@@ -99,7 +99,7 @@ struct Program<'a> {
     edges: Vec<Vec<Edge>>,
 }
 
-impl<'a> Program<'a> {
+impl<'a> IntegerProgram<'a> {
     fn new(problem: &'a Problem, unit: f64, capacities: &[f64]) -> Self {
         let (layers, stages) = (problem.layers.len(), problem.stages.len());
         let mut variables = ProblemVariables::new();

@@ -20,7 +20,7 @@ pub use problem::{Assignment, Costs, Kind, Mistake, Problem, Score, Stage, Stage
 /// How to solve a [`Problem`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Method {
-    /// A dynamic program over stages, whose spans of layers are solved when the search asks for them.
+    /// A dynamic program over stages, whose ranges of layers are solved when the search asks for them.
     DynamicProgram {
         /// The value of an answer in hand, in seconds, or infinity: give up once nothing better can exist.
         upper: f64,
@@ -140,8 +140,8 @@ pub fn solve(problem: &Problem, method: &Method) -> Solved {
 
 /// Seconds that no assignment of `problem` can beat; infinite if it is seen that none fits.
 ///
-/// Cheap beside [`solve`] and valid always: per span of layers, the linear relaxation of the choice of strategies
-/// under the stage's memory, without costs between layouts; over spans, the least sum and the least maximum apart.
+/// Cheap beside [`solve`] and valid always: per range of layers, the linear relaxation of the choice of strategies
+/// under the stage's memory, without costs between layouts; over ranges, the least sum and the least maximum apart.
 pub fn lower_bound(problem: &Problem) -> f64 {
     dynamic::lower_bound(problem)
 }

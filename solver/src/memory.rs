@@ -1,4 +1,4 @@
-//! The least memory that layers need together: for ruling spans out, and for saying by how much nothing fits.
+//! The least memory that layers need together: for ruling ranges out, and for saying by how much nothing fits.
 
 use crate::{Problem, StageScore};
 use serde::{Deserialize, Serialize};
@@ -39,8 +39,8 @@ impl Shortage {
             }
         }
         // Signed: where every stage fits, the closest cuts leave most room.
-        let excess = |stage: usize, span: Range<usize>| -> i128 {
-            tables[stage].bytes(span) as i128 - i128::from(problem.stages[stage].capacity_bytes)
+        let excess = |stage: usize, range: Range<usize>| -> i128 {
+            tables[stage].bytes(range) as i128 - i128::from(problem.stages[stage].capacity_bytes)
         };
         let mut reached: Vec<Option<i128>> = vec![None; layers + 1];
         reached[0] = Some(i128::MIN);
@@ -58,15 +58,15 @@ impl Shortage {
             }
             reached = next;
         }
-        let mut spans = vec![0..0; stages];
+        let mut ranges = vec![0..0; stages];
         let mut end = layers;
         for stage in (0..stages).rev() {
-            spans[stage] = starts[stage][end]..end;
-            end = spans[stage].start;
+            ranges[stage] = starts[stage][end]..end;
+            end = ranges[stage].start;
         }
-        let worst = (0..stages).max_by_key(|&stage| (excess(stage, spans[stage].clone()), stages - stage));
+        let worst = (0..stages).max_by_key(|&stage| (excess(stage, ranges[stage].clone()), stages - stage));
         let stage = worst.expect("a checked problem has a stage");
-        let Range { start, end } = spans[stage].clone();
+        let Range { start, end } = ranges[stage].clone();
         let need = need(problem, stage, start..end);
         Self { stage, start, end, need, capacity_bytes: problem.stages[stage].capacity_bytes }
     }
@@ -82,13 +82,13 @@ fn demands(problem: &Problem, in_flight: u32) -> Vec<Vec<Demand>> {
     problem.kinds.iter().map(|kind| kind.strategies.iter().map(demand).collect()).collect()
 }
 
-/// The parts of the least need of `span` in `stage`.
-fn need(problem: &Problem, stage: usize, span: Range<usize>) -> StageScore {
+/// The parts of the least need of `range` in `stage`.
+fn need(problem: &Problem, stage: usize, range: Range<usize>) -> StageScore {
     let in_flight = problem.stages[stage].in_flight;
     let demands = demands(problem, in_flight);
-    let limit = LeastMemory::new(&demands, &problem.layers).best(span.clone()).1;
+    let limit = LeastMemory::new(&demands, &problem.layers).best(range.clone()).1;
     let mut need = StageScore::default();
-    for layer in span {
+    for layer in range {
         let allowed = demands[problem.layers[layer]].iter().enumerate().filter(|(_, demand)| demand.transient <= limit);
         let least = allowed.min_by_key(|(_, demand)| demand.bytes).expect("the limit leaves each layer a strategy").0;
         let costs = &problem.strategies(layer)[least];
@@ -108,7 +108,7 @@ pub(crate) struct Demand {
     pub(crate) transient: u64,
 }
 
-/// The least memory of any span of layers.
+/// The least memory of any range of layers.
 ///
 /// Whichever layer has the largest transient, the others may go up to it for free. So for every value that the
 /// largest may have, the least sum of the rest is a difference of running sums.
@@ -154,14 +154,15 @@ impl LeastMemory {
         Self { limits, before }
     }
 
-    /// The least bytes of `span`.
-    pub(crate) fn bytes(&self, span: Range<usize>) -> u128 {
-        self.best(span).0
+    /// The least bytes of `range`.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> u128 {
+        self.best(range).0
     }
 
-    /// The least bytes of `span`, and the limit on transients under which they are reached.
-    fn best(&self, span: Range<usize>) -> (u128, u64) {
-        let under = |(sums, &limit): (&Vec<u128>, &u64)| (sums[span.end] - sums[span.start] + u128::from(limit), limit);
+    /// The least bytes of `range`, and the limit on transients under which they are reached.
+    fn best(&self, range: Range<usize>) -> (u128, u64) {
+        let under =
+            |(sums, &limit): (&Vec<u128>, &u64)| (sums[range.end] - sums[range.start] + u128::from(limit), limit);
         let best = self.before.iter().zip(&self.limits).map(under).min();
         best.expect("every layer has a strategy")
     }

@@ -10,12 +10,12 @@ use ir::program::{Action, CollectiveId, Content, Role};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
 
-use super::plan::{Outcome, Question, layer_name};
+use super::plan::{Planned, Question, layer_name};
 use super::table::{Side, Table};
 use super::words::{SizeUnit, TimeUnit, recompute_word, sequence_word, shard_word};
 
 /// Three tables.
-pub(crate) fn explain(question: &Question, outcome: &Outcome) -> String {
+pub(crate) fn explain(question: &Question, outcome: &Planned) -> String {
     let plan = &outcome.found.candidates[0].plan;
     let (layers, exchanges, memory) =
         (strategies(&question.graph, plan), exchanges(question, outcome), memory(question, outcome));
@@ -53,7 +53,7 @@ fn strategies(graph: &Graph, plan: &Plan) -> String {
 /// Exchanges that are told in one row: of layers of one strategy, alike in all that is shown.
 type Alike = (u32, Option<usize>, char, CollectiveId);
 
-fn exchanges(question: &Question, outcome: &Outcome) -> String {
+fn exchanges(question: &Question, outcome: &Planned) -> String {
     let programs = &outcome.programs;
     let plan = &outcome.found.candidates[0].plan;
     let runs = plan.runs();
@@ -114,7 +114,7 @@ fn confidence_word(confidence: Confidence) -> &'static str {
     }
 }
 
-fn memory(question: &Question, outcome: &Outcome) -> String {
+fn memory(question: &Question, outcome: &Planned) -> String {
     let plan = &outcome.found.candidates[0].plan;
     let unit = SizeUnit::of(outcome.programs.peak());
     let mut table = Table::new(&[

@@ -1,6 +1,6 @@
 //! Results as JSON: times in seconds, sizes in bytes, under names that say so.
 
-use hetu_planner::{Baseline, Candidate, Failure as RecipeFailure, NoPlan};
+use hetu_planner::{Baseline, Candidate, NoPlan, Unusable};
 use ir::file::Digest;
 use ir::plan::{Plan, Strategy};
 use ir::trace::Totals;
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::input::Origin;
 use super::losers::{Parts, reason};
-use super::plan::{Outcome, Question};
+use super::plan::{Planned, Question};
 use super::rate::{device_rate, model_flops};
 use super::words::{precision_word, recompute_word, schedule_word, sequence_word, shard_word};
 
 /// The whole answer of a search. Equal questions give equal documents.
-pub(crate) fn answer(question: &Question, outcome: &Outcome) -> Value {
+pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
     let best = &outcome.found.candidates[0];
     let candidates: Vec<Value> = outcome
         .found
@@ -165,8 +165,8 @@ fn recipe(baseline: &Baseline) -> Value {
         }),
         Err(failure) => {
             let needed = match failure {
-                RecipeFailure::Memory { needed, .. } => Some(*needed),
-                RecipeFailure::Illegal(_) => None,
+                Unusable::Memory { needed, .. } => Some(*needed),
+                Unusable::Illegal(_) => None,
             };
             json!({ "name": baseline.name, "failure": failure.to_string(), "needed_bytes": needed })
         }

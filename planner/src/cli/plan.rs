@@ -36,7 +36,7 @@ pub(crate) struct Question {
 }
 
 /// What was found and written.
-pub(crate) struct Outcome {
+pub(crate) struct Planned {
     pub(crate) found: Found,
     /// The programs of the best plan.
     pub(crate) programs: Programs,
@@ -62,7 +62,7 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     let found = searched(&question, options, form)?;
     let elapsed = Seconds(start.elapsed().as_secs_f64());
     let (programs, trace) = whole(&question, &found.candidates[0]);
-    let mut outcome = Outcome { found, programs, trace, elapsed, written: Vec::new() };
+    let mut outcome = Planned { found, programs, trace, elapsed, written: Vec::new() };
     write(&question, &mut outcome, options)?;
     match form {
         Form::Json => show(&format!("{:#}\n", json::answer(&question, &outcome))),
@@ -183,7 +183,7 @@ fn whole(question: &Question, best: &Candidate) -> (Programs, Trace) {
     (programs, trace)
 }
 
-fn write(question: &Question, outcome: &mut Outcome, options: &PlanOptions) -> Result<(), Failure> {
+fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> Result<(), Failure> {
     let folder = folder_of(&options.output);
     let cluster = &question.devices.cluster;
     let reference = match &question.devices.origin {
@@ -214,7 +214,7 @@ fn write(question: &Question, outcome: &mut Outcome, options: &PlanOptions) -> R
     Ok(())
 }
 
-fn write_pages(question: &Question, outcome: &Outcome, folder: &Path) -> Result<PathBuf, Failure> {
+fn write_pages(question: &Question, outcome: &Planned, folder: &Path) -> Result<PathBuf, Failure> {
     let best = &outcome.found.candidates[0];
     let layers: Vec<String> =
         (0..question.graph.layers.len() as u32).map(|layer| layer_name(&question.graph, layer)).collect();

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use hetu_planner::{Baseline, Candidate, Extent, Failure as RecipeFailure};
+use hetu_planner::{Baseline, Candidate, Extent, Unusable};
 use ir::cluster::{Cluster, Execution};
 use ir::model::Model;
 use ir::units::{Bytes, Seconds};
 
 use super::input::Origin;
 use super::losers::{composition, reason};
-use super::plan::{Outcome, Question};
+use super::plan::{Planned, Question};
 use super::rate::{device_rate, model_flops};
 use super::table::{Side, Table};
 use super::words::{
@@ -18,7 +18,7 @@ use super::words::{
 };
 
 /// All that is said of a search but its last line.
-pub(crate) fn answer(question: &Question, outcome: &Outcome) -> String {
+pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     let best = &outcome.found.candidates[0];
     let flops = model_flops(&question.model, &question.graph, question.batch);
     let (rate, share) = device_rate(flops, best.trace.step, &question.devices.cluster, best.plan.precision);
@@ -92,7 +92,7 @@ fn prices(question: &Question) -> String {
     }
 }
 
-fn searched(outcome: &Outcome) -> String {
+fn searched(outcome: &Planned) -> String {
     let effort = outcome.found.effort;
     format!(
         "{} (stages, microbatches, degrees), {} simulated, {} plans solved, {} simulated, in {:.2} s",
@@ -104,7 +104,7 @@ fn searched(outcome: &Outcome) -> String {
     )
 }
 
-fn candidates(outcome: &Outcome) -> String {
+fn candidates(outcome: &Planned) -> String {
     let list = &outcome.found.candidates;
     let time = TimeUnit::of(list.iter().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
     let size = SizeUnit::of(list.iter().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
@@ -150,7 +150,7 @@ fn candidates(outcome: &Outcome) -> String {
     text
 }
 
-fn recipes(outcome: &Outcome) -> String {
+fn recipes(outcome: &Planned) -> String {
     let best = &outcome.found.candidates[0];
     let fitting = || outcome.found.baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok());
     let time = TimeUnit::of(fitting().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
@@ -198,7 +198,7 @@ fn advice(question: &Question, best: &Candidate) -> Option<String> {
 }
 
 /// The last line: what was written, and how good the plan is beside what one would do without a search.
-pub(crate) fn last_line(outcome: &Outcome) -> String {
+pub(crate) fn last_line(outcome: &Planned) -> String {
     let best = &outcome.found.candidates[0];
     let baselines = &outcome.found.baselines;
     let named = |name: &str| baselines.iter().find(|baseline| baseline.name == name);
@@ -222,7 +222,7 @@ pub(crate) fn last_line(outcome: &Outcome) -> String {
         }
     };
     let plain = named("data parallel").map(|baseline| &baseline.outcome);
-    if let Some(Err(RecipeFailure::Memory { .. })) = plain {
+    if let Some(Err(Unusable::Memory { .. })) = plain {
         text += "; plain data parallelism does not fit";
     }
     text + "\n"

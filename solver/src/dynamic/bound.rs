@@ -1,28 +1,46 @@
-//! Lower bounds on what spans of layers cost in a stage, and on what is before and after them.
+//! Lower bounds on what ranges of layers cost in a stage, and on what is before and after them.
 //!
-//! A span's bound is the linear relaxation of "choose a strategy per layer, minimise time, fit the memory": for any
+//! A range's bound is the linear relaxation of "choose a strategy per layer, minimise time, fit the memory": for any
 //! price λ per byte, the least over all limits on the largest transient of `Σ min(time + λ · bytes) − λ · (capacity −
 //! transient)`, with each minimum over the strategies under the limit, is below the time of every choice that fits.
-//! The prices tried are slopes of some layer's trade of time for bytes. Costs between layouts inside the span are
-//! left out. Layers count by their sorts, so that spans of equal layers are bounded once for each length.
+//! The prices tried are slopes of some layer's trade of time for bytes. Costs between layouts inside the range are
+//! left out. Layers count by their sorts, so that ranges of equal layers are bounded once for each length.
 
-use super::ticks::{Choice, NEVER, Sort, StageClass, Steps, Ticked};
+use super::ticks::{Choice, NEVER, Sort, StageClass, StepTime, Ticked};
 use crate::memory::{Demand, LeastMemory};
 use std::ops::{Range, RangeInclusive};
+
+/// The least sum and the least maximum of the ticks that some stages take, each by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeastTicks {
+    pub(crate) sum: i64,
+    pub(crate) peak: i64,
+}
+
+impl LeastTicks {
+    const NOTHING: Self = Self { sum: 0, peak: 0 };
+    const UNKNOWN: Self = Self { sum: NEVER, peak: NEVER };
+
+    /// Also possible: a stage that takes `time` beside others.
+    fn or_with(&mut self, time: i64, others: Self) {
+        self.sum = self.sum.min(time.saturating_add(others.sum)).min(NEVER);
+        self.peak = self.peak.min(time.max(others.peak));
+    }
+}
 
 /// Bounds for one choice of sorts for the layers.
 pub(crate) struct Bounds {
     layers: usize,
-    /// Per stage class: least ticks for one microbatch of the span `start..end` at `start * (layers + 1) + end`.
+    /// Per stage class: least ticks for one microbatch of the range `start..end` at `start * (layers + 1) + end`.
     time: Vec<Vec<i64>>,
     /// Per stage class and layer: least ticks once a step of all layers before.
     step_before: Vec<Vec<i64>>,
     /// Per stage class and layer: least ticks of a cut in front of it.
     cut: Vec<Vec<i64>>,
-    /// Least sum and least maximum of the stages before, at `stage * (layers + 1) + first layer`.
-    before: Vec<(i64, i64)>,
-    /// Least sum and least maximum of this stage and those after.
-    after: Vec<(i64, i64)>,
+    /// Of the stages before, at `stage * (layers + 1) + first layer`.
+    before: Vec<LeastTicks>,
+    /// Of this stage and those after, at the same place.
+    after: Vec<LeastTicks>,
     /// Least ticks once a step of the slowest stage, over all cuts.
     pub(crate) step_floor: i64,
     /// The part of `step_floor` that comes on top of the times per microbatch.
@@ -33,11 +51,11 @@ impl Bounds {
     pub(crate) fn new(ticked: &Ticked, sorts: &[Sort]) -> Self {
         let layers = sorts.len();
         let stages = ticked.stages.len();
-        let time = (0..ticked.classes.len()).map(|class| span_times(ticked, class, sorts)).collect();
+        let time = (0..ticked.classes.len()).map(|class| range_times(ticked, class, sorts)).collect();
         let step_before = ticked.classes.iter().map(|class| running_steps(class, sorts)).collect();
         let cut =
             ticked.classes.iter().map(|class| sorts.iter().map(|&sort| least_cut(class, sort)).collect()).collect();
-        let edge = vec![(NEVER, NEVER); (stages + 1) * (layers + 1)];
+        let edge = vec![LeastTicks::UNKNOWN; (stages + 1) * (layers + 1)];
         let mut bounds =
             Self { layers, time, step_before, cut, before: edge.clone(), after: edge, step_floor: 0, step_apart: 0 };
         bounds.chain(ticked);
@@ -56,18 +74,18 @@ impl Bounds {
     }
 
     /// Least sum and least maximum over the stages before `stage`, when it starts at `start`.
-    pub(crate) fn before(&self, stage: usize, start: usize) -> (i64, i64) {
+    pub(crate) fn before(&self, stage: usize, start: usize) -> LeastTicks {
         self.before[stage * (self.layers + 1) + start]
     }
 
     /// Least sum and least maximum over the stages from `stage` on, when it starts at `start`.
-    pub(crate) fn after(&self, stage: usize, start: usize) -> (i64, i64) {
+    pub(crate) fn after(&self, stage: usize, start: usize) -> LeastTicks {
         self.after[stage * (self.layers + 1) + start]
     }
 
     /// Ticks that no step can beat; infinite if nothing fits.
     pub(crate) fn objective(&self, ticked: &Ticked) -> f64 {
-        let (sum, peak) = self.after(0, 0);
+        let LeastTicks { sum, peak } = self.after(0, 0);
         if sum >= NEVER { f64::INFINITY } else { sum as f64 + ticked.repeats * peak as f64 + self.step_apart as f64 }
     }
 
@@ -80,13 +98,13 @@ impl Bounds {
             let start = cuts[stage];
             let worth = |end: usize| {
                 let time = self.crossing_time(ticked, stage, start..end);
-                let (sum, peak) = self.after(stage + 1, end);
+                let LeastTicks { sum, peak } = self.after(stage + 1, end);
                 let bound = time as f64 + sum as f64 + ticked.repeats * time.max(peak).max(slowest) as f64;
                 (bound, time, end)
             };
             let fitting = ends(stage, start, stages, self.layers)
                 .map(worth)
-                .filter(|&(_, time, end)| time < NEVER && self.after(stage + 1, end).0 < NEVER);
+                .filter(|&(_, time, end)| time < NEVER && self.after(stage + 1, end).sum < NEVER);
             let (_, time, end) = fitting.min_by(|(one, ..), (other, ..)| one.total_cmp(other))?;
             slowest = slowest.max(time);
             cuts.push(end);
@@ -94,17 +112,13 @@ impl Bounds {
         Some(cuts)
     }
 
-    /// Fills `before`, `after` and `step_floor` from the spans.
+    /// Fills `before`, `after` and `step_floor` from the ranges.
     fn chain(&mut self, ticked: &Ticked) {
         let (layers, stages) = (self.layers, ticked.stages.len());
         let at = |stage: usize, layer: usize| stage * (layers + 1) + layer;
-        let least = |kept: &mut (i64, i64), time: i64, other: (i64, i64)| {
-            kept.0 = kept.0.min(time.saturating_add(other.0)).min(NEVER);
-            kept.1 = kept.1.min(time.max(other.1));
-        };
         let mut steps = vec![NEVER; (stages + 1) * (layers + 1)];
-        self.before[0] = (0, 0);
-        self.after[at(stages, layers)] = (0, 0);
+        self.before[0] = LeastTicks::NOTHING;
+        self.after[at(stages, layers)] = LeastTicks::NOTHING;
         steps[0] = 0;
         for stage in 0..stages {
             let starts = if stage == 0 { 0..=0 } else { stage..=layers - (stages - stage) };
@@ -113,7 +127,7 @@ impl Bounds {
                     let time = self.crossing_time(ticked, stage, start..end);
                     let step = self.step(ticked, stage, start, end).max(steps[at(stage, start)]);
                     let other = self.before[at(stage, start)];
-                    least(&mut self.before[at(stage + 1, end)], time, other);
+                    self.before[at(stage + 1, end)].or_with(time, other);
                     if time < NEVER {
                         steps[at(stage + 1, end)] = steps[at(stage + 1, end)].min(step);
                     }
@@ -126,23 +140,23 @@ impl Bounds {
                 for end in ends(stage, start, stages, layers) {
                     let time = self.crossing_time(ticked, stage, start..end);
                     let other = self.after[at(stage + 1, end)];
-                    least(&mut self.after[at(stage, start)], time, other);
+                    self.after[at(stage, start)].or_with(time, other);
                 }
             }
         }
         self.step_floor = steps[at(stages, layers)];
         self.step_apart = match ticked.steps {
-            Steps::Apart => self.step_floor,
-            Steps::Blended => 0,
+            StepTime::Apart => self.step_floor,
+            StepTime::Blended => 0,
         };
     }
 
-    /// A span's time with the least that its cuts can cost.
-    pub(crate) fn crossing_time(&self, ticked: &Ticked, stage: usize, span: Range<usize>) -> i64 {
+    /// A range's time with the least that its cuts can cost.
+    pub(crate) fn crossing_time(&self, ticked: &Ticked, stage: usize, range: Range<usize>) -> i64 {
         let cut = &self.cut[ticked.stages[stage]];
-        let before = if span.start > 0 { cut[span.start] } else { 0 };
-        let after = if span.end < self.layers { cut[span.end] } else { 0 };
-        (self.time(ticked, stage, span.start, span.end) + before + after).min(NEVER)
+        let before = if range.start > 0 { cut[range.start] } else { 0 };
+        let after = if range.end < self.layers { cut[range.end] } else { 0 };
+        (self.time(ticked, stage, range.start, range.end) + before + after).min(NEVER)
     }
 }
 
@@ -167,9 +181,9 @@ fn running_steps(class: &StageClass, sorts: &[Sort]) -> Vec<i64> {
         .collect()
 }
 
-/// The bound of every span that a stage of the class can have, [`NEVER`] for others and where the least memory
+/// The bound of every range that a stage of the class can have, [`NEVER`] for others and where the least memory
 /// exceeds the capacity.
-fn span_times(ticked: &Ticked, class: usize, sorts: &[Sort]) -> Vec<i64> {
+fn range_times(ticked: &Ticked, class: usize, sorts: &[Sort]) -> Vec<i64> {
     let (layers, stages) = (sorts.len(), &ticked.stages);
     let first = if stages[0] == class { 0 } else { 1 };
     let last = if stages[stages.len() - 1] == class { layers } else { layers - 1 };
@@ -219,11 +233,11 @@ struct Duals {
     sort_count: usize,
     prices: Vec<f64>,
     /// For each price, every largest transient worth its room.
-    rows: Vec<Vec<Row>>,
+    limits: Vec<Vec<PricedLimit>>,
 }
 
 /// What layers cost at a price, if no transient exceeds a limit.
-struct Row {
+struct PricedLimit {
     /// What the transient's room costs.
     transient: f64,
     /// Least `time + price · bytes` of each sort.
@@ -249,8 +263,8 @@ impl Duals {
             distinct.iter().map(|&sort| class.choices(sort).iter().map(demand).collect()).collect();
         let memory = LeastMemory::new(&demands, &sorts);
         let prices = prices(&lists);
-        let rows = prices.iter().map(|&price| rows(&lists, price)).collect();
-        Self { capacity: class.capacity, memory, sorts, sort_count: distinct.len(), prices, rows }
+        let limits = prices.iter().map(|&price| limits(&lists, price)).collect();
+        Self { capacity: class.capacity, memory, sorts, sort_count: distinct.len(), prices, limits }
     }
 
     /// The best bound for so many layers of each sort. It is concave in the price, so that the best price is found
@@ -271,11 +285,11 @@ impl Duals {
     }
 
     fn value(&self, counts: &[f64], price: usize) -> f64 {
-        let cost = |row: &Row| {
-            let layers = counts.iter().zip(&row.costs).filter(|&(&count, _)| count > 0.0);
-            row.transient + layers.map(|(count, cost)| count * cost).sum::<f64>()
+        let cost = |limit: &PricedLimit| {
+            let layers = counts.iter().zip(&limit.costs).filter(|&(&count, _)| count > 0.0);
+            limit.transient + layers.map(|(count, cost)| count * cost).sum::<f64>()
         };
-        let least = self.rows[price].iter().map(cost).fold(f64::INFINITY, f64::min);
+        let least = self.limits[price].iter().map(cost).fold(f64::INFINITY, f64::min);
         let room = self.prices[price] * self.capacity as f64;
         // Rounding must not lift the bound above the truth.
         least - room - 1e-12 * (least + room)
@@ -283,7 +297,7 @@ impl Duals {
 }
 
 /// The limits on the largest transient at which some list, sorted by transient, becomes cheaper.
-fn rows(lists: &[Vec<Choice>], price: f64) -> Vec<Row> {
+fn limits(lists: &[Vec<Choice>], price: f64) -> Vec<PricedLimit> {
     let mut limits: Vec<u64> = Vec::new();
     for list in lists {
         let mut least = f64::INFINITY;
@@ -301,11 +315,11 @@ fn rows(lists: &[Vec<Choice>], price: f64) -> Vec<Row> {
         let under = list.iter().take_while(|choice| choice.transient <= limit);
         under.map(|choice| choice.time as f64 + price * choice.bytes as f64).fold(f64::INFINITY, f64::min)
     };
-    let row = |&limit: &u64| Row {
+    let limit = |&limit: &u64| PricedLimit {
         transient: price * limit as f64,
         costs: lists.iter().map(|list| least(list, limit)).collect(),
     };
-    limits.iter().map(row).collect()
+    limits.iter().map(limit).collect()
 }
 
 /// Prices per byte worth trying: zero, and the slopes of each list's lower hull of time over bytes.

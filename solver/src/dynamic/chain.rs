@@ -1,46 +1,46 @@
-//! Chains of spans: what is known of each span, and the best way through all stages by what is known.
+//! Chains of ranges: what is known of each range, and the best way through all stages by what is known.
 
+use super::allowance::Allowance;
 use super::bound::{Bounds, ends};
-use super::effort::Effort;
+use super::range::{Estimate, LayerRange};
 use super::relaxation::Ends;
-use super::span::{Estimate, Span};
 use super::ticks::{NEVER, Sort, Ticked};
 use crate::Assignment;
 use std::collections::BTreeMap;
 
-/// One stage of a chain: a span of layers between two layouts.
+/// One stage of a chain: a range of layers between two layouts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passage {
     stage: usize,
     start: usize,
     end: usize,
     ends: Ends,
-    /// Its place in [`Spans`].
+    /// Its place in [`RangeTable`].
     cell: usize,
 }
 
 /// The best way through all stages by what is known.
-pub(crate) struct Outline {
+pub(crate) struct BestChain {
     pub(crate) passages: Vec<Passage>,
     /// Ticks that no chain can beat: of one microbatch through the pipeline and the others behind it, at the pace of
     /// the slowest stage.
     pub(crate) flow: f64,
 }
 
-/// What spans were found to cost. Spans of equal layers in equal stages share their entry.
-pub(crate) struct Spans {
+/// What ranges of layers were found to cost. Ranges of equal layers in equal stages share their entry.
+pub(crate) struct RangeTable {
     /// Relative difference of times that does not matter.
     tolerance: f64,
-    /// First cell of each span: a stage class, and its layers as runs of equal ones.
+    /// First cell of each range: a stage class, and its sorts with how many of each follow each other.
     first_cells: BTreeMap<(usize, Vec<(Sort, usize)>), usize>,
-    /// One cell for each pair of layouts around a span.
+    /// One cell for each pair of layouts around a range.
     cells: Vec<Cell>,
 }
 
-/// What was found for one span and pair of layouts, from the largest limit on the step to the smallest.
+/// What was found for one range and pair of layouts, from the largest limit on the step to the smallest.
 type Cell = Vec<Finding>;
 
-/// What is known of a span under a limit on the step.
+/// What is known of a range under a limit on the step.
 struct Finding {
     limit: i64,
     /// None if nothing keeps the limit.
@@ -48,25 +48,25 @@ struct Finding {
     depth: Depth,
 }
 
-/// How closely a span was looked at.
+/// How closely a range was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Depth {
     Estimated,
     Solved,
-    /// The effort for one span was not enough.
+    /// The effort for one range was not enough.
     Abandoned,
 }
 
-impl Spans {
+impl RangeTable {
     pub(crate) fn new(tolerance: f64) -> Self {
         Self { tolerance, first_cells: BTreeMap::new(), cells: Vec::new() }
     }
 
-    /// The first cell of a span; cell `first * (layouts + 1) + next` from there is for those layouts, with `layouts`
+    /// The first cell of a range; cell `first * (layouts + 1) + next` from there is for those layouts, with `layouts`
     /// standing for no layout.
-    fn first_cell(&mut self, class: usize, runs: Vec<(Sort, usize)>, layouts: usize) -> usize {
+    fn first_cell(&mut self, class: usize, sorts: Vec<(Sort, usize)>, layouts: usize) -> usize {
         let cells = &mut self.cells;
-        *self.first_cells.entry((class, runs)).or_insert_with(|| {
+        *self.first_cells.entry((class, sorts)).or_insert_with(|| {
             cells.resize_with(cells.len() + (layouts + 1) * (layouts + 1), Cell::new);
             cells.len() - (layouts + 1) * (layouts + 1)
         })
@@ -89,35 +89,35 @@ impl Spans {
         point.step <= limit && (is_near || finding.depth == Depth::Solved)
     }
 
-    /// Whether the span was looked at under `limit`, or a looser limit that it keeps anyway.
+    /// Whether the range was looked at under `limit`, or a looser limit that it keeps anyway.
     pub(crate) fn is_estimated(&self, passage: &Passage, limit: i64) -> bool {
         let Some(finding) = self.nearest(passage.cell, limit) else { return false };
         let keeps = |estimate: &Estimate| estimate.point.as_ref().is_some_and(|point| point.step <= limit);
         finding.limit == limit || finding.estimate.as_ref().is_none_or(keeps)
     }
 
-    /// Whether the span took too long to solve under `limit`.
+    /// Whether the range took too long to solve under `limit`.
     pub(crate) fn is_abandoned(&self, passage: &Passage, limit: i64) -> bool {
         let nearest = self.nearest(passage.cell, limit);
         nearest.is_some_and(|finding| finding.limit == limit && finding.depth == Depth::Abandoned)
     }
 
-    /// Estimates a span under `limit`.
-    pub(crate) fn estimate(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
-        let estimate = self.span(field, passage, limit).estimate(effort);
+    /// Estimates a range under `limit`.
+    pub(crate) fn estimate(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Allowance) {
+        let estimate = self.range(field, passage, limit).estimate(effort);
         self.note(passage.cell, Finding { limit, estimate, depth: Depth::Estimated });
     }
 
-    /// Finds the fastest point of a span under `limit`, as far as the effort goes.
-    pub(crate) fn solve(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Effort) {
-        let estimate = self.span(field, passage, limit).solve(effort);
+    /// Finds the fastest point of a range under `limit`, as far as the effort goes.
+    pub(crate) fn solve(&mut self, field: &Field<'_>, passage: &Passage, limit: i64, effort: &mut Allowance) {
+        let estimate = self.range(field, passage, limit).solve(effort);
         let depth = if effort.is_spent() { Depth::Abandoned } else { Depth::Solved };
         self.note(passage.cell, Finding { limit, estimate, depth });
     }
 
-    fn span<'a>(&self, field: &Field<'a>, passage: &Passage, limit: i64) -> Span<'a> {
+    fn range<'a>(&self, field: &Field<'a>, passage: &Passage, limit: i64) -> LayerRange<'a> {
         let class = field.ticked.class(passage.stage);
-        Span::new(class, &field.sorts[passage.start..passage.end], passage.ends, limit, self.tolerance)
+        LayerRange::new(class, &field.sorts[passage.start..passage.end], passage.ends, limit, self.tolerance)
     }
 
     fn note(&mut self, cell: usize, mut finding: Finding) {
@@ -154,23 +154,25 @@ pub(crate) enum Cuts<'a> {
     Only(&'a [usize]),
 }
 
-/// The spans that a search may chain.
+/// The ranges that a search may chain.
 pub(crate) struct Field<'a> {
     pub(crate) ticked: &'a Ticked,
     pub(crate) sorts: &'a [Sort],
     pub(crate) bounds: &'a Bounds,
     /// Layouts that each layer can have.
     layouts: Vec<Vec<usize>>,
-    /// Per stage class, at `end * layouts + next`: least ticks to leave a span for the layout after it.
+    /// Per stage class, at `end * layouts + next`: least ticks to leave a range for the layout after it.
     leaving: Vec<Vec<i64>>,
-    /// Spans by stage and start, at `stage * layers + start`.
+    /// Ranges by stage and start, at `stage * layers + start`.
     arcs: Vec<Vec<Arc>>,
 }
 
-/// A span that may be part of a better chain.
+/// A range that may be part of a better chain.
 #[derive(Clone, Copy)]
 struct Arc {
     end: usize,
+    /// The class of its stage.
+    class: usize,
     first_cell: usize,
     /// Least ticks for one microbatch, without the cuts.
     time: i64,
@@ -180,9 +182,16 @@ struct Arc {
     through: f64,
 }
 
+/// The layouts of a range's first layer and of the layer after it; the layout count stands for no layout.
+#[derive(Clone, Copy)]
+struct Joints {
+    first: usize,
+    next: usize,
+}
+
 /// A partial chain: the stages so far, up to a layer and its layout.
 #[derive(Clone, Copy)]
-struct Label {
+struct ChainLabel {
     sum: i64,
     peak: i64,
     layer: usize,
@@ -221,11 +230,11 @@ impl<'a> Field<'a> {
         times
     }
 
-    /// Keeps the spans that a chain below `upper` may use.
-    pub(crate) fn open(&mut self, spans: &mut Spans, cuts: Cuts<'_>, upper: f64) {
+    /// Keeps the ranges that a chain below `upper` may use.
+    pub(crate) fn open(&mut self, table: &mut RangeTable, cuts: Cuts<'_>, upper: f64) {
         let (layers, stages) = (self.sorts.len(), self.ticked.stages.len());
         self.arcs = vec![Vec::new(); stages * layers];
-        let runs = runs(self.sorts);
+        let stretches = stretches(self.sorts);
         for stage in 0..stages {
             let starts = if stage == 0 { 0..=0 } else { stage..=layers - (stages - stage) };
             for start in starts {
@@ -240,32 +249,39 @@ impl<'a> Field<'a> {
                         continue;
                     }
                     let class = self.ticked.stages[stage];
-                    let first_cell = spans.first_cell(class, runs_within(&runs, start, end), self.ticked.layout_count);
+                    let sorts = sorts_within(&stretches, start, end);
+                    let first_cell = table.first_cell(class, sorts, self.ticked.layout_count);
                     let time = self.bounds.time(self.ticked, stage, start, end);
                     let step = self.bounds.step(self.ticked, stage, start, end);
-                    self.arcs[stage * layers + start].push(Arc { end, first_cell, time, step, through });
+                    self.arcs[stage * layers + start].push(Arc { end, class, first_cell, time, step, through });
                 }
             }
         }
     }
 
-    /// Ticks that no chain through this span can beat.
+    /// Ticks that no chain through this range can beat.
     fn through(&self, stage: usize, start: usize, end: usize) -> f64 {
         let time = self.bounds.crossing_time(self.ticked, stage, start..end);
-        let (sum_before, peak_before) = self.bounds.before(stage, start);
-        let (sum_after, peak_after) = self.bounds.after(stage + 1, end);
-        if time.max(sum_before).max(sum_after) >= NEVER {
+        let before = self.bounds.before(stage, start);
+        let after = self.bounds.after(stage + 1, end);
+        if time.max(before.sum).max(after.sum) >= NEVER {
             return f64::INFINITY;
         }
-        let peak = time.max(peak_before).max(peak_after);
-        (sum_before + time + sum_after) as f64 + self.ticked.repeats * peak as f64 + self.bounds.step_apart as f64
+        let peak = time.max(before.peak).max(after.peak);
+        (before.sum + time + after.sum) as f64 + self.ticked.repeats * peak as f64 + self.bounds.step_apart as f64
     }
 
-    /// The chain with the least flow, by what is known of its spans, among those that may keep `limit` once a step
+    /// The chain with the least flow, by what is known of its ranges, among those that may keep `limit` once a step
     /// and be better than `upper`.
-    pub(crate) fn best_chain(&self, spans: &Spans, limit: i64, upper: f64, effort: &mut Effort) -> Option<Outline> {
+    pub(crate) fn best_chain(
+        &self,
+        table: &RangeTable,
+        limit: i64,
+        upper: f64,
+        effort: &mut Allowance,
+    ) -> Option<BestChain> {
         let (layers, stages, layouts) = (self.sorts.len(), self.ticked.stages.len(), self.ticked.layout_count);
-        let mut labels = vec![Label { sum: 0, peak: 0, layer: 0, layout: layouts, parent: 0, cell: 0 }];
+        let mut labels = vec![ChainLabel { sum: 0, peak: 0, layer: 0, layout: layouts, parent: 0, cell: 0 }];
         let place = |layer: usize, layout: usize| layer * (layouts + 1) + layout;
         let mut here: Vec<Vec<usize>> = vec![Vec::new(); (layers + 1) * (layouts + 1)];
         here[place(0, layouts)].push(0);
@@ -280,14 +296,14 @@ impl<'a> Field<'a> {
                         }
                         effort.spend(1);
                         for next in self.layouts_at(arc.end) {
-                            let (time, cell) = self.known(spans, (stage, arc), (first, next), limit);
+                            let (time, cell) = self.known(table, arc, Joints { first, next }, limit);
                             for &parent in &here[place(start, first)] {
                                 let sum = labels[parent].sum + time;
                                 let peak = labels[parent].peak.max(time);
                                 if self.least_from(stage + 1, arc.end, sum, peak) >= upper {
                                     continue;
                                 }
-                                let label = Label { sum, peak, layer: arc.end, layout: next, parent, cell };
+                                let label = ChainLabel { sum, peak, layer: arc.end, layout: next, parent, cell };
                                 insert(&mut labels, &mut reached[place(arc.end, next)], label);
                             }
                         }
@@ -298,30 +314,24 @@ impl<'a> Field<'a> {
         }
         let flow = |&label: &usize| labels[label].sum as f64 + self.ticked.repeats * labels[label].peak as f64;
         let last = here[place(layers, layouts)].iter().copied().min_by(|a, b| flow(a).total_cmp(&flow(b)))?;
-        Some(Outline { passages: self.passages(&labels, last), flow: flow(&last) })
+        Some(BestChain { passages: self.passages(&labels, last), flow: flow(&last) })
     }
 
-    /// Layouts that the layer after a span can have.
+    /// Layouts that the layer after a range can have.
     fn layouts_at(&self, end: usize) -> impl Iterator<Item = usize> + '_ {
         let closing = (end == self.sorts.len()).then_some(self.ticked.layout_count);
         self.layouts.get(end).into_iter().flatten().copied().chain(closing)
     }
 
-    /// The least ticks known for a span between two layouts, and its cell.
-    fn known(
-        &self,
-        spans: &Spans,
-        (stage, arc): (usize, &Arc),
-        (first, next): (usize, usize),
-        limit: i64,
-    ) -> (i64, usize) {
-        let layouts = self.ticked.layout_count;
+    /// The least ticks known for a range between two layouts, and its cell.
+    fn known(&self, table: &RangeTable, arc: &Arc, joints: Joints, limit: i64) -> (i64, usize) {
+        let (layouts, Joints { first, next }) = (self.ticked.layout_count, joints);
         let cell = arc.first_cell + first * (layouts + 1) + next;
-        let time = match spans.nearest(cell, limit) {
+        let time = match table.nearest(cell, limit) {
             Some(finding) => finding.estimate.as_ref().map_or(NEVER, |estimate| estimate.bound),
             None => {
-                let entering = if first < layouts { self.ticked.class(stage).boundary[first] } else { 0 };
-                let leaving = &self.leaving[self.ticked.stages[stage]];
+                let entering = if first < layouts { self.ticked.classes[arc.class].boundary[first] } else { 0 };
+                let leaving = &self.leaving[arc.class];
                 let leaving = if next < layouts { leaving[arc.end * layouts + next] } else { 0 };
                 arc.time + entering + leaving
             }
@@ -331,14 +341,14 @@ impl<'a> Field<'a> {
 
     /// Ticks that no chain can beat which begins with these stages.
     fn least_from(&self, stage: usize, layer: usize, sum: i64, peak: i64) -> f64 {
-        let (sum_after, peak_after) = self.bounds.after(stage, layer);
-        if sum >= NEVER || sum_after >= NEVER {
+        let after = self.bounds.after(stage, layer);
+        if sum >= NEVER || after.sum >= NEVER {
             return f64::INFINITY;
         }
-        (sum + sum_after) as f64 + self.ticked.repeats * peak.max(peak_after) as f64 + self.bounds.step_apart as f64
+        (sum + after.sum) as f64 + self.ticked.repeats * peak.max(after.peak) as f64 + self.bounds.step_apart as f64
     }
 
-    fn passages(&self, labels: &[Label], last: usize) -> Vec<Passage> {
+    fn passages(&self, labels: &[ChainLabel], last: usize) -> Vec<Passage> {
         let layouts = self.ticked.layout_count;
         let some = |layout: usize| (layout < layouts).then_some(layout);
         let mut passages = Vec::new();
@@ -355,7 +365,7 @@ impl<'a> Field<'a> {
 }
 
 /// Adds a label unless another one at its place is as good in sum and peak; drops those that it betters.
-fn insert(labels: &mut Vec<Label>, place: &mut Vec<usize>, label: Label) {
+fn insert(labels: &mut Vec<ChainLabel>, place: &mut Vec<usize>, label: ChainLabel) {
     if place.iter().any(|&other| labels[other].sum <= label.sum && labels[other].peak <= label.peak) {
         return;
     }
@@ -364,23 +374,27 @@ fn insert(labels: &mut Vec<Label>, place: &mut Vec<usize>, label: Label) {
     labels.push(label);
 }
 
-/// Maximal runs of equal sorts, as their sort, start and end.
-fn runs(sorts: &[Sort]) -> Vec<(Sort, usize, usize)> {
-    let mut start = 0;
-    sorts
-        .chunk_by(|one, other| one == other)
-        .map(|run| {
-            start += run.len();
-            (run[0], start - run.len(), start)
-        })
-        .collect()
+/// Neighbouring layers of one sort, as many as there are.
+struct Stretch {
+    sort: Sort,
+    start: usize,
+    end: usize,
 }
 
-/// The layers `start..end` as runs.
-fn runs_within(runs: &[(Sort, usize, usize)], start: usize, end: usize) -> Vec<(Sort, usize)> {
-    let overlap = |&(sort, from, to): &(Sort, usize, usize)| {
-        let count = to.min(end).saturating_sub(from.max(start));
-        (count > 0).then_some((sort, count))
+fn stretches(sorts: &[Sort]) -> Vec<Stretch> {
+    let mut start = 0;
+    let stretch = |equal: &[Sort]| {
+        start += equal.len();
+        Stretch { sort: equal[0], start: start - equal.len(), end: start }
     };
-    runs.iter().filter_map(overlap).collect()
+    sorts.chunk_by(|one, other| one == other).map(stretch).collect()
+}
+
+/// The sorts of the layers `start..end`, and how many of each follow each other.
+fn sorts_within(stretches: &[Stretch], start: usize, end: usize) -> Vec<(Sort, usize)> {
+    let overlap = |stretch: &Stretch| {
+        let count = stretch.end.min(end).saturating_sub(stretch.start.max(start));
+        (count > 0).then_some((stretch.sort, count))
+    };
+    stretches.iter().filter_map(overlap).collect()
 }

@@ -1,12 +1,12 @@
-//! The dynamic program over the layers of a span: exact below a cut, by labels whose cost-to-go lies below it.
+//! The dynamic program over the layers of a range: exact below a cut, by labels whose cost-to-go lies below it.
 
-use super::effort::Effort;
+use super::allowance::Allowance;
+use super::range::Point;
 use super::relaxation::{Relaxation, Totals};
-use super::span::Point;
 use super::ticks::Choice;
 
 /// What is known of the choices below a cut.
-pub(crate) enum Outcome {
+pub(crate) enum Below {
     /// The fastest point among those that come through, if any does, and no other one is below the cut. What wastes
     /// no memory is bounded by its time, what wastes some lies lower: a point above the cut may come through.
     Complete(Option<Point>),
@@ -17,11 +17,11 @@ pub(crate) enum Outcome {
 }
 
 /// The fastest choice whose time is below `cut`.
-pub(crate) fn fastest_below(relaxation: &Relaxation<'_>, cut: f64, effort: &mut Effort) -> Outcome {
-    Search::new(relaxation, cut).run(effort)
+pub(crate) fn fastest_below(relaxation: &Relaxation<'_>, cut: f64, effort: &mut Allowance) -> Below {
+    LabelSearch::new(relaxation, cut).run(effort)
 }
 
-struct Search<'a> {
+struct LabelSearch<'a> {
     relaxation: &'a Relaxation<'a>,
     /// Cost at and above which a label is of no use.
     ceiling: f64,
@@ -30,12 +30,12 @@ struct Search<'a> {
     /// The least that the layers from each one on can take.
     rests: Vec<Totals>,
     /// Whether the limit on the step can be exceeded.
-    steps: Steps,
+    steps: StepRule,
 }
 
 /// Whether labels must be compared by their step too.
 #[derive(Clone, Copy)]
-enum Steps {
+enum StepRule {
     Free,
     Limited,
 }
@@ -45,13 +45,19 @@ enum Steps {
 struct Label {
     totals: Totals,
     layout: usize,
+    origin: Origin,
+}
+
+/// Where a label came from: its parent's place in the history, and the strategy of the last layer.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
     parent: u32,
     strategy: u32,
 }
 
 const NO_PARENT: u32 = u32::MAX;
 
-impl<'a> Search<'a> {
+impl<'a> LabelSearch<'a> {
     fn new(relaxation: &'a Relaxation<'a>, cut: f64) -> Self {
         let layouts = relaxation.class.boundary.len();
         let menu = |list: &Vec<Choice>| {
@@ -63,13 +69,14 @@ impl<'a> Search<'a> {
         let menus = relaxation.lists.iter().map(menu).collect();
         let ceiling = cut + relaxation.worth();
         let limited = relaxation.most_steps() > relaxation.step_limit;
-        let steps = if limited { Steps::Limited } else { Steps::Free };
+        let steps = if limited { StepRule::Limited } else { StepRule::Free };
         Self { relaxation, ceiling, menus, rests: least_rests(relaxation), steps }
     }
 
-    fn run(&self, effort: &mut Effort) -> Outcome {
-        let mut history: Vec<(u32, u32)> = Vec::new();
-        let mut labels = vec![Label { totals: Totals::default(), layout: 0, parent: NO_PARENT, strategy: 0 }];
+    fn run(&self, effort: &mut Allowance) -> Below {
+        let mut history: Vec<Origin> = Vec::new();
+        let origin = Origin { parent: NO_PARENT, strategy: 0 };
+        let mut labels = vec![Label { totals: Totals::default(), layout: 0, origin }];
         let mut was_cut = false;
         for layer in 0..self.relaxation.layers.len() {
             let first = if layer == 0 { None } else { Some(history.len() - labels.len()) };
@@ -77,17 +84,17 @@ impl<'a> Search<'a> {
             was_cut |= some_cut;
             let made: usize = reached.iter().map(Vec::len).sum();
             if !effort.spend(made as u64) {
-                return Outcome::Spent;
+                return Below::Spent;
             }
             let keep = match self.steps {
-                Steps::Free => pareto_without_step,
-                Steps::Limited => pareto,
+                StepRule::Free => pareto_without_step,
+                StepRule::Limited => pareto,
             };
             labels = reached.into_iter().flat_map(keep).collect();
-            history.extend(labels.iter().map(|label| (label.parent, label.strategy)));
+            history.extend(labels.iter().map(|label| label.origin));
         }
         let point = self.fastest(&labels, &history);
-        if was_cut { Outcome::Cut(point) } else { Outcome::Complete(point) }
+        if was_cut { Below::Cut(point) } else { Below::Complete(point) }
     }
 
     /// The labels of one layer more, by layout, and whether some were cut off. `first` is where the history of
@@ -119,7 +126,8 @@ impl<'a> Search<'a> {
                         bytes: label.totals.bytes.saturating_add(choice.bytes),
                     };
                     if totals.bytes.saturating_add(rest.bytes) <= *budget && totals.step + rest.step <= *step_limit {
-                        reached[layout].push(Label { totals, layout, parent, strategy: choice.strategy as u32 });
+                        let origin = Origin { parent, strategy: choice.strategy as u32 };
+                        reached[layout].push(Label { totals, layout, origin });
                     }
                 }
             }
@@ -127,7 +135,7 @@ impl<'a> Search<'a> {
         (reached, was_cut)
     }
 
-    fn fastest(&self, labels: &[Label], history: &[(u32, u32)]) -> Option<Point> {
+    fn fastest(&self, labels: &[Label], history: &[Origin]) -> Option<Point> {
         let Relaxation { class, ends, .. } = self.relaxation;
         let leaving = |label: &Label| ends.next.map_or(0, |next| class.transitions[label.layout][next]);
         let base = history.len() - labels.len();
@@ -154,11 +162,11 @@ fn least_rests(relaxation: &Relaxation<'_>) -> Vec<Totals> {
 }
 
 /// The strategies that led to a label.
-fn trace(history: &[(u32, u32)], last: usize) -> Vec<usize> {
+fn trace(history: &[Origin], last: usize) -> Vec<usize> {
     let mut strategies = Vec::new();
     let mut at = last as u32;
     while at != NO_PARENT {
-        let (parent, strategy) = history[at as usize];
+        let Origin { parent, strategy } = history[at as usize];
         strategies.push(strategy as usize);
         at = parent;
     }

@@ -1,9 +1,9 @@
 //! The dynamic program over stages, as exact as is asked for.
 //!
-//! Fix a limit on what any stage does once a step. Then the fastest strategies of a span of layers, given the
+//! Fix a limit on what any stage does once a step. Then the fastest strategies of a range of layers, given the
 //! layouts at its two ends, are best both for the sum over stages and for the slowest stage, so stages are chained
-//! by labels of just these two numbers. Spans are costly to solve and most are never part of a good chain. So the
-//! chain is first made of lower bounds; the spans on the best chain are estimated, and solved where the estimate
+//! by labels of just these two numbers. Ranges are costly to solve and most are never part of a good chain. So the
+//! chain is first made of lower bounds; the ranges on the best chain are estimated, and solved where the estimate
 //! leaves a doubt; and this repeats until nothing in doubt is left on the best chain. Around it, ranges of the step
 //! are searched as long as something better can lie in one, and ties are decided by branching on the strategy that
 //! the tied layers share.
@@ -11,25 +11,25 @@
 //! The search ends when the best answer is near enough, or when its effort is spent. What was given up by then has
 //! a bound, and the least of these is what is proven of the answer.
 
+mod allowance;
 mod bound;
 mod chain;
-mod effort;
 mod labels;
+mod range;
 mod relaxation;
-mod span;
 mod ticks;
 mod ties;
 
+use allowance::Allowance;
 use bound::Bounds;
-use chain::{Cuts, Field, Outline, Passage, Spans};
-use effort::Effort;
-use ticks::{NEVER, Sort, Steps, Ticked};
+use chain::{BestChain, Cuts, Field, Passage, RangeTable};
+use ticks::{NEVER, Sort, StepTime, Ticked};
 use ties::{broken_tie, shared_strategies, tie_groups};
 
 use crate::{Answer, Assignment, Problem, Shortage, Solved};
 
 pub(crate) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Solved {
-    let [apart, blended] = [Steps::Apart, Steps::Blended].map(|steps| Ticked::new(problem, steps));
+    let [apart, blended] = [StepTime::Apart, StepTime::Blended].map(|steps| Ticked::new(problem, steps));
     let tick = apart.tick;
     let sorts = untied(problem);
     let mut search = Search {
@@ -37,10 +37,10 @@ pub(crate) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Sol
         apart: &apart,
         blended: &blended,
         groups: tie_groups(problem),
-        spans: BothSpans { apart: Spans::new(gap / 3.0), blended: Spans::new(gap / 3.0) },
+        tables: BothTables { apart: RangeTable::new(gap / 3.0), blended: RangeTable::new(gap / 3.0) },
         // Both differences together, (1 − 2g/3) · (1 − g/3), stay within the gap.
         best: Incumbent { upper: upper / tick, assignment: None, gap: gap * 2.0 / 3.0 },
-        effort: Effort::new(effort),
+        effort: Allowance::new(effort),
         unproven: f64::INFINITY,
     };
     let bounds = Bounds::new(&blended, &sorts);
@@ -55,7 +55,7 @@ pub(crate) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Sol
 }
 
 pub(crate) fn lower_bound(problem: &Problem) -> f64 {
-    let ticked = Ticked::new(problem, Steps::Blended);
+    let ticked = Ticked::new(problem, StepTime::Blended);
     Bounds::new(&ticked, &untied(problem)).objective(&ticked) * ticked.tick * (1.0 - TOLERANCE)
 }
 
@@ -73,25 +73,25 @@ struct Search<'a> {
     blended: &'a Ticked,
     /// Layers that share a strategy.
     groups: Vec<Vec<usize>>,
-    /// What was found out about spans in the two views.
-    spans: BothSpans,
+    /// What was found out about ranges of layers in the two views.
+    tables: BothTables,
     /// The best that keeps the ties.
     best: Incumbent,
-    effort: Effort,
+    effort: Allowance,
     /// Ticks that no answer can beat in the parts of the search that were given up.
     unproven: f64,
 }
 
-struct BothSpans {
-    apart: Spans,
-    blended: Spans,
+struct BothTables {
+    apart: RangeTable,
+    blended: RangeTable,
 }
 
-/// The spans of a field's view.
-fn spans_of<'s>(spans: &'s mut BothSpans, field: &Field<'_>) -> &'s mut Spans {
+/// The table of a field's view.
+fn table_of<'s>(tables: &'s mut BothTables, field: &Field<'_>) -> &'s mut RangeTable {
     match field.ticked.steps {
-        Steps::Apart => &mut spans.apart,
-        Steps::Blended => &mut spans.blended,
+        StepTime::Apart => &mut tables.apart,
+        StepTime::Blended => &mut tables.blended,
     }
 }
 
@@ -169,20 +169,20 @@ impl Search<'_> {
         let mut blended = Field::new(self.blended, sorts, bounds);
         // A first answer on promising cuts narrows the search over all of them.
         if let Some(cuts) = bounds.promising_cuts(self.blended) {
-            blended.open(&mut self.spans.blended, Cuts::Only(&cuts), best.target());
+            blended.open(&mut self.tables.blended, Cuts::Only(&cuts), best.target());
             self.estimated_chain(&blended, NEVER, &mut best);
         }
-        blended.open(&mut self.spans.blended, Cuts::All, best.target());
+        blended.open(&mut self.tables.blended, Cuts::All, best.target());
         // Where ties are broken, they will be decided before anything is looked at more closely.
-        let outline = self.estimated_chain(&blended, NEVER, &mut best);
-        if let Some((assignment, _)) = outline.and_then(|it| self.spans.blended.assemble(&it.passages, NEVER))
+        let chain = self.estimated_chain(&blended, NEVER, &mut best);
+        if let Some((assignment, _)) = chain.and_then(|it| self.tables.blended.assemble(&it.passages, NEVER))
             && broken_tie(&self.groups, &assignment).is_some()
         {
             return Some((best.upper, assignment));
         }
         // With one stage, the blended view is the true one: its fastest chain is all there is to find.
         let is_true = self.blended.stages.len() == 1;
-        let aside = if is_true { Effort::new(0) } else { self.effort.halve() };
+        let aside = if is_true { Allowance::new(0) } else { self.effort.halve() };
         let least = self.fastest_chain(&blended, NEVER, &mut best).flow();
         self.effort.resume(aside);
         match least.filter(|&least| least < best.target()) {
@@ -203,7 +203,7 @@ impl Search<'_> {
     fn search_steps(&mut self, blended: &Field<'_>, least: f64, best: &mut Incumbent) {
         let bounds = Bounds::new(self.apart, blended.sorts);
         let mut apart = Field::new(self.apart, blended.sorts, &bounds);
-        apart.open(&mut self.spans.apart, Cuts::All, best.target());
+        apart.open(&mut self.tables.apart, Cuts::All, best.target());
         let mut ranges = vec![StepRange { least, floor: bounds.step_floor, limit: NEVER }];
         let promising = |ranges: &[StepRange]| {
             let by_least = |&one: &usize, &other: &usize| ranges[one].least.total_cmp(&ranges[other].least);
@@ -232,8 +232,8 @@ impl Search<'_> {
             let Some(flow) = self.fastest_chain(blended, range.limit, best).flow() else { return Vec::new() };
             range.least = range.least.max(flow);
         }
-        let outline = self.estimated_chain(apart, range.limit, best);
-        let Some(Outline { flow, .. }) = outline else { return Vec::new() };
+        let chain = self.estimated_chain(apart, range.limit, best);
+        let Some(BestChain { flow, .. }) = chain else { return Vec::new() };
         let range = range.cut(flow, best.target());
         if (range.limit - range.floor) as f64 > WIDE * best.target() {
             return range.halves(flow).to_vec();
@@ -268,18 +268,18 @@ impl Search<'_> {
     /// in `best`.
     fn fastest_chain(&mut self, field: &Field<'_>, limit: i64, best: &mut Incumbent) -> Fastest {
         loop {
-            let Some(outline) = self.estimated_chain(field, limit, best) else { return Fastest::Nothing };
-            let Outline { passages, flow } = outline;
-            let spans = spans_of(&mut self.spans, field);
+            let Some(chain) = self.estimated_chain(field, limit, best) else { return Fastest::Nothing };
+            let BestChain { passages, flow } = chain;
+            let table = table_of(&mut self.tables, field);
             let unsettled: Vec<&Passage> =
-                passages.iter().filter(|passage| !spans.is_settled(passage, limit)).collect();
-            let open: Vec<&&Passage> = unsettled.iter().filter(|passage| !spans.is_abandoned(passage, limit)).collect();
+                passages.iter().filter(|passage| !table.is_settled(passage, limit)).collect();
+            let open: Vec<&&Passage> = unsettled.iter().filter(|passage| !table.is_abandoned(passage, limit)).collect();
             for passage in &open {
                 let mut portion = self.effort.portion(open.len());
-                spans.solve(field, passage, limit, &mut portion);
+                table.solve(field, passage, limit, &mut portion);
                 self.effort.settle(portion);
             }
-            let assembled = spans.assemble(&passages, limit);
+            let assembled = table.assemble(&passages, limit);
             if let Some((assignment, _)) = &assembled {
                 best.offer(self.problem.objective(assignment) / self.apart.tick, assignment);
             }
@@ -291,24 +291,24 @@ impl Search<'_> {
         }
     }
 
-    /// The best chain by what is known of spans, all of which are at least estimated; or by what is known, if the
-    /// effort is spent. None if nothing can be better than `best`.
-    fn estimated_chain(&mut self, field: &Field<'_>, limit: i64, best: &mut Incumbent) -> Option<Outline> {
-        let spans = spans_of(&mut self.spans, field);
+    /// The best chain by what is known of ranges of layers, all of which are at least estimated; or by what is known, if
+    /// the effort is spent. None if nothing can be better than `best`.
+    fn estimated_chain(&mut self, field: &Field<'_>, limit: i64, best: &mut Incumbent) -> Option<BestChain> {
+        let table = table_of(&mut self.tables, field);
         loop {
-            let outline = field.best_chain(spans, limit, best.target(), &mut self.effort)?;
-            let is_new = |passage: &&Passage| !spans.is_estimated(passage, limit);
-            let unknown: Vec<Passage> = outline.passages.iter().filter(is_new).copied().collect();
+            let chain = field.best_chain(table, limit, best.target(), &mut self.effort)?;
+            let is_new = |passage: &&Passage| !table.is_estimated(passage, limit);
+            let unknown: Vec<Passage> = chain.passages.iter().filter(is_new).copied().collect();
             for passage in &unknown {
-                spans.estimate(field, passage, limit, &mut self.effort);
+                table.estimate(field, passage, limit, &mut self.effort);
             }
-            if let Some((assignment, _)) = spans.assemble(&outline.passages, limit) {
+            if let Some((assignment, _)) = table.assemble(&chain.passages, limit) {
                 best.offer(self.problem.objective(&assignment) / self.apart.tick, &assignment);
                 if unknown.is_empty() || self.effort.is_spent() {
-                    return Some(outline);
+                    return Some(chain);
                 }
             } else if unknown.is_empty() {
-                return Some(outline);
+                return Some(chain);
             }
         }
     }
@@ -361,7 +361,7 @@ impl Fastest {
     }
 }
 
-/// A chain whose spans are settled.
+/// A chain whose ranges of layers are settled.
 struct Chain {
     /// Ticks that no other chain under its limit can beat: of one microbatch through the pipeline and the others
     /// behind it, at the pace of the slowest stage.

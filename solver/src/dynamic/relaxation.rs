@@ -1,4 +1,4 @@
-//! A span whose largest transient is given: prices for what is scarce, routes through the layouts, and a quick
+//! A range whose largest transient is given: prices for what is scarce, routes through the layouts, and a quick
 //! choice of strategies.
 //!
 //! Prices per byte and per tick of the step (Lagrange multipliers) turn the sums into a shortest route through the
@@ -8,12 +8,12 @@
 
 use super::ticks::{Choice, StageClass};
 
-/// The layouts next to a span.
+/// The layouts next to a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
-    /// The layout that the first layer must have; none if the span opens the pipeline.
+    /// The layout that the first layer must have; none if the range opens the pipeline.
     pub(crate) first: Option<usize>,
-    /// The layout of the layer after the span; none if the span closes the pipeline.
+    /// The layout of the layer after the range; none if the range closes the pipeline.
     pub(crate) next: Option<usize>,
 }
 
@@ -33,6 +33,21 @@ impl Prices {
     pub(crate) fn of_totals(self, totals: Totals) -> f64 {
         self.time * totals.time as f64 + self.byte * totals.bytes as f64 + self.step * totals.step as f64
     }
+}
+
+/// What the layers of a range may do.
+pub(crate) struct Menus<'a> {
+    /// For each layer, its entry in `lists`.
+    pub(crate) layers: &'a [usize],
+    pub(crate) lists: Vec<Vec<Choice>>,
+}
+
+/// What the layers of a range may take, beside the largest transient.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) bytes: u64,
+    /// Ticks once a step.
+    pub(crate) step: i64,
 }
 
 /// What a route takes, all layers together.
@@ -60,7 +75,7 @@ pub(crate) struct Route {
     pub(crate) choices: Vec<Choice>,
 }
 
-/// A span whose largest transient is given, and its best prices.
+/// A range whose largest transient is given, and its best prices.
 pub(crate) struct Relaxation<'a> {
     pub(crate) class: &'a StageClass,
     pub(crate) ends: Ends,
@@ -78,13 +93,10 @@ pub(crate) struct Relaxation<'a> {
 }
 
 impl<'a> Relaxation<'a> {
-    /// None if the resources cannot suffice. `lists` are the choices under the transient, which `budget` leaves out.
-    pub(crate) fn new(
-        class: &'a StageClass,
-        (layers, lists): (&'a [usize], Vec<Vec<Choice>>),
-        ends: Ends,
-        (budget, step_limit): (u64, i64),
-    ) -> Option<Self> {
+    /// None if the resources cannot suffice. `menus` have the choices under the transient.
+    pub(crate) fn new(class: &'a StageClass, menus: Menus<'a>, ends: Ends, limits: Limits) -> Option<Self> {
+        let Menus { layers, lists } = menus;
+        let Limits { bytes: budget, step: step_limit } = limits;
         let prices = Prices { time: 1.0, byte: 0.0, step: 0.0 };
         let (to_go, routes) = (Vec::new(), Vec::new());
         let mut this = Self { class, ends, step_limit, budget, layers, lists, prices, to_go, routes };
@@ -157,7 +169,7 @@ impl<'a> Relaxation<'a> {
     }
 
     /// Least cost from each layer to the end, see `to_go`, when `menus` are the cheapest choices.
-    fn costs_to_go(&self, menus: &[Menu], prices: Prices) -> Vec<f64> {
+    fn costs_to_go(&self, menus: &[Cheapest], prices: Prices) -> Vec<f64> {
         let (count, layouts) = (self.layers.len(), self.class.boundary.len());
         let moved: Vec<f64> =
             self.class.transitions.iter().flatten().map(|&ticks| prices.time * ticks as f64).collect();
@@ -186,7 +198,7 @@ impl<'a> Relaxation<'a> {
     }
 
     /// The cheapest choices of each list at these prices.
-    fn menus(&self, prices: Prices) -> Vec<Menu> {
+    fn menus(&self, prices: Prices) -> Vec<Cheapest> {
         let layouts = self.class.boundary.len();
         self.lists.iter().map(|list| cheapest(list, prices, layouts)).collect()
     }
@@ -221,7 +233,7 @@ impl<'a> Relaxation<'a> {
         totals
     }
 
-    /// Ticks to get from one layer's layout to the next one's, or to that after the span.
+    /// Ticks to get from one layer's layout to the next one's, or to that after the range.
     fn moved(&self, from: Option<&Choice>, to: Option<&Choice>) -> i64 {
         let Some(from) = from else { return 0 };
         let to = to.map(|choice| choice.layout).or(self.ends.next);
@@ -337,11 +349,11 @@ impl<'a> Relaxation<'a> {
 }
 
 /// The cheapest choice of each layout and its cost, if there is any.
-type Menu = Vec<Option<(f64, Choice)>>;
+type Cheapest = Vec<Option<(f64, Choice)>>;
 
 /// The cheapest of a list's choices by layout.
-fn cheapest(list: &[Choice], prices: Prices, layouts: usize) -> Menu {
-    let mut cheapest: Menu = vec![None; layouts];
+fn cheapest(list: &[Choice], prices: Prices, layouts: usize) -> Cheapest {
+    let mut cheapest: Cheapest = vec![None; layouts];
     for choice in list {
         let cost = prices.of(choice);
         let least = &mut cheapest[choice.layout];

@@ -133,12 +133,12 @@ pub(crate) struct Ticked {
     /// `m − 1`: how often the slowest stage counts beyond its place in the sum.
     pub(crate) repeats: f64,
     /// Whether the step's time is part of the times per microbatch.
-    pub(crate) steps: Steps,
+    pub(crate) steps: StepTime,
 }
 
 /// Where a [`Ticked`] problem counts what happens once a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Steps {
+pub(crate) enum StepTime {
     /// Apart, as the objective does.
     Apart,
     /// Blended into the time per microbatch at the rate `1 / (m − 1 + p)`. The objective with blended times
@@ -149,7 +149,7 @@ pub(crate) enum Steps {
 }
 
 impl Ticked {
-    pub(crate) fn new(problem: &Problem, steps: Steps) -> Self {
+    pub(crate) fn new(problem: &Problem, steps: StepTime) -> Self {
         let tick = tick(problem);
         let mut distinct: Vec<&Stage> = Vec::new();
         let mut stages = Vec::new();
@@ -162,8 +162,8 @@ impl Ticked {
         }
         let repeats = f64::from(problem.microbatches - 1);
         let rate = match steps {
-            Steps::Apart => 0.0,
-            Steps::Blended => 1.0 / (repeats + problem.stages.len() as f64),
+            StepTime::Apart => 0.0,
+            StepTime::Blended => 1.0 / (repeats + problem.stages.len() as f64),
         };
         let useful: Vec<Vec<bool>> = problem.kinds.iter().map(|kind| useful(&kind.strategies)).collect();
         let class = |stage| StageClass::new(problem, stage, tick, rate, &useful);

@@ -3,13 +3,13 @@
 
 /// What is left of the work that a search may do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort {
+pub(crate) struct Allowance {
     left: u64,
     /// What was taken off so far.
     spent: u64,
 }
 
-impl Effort {
+impl Allowance {
     pub(crate) fn new(left: u64) -> Self {
         Self { left, spent: 0 }
     }

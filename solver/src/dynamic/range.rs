@@ -1,4 +1,4 @@
-//! The fastest strategies for one span of layers in one stage, under the stage's memory and a limit on what happens
+//! The fastest strategies for one range of layers in one stage, under the stage's memory and a limit on what happens
 //! once a step: a quick estimate, and the exact answer.
 //!
 //! The largest transient is guessed — every value it may have is looked at, few of them closely — which leaves one
@@ -6,12 +6,12 @@
 //! labels of a dynamic program are cut at a bound that starts just above the relaxation and widens until an answer
 //! lies below it; what lies below is then the optimum, and few labels were ever made.
 
-use super::effort::Effort;
-use super::labels::{Outcome, fastest_below};
-use super::relaxation::{Ends, Prices, Relaxation};
+use super::allowance::Allowance;
+use super::labels::{Below, fastest_below};
+use super::relaxation::{Ends, Limits, Menus, Prices, Relaxation};
 use super::ticks::{Choice, Sort, StageClass, undominated};
 
-/// Strategies for a span.
+/// Strategies for a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
     /// Ticks for one microbatch, with what the cuts cost.
@@ -21,7 +21,7 @@ pub(crate) struct Point {
     pub(crate) strategies: Vec<usize>,
 }
 
-/// What is known of the fastest point of a span.
+/// What is known of the fastest point of a range.
 #[derive(Clone, Debug)]
 pub(crate) struct Estimate {
     /// No point takes fewer ticks.
@@ -30,8 +30,8 @@ pub(crate) struct Estimate {
     pub(crate) point: Option<Point>,
 }
 
-/// A span of layers to choose strategies for.
-pub(crate) struct Span<'a> {
+/// A range of layers to choose strategies for.
+pub(crate) struct LayerRange<'a> {
     class: &'a StageClass,
     ends: Ends,
     /// The most ticks once a step.
@@ -61,7 +61,7 @@ struct Survey<'a> {
     estimate: Estimate,
 }
 
-impl<'a> Span<'a> {
+impl<'a> LayerRange<'a> {
     pub(crate) fn new(class: &'a StageClass, sorts: &[Sort], ends: Ends, step_limit: i64, tolerance: f64) -> Self {
         let mut distinct = sorts.to_vec();
         distinct.sort_unstable();
@@ -81,13 +81,13 @@ impl<'a> Span<'a> {
     }
 
     /// What is quickly seen; none if nothing fits.
-    pub(crate) fn estimate(&self, effort: &mut Effort) -> Option<Estimate> {
+    pub(crate) fn estimate(&self, effort: &mut Allowance) -> Option<Estimate> {
         let survey = self.survey(effort)?;
         Some(self.crossing(survey.estimate))
     }
 
     /// The fastest point, or as good an estimate as the effort allows; none if nothing fits.
-    pub(crate) fn solve(&self, effort: &mut Effort) -> Option<Estimate> {
+    pub(crate) fn solve(&self, effort: &mut Allowance) -> Option<Estimate> {
         let survey = self.survey(effort)?;
         let estimate = self.widen(survey, effort)?;
         Some(self.crossing(estimate))
@@ -102,7 +102,7 @@ impl<'a> Span<'a> {
     }
 
     /// Looks at all guesses of the largest transient.
-    fn survey(&self, effort: &mut Effort) -> Option<Survey<'_>> {
+    fn survey(&self, effort: &mut Allowance) -> Option<Survey<'_>> {
         let limits = self.transient_limits();
         let mut open: Vec<(f64, u64)> = limits.iter().map(|&limit| (0.0, limit)).collect();
         let mut guesses: Vec<Guess<'_>> = Vec::new();
@@ -166,12 +166,13 @@ impl<'a> Span<'a> {
             undominated(&under.map(|choice| Choice { transient: 0, ..*choice }).collect::<Vec<_>>())
         };
         let lists = self.lists.iter().map(allowed).collect();
-        let limits = (self.class.capacity - transient, self.step_limit);
-        Relaxation::new(self.class, (&self.layers, lists), self.ends, limits)
+        let menus = Menus { layers: &self.layers, lists };
+        let limits = Limits { bytes: self.class.capacity - transient, step: self.step_limit };
+        Relaxation::new(self.class, menus, self.ends, limits)
     }
 
     /// The best point of all guesses.
-    fn widen(&self, survey: Survey<'_>, effort: &mut Effort) -> Option<Estimate> {
+    fn widen(&self, survey: Survey<'_>, effort: &mut Allowance) -> Option<Estimate> {
         let Survey { guesses, skipped, estimate: Estimate { bound, mut point } } = survey;
         let mut proven = bound as f64;
         let count = self.layers.len() as f64;
@@ -189,12 +190,12 @@ impl<'a> Span<'a> {
                     break;
                 }
                 let found = match fastest_below(relaxation, cut, effort) {
-                    Outcome::Complete(found) => found,
-                    Outcome::Cut(found) => {
+                    Below::Complete(found) => found,
+                    Below::Cut(found) => {
                         was_cut = true;
                         found
                     }
-                    Outcome::Spent => return Some(Estimate { bound: proven.min(skipped) as i64, point }),
+                    Below::Spent => return Some(Estimate { bound: proven.min(skipped) as i64, point }),
                 };
                 if let Some(found) = found.filter(|found| point.as_ref().is_none_or(|point| found.time < point.time)) {
                     cut = cut.min(found.time as f64);
