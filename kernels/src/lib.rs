@@ -17,6 +17,7 @@ pub mod adamw;
 pub mod add;
 pub mod attention;
 pub mod bias;
+pub mod cuda;
 pub mod embed;
 pub mod fill;
 pub mod loss;

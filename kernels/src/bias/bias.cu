@@ -18,16 +18,16 @@ __device__ void add_bias(const T* x, const T* bias, T* y, Index rows, Index widt
     }
 }
 
-// The grid has threads for `width` columns, 16 bytes each.
-extern "C" __global__ void bias(const T* x, const T* bias, T* y, Index rows, Index width) {
-    constexpr int LANES = Lanes<T>::count;
-    if (width % LANES == 0 && is_aligned(x) && is_aligned(bias) && is_aligned(y))
-        add_bias<LANES>(x, bias, y, rows, width);
-    else
-        add_bias<1>(x, bias, y, rows, width);
+// 16 bytes a thread, or one column where the width or an address does not allow more: the caller's grid knows.
+extern "C" __global__ void bias_wide(const T* x, const T* bias, T* y, Index rows, Index width) {
+    add_bias<Lanes<T>::count>(x, bias, y, rows, width);
 }
 
-// The same for columns that do not fill 16 bytes.
+extern "C" __global__ void bias_narrow(const T* x, const T* bias, T* y, Index rows, Index width) {
+    add_bias<1>(x, bias, y, rows, width);
+}
+
+// `count` columns a thread; the blocks down the grid take stretches of rows.
 template <int count>
 __device__ void sum_rows(const T* dy, float* partials, float* dbias, Index rows, Index width, Index adds) {
     __shared__ float parts[8][32 * count + 1];
@@ -54,7 +54,6 @@ __device__ void sum_rows(const T* dy, float* partials, float* dbias, Index rows,
     }
 }
 
-// LANES columns a thread, one where `width` or the address does not allow more: the caller's grid knows.
 extern "C" __global__ void bias_gradient_wide(const T* dy, float* partials, float* dbias, Index rows, Index width, Index adds) {
     sum_rows<Lanes<T>::count>(dy, partials, dbias, rows, width, adds);
 }
