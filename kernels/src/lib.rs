@@ -29,6 +29,7 @@ pub mod rotary;
 pub mod square_sum;
 
 mod packed;
+mod random;
 
 #[cfg(test)]
 mod oracle;

@@ -9,7 +9,7 @@
 //! build, and without them opening fails in one sentence.
 
 mod compile;
-//pub mod conformance;
+pub mod conformance;
 mod device;
 mod driver;
 mod error;
@@ -20,10 +20,10 @@ pub(crate) mod lowered;
 mod prepared;
 mod product;
 
-//#[cfg(test)]
-//mod shim;
-//#[cfg(test)]
-//mod tests;
+#[cfg(test)]
+mod shim;
+#[cfg(test)]
+mod tests;
 
 pub use crate::adamw::cuda::Constants;
 pub use device::Device;
