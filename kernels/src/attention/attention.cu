@@ -21,6 +21,7 @@ __device__ __forceinline__ void load_rows(Rows& tile, const T* from, Index row_s
 
 __device__ __forceinline__ float dot(const float* a, const float* b) {
     float sum = 0;
+#pragma unroll 4
     for (int i = 0; i < HEAD; i++) sum += a[i] * b[i];
     return sum;
 }
@@ -36,6 +37,7 @@ __device__ __forceinline__ Index keys_end(Index first, Index sequence) {
 
 // Adds sums over j of factor[row][j] * tile[j] to a row of which each thread has every 16th column.
 __device__ __forceinline__ void add_products(float (&out)[PARTS], const float* factors, const Rows& tile, int x) {
+#pragma unroll 2
     for (int j = 0; j < TILE; j++)
         for (int part = 0; part < PARTS; part++)
             if (part * TILE + x < HEAD) out[part] += factors[j] * tile[j][part * TILE + x];
@@ -61,7 +63,7 @@ struct Place {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(TILE* TILE)
+extern "C" __global__ void __launch_bounds__(TILE * TILE, 1)
 attention(const T* qkv, T* y, float* lse, Index sequence, Index groups, Index queries, double scale) {
     DYNAMIC_SHARED(memory);
     Rows *query_tile = (Rows*)memory, *key_tile = query_tile + 1;
@@ -113,7 +115,7 @@ __device__ __forceinline__ void slope(float& score, float& dscore, float scale, 
 }
 
 // Gradients of keys and values. Blocks: (tile of keys, group, sequence).
-extern "C" __global__ void __launch_bounds__(TILE* TILE)
+extern "C" __global__ void __launch_bounds__(TILE * TILE, 1)
 attention_gradient_keys(const T* dy, const T* qkv, const float* lse, const float* offsets, T* dqkv, Index sequence,
                         Index groups, Index queries, double scale) {
     DYNAMIC_SHARED(memory);
@@ -149,7 +151,7 @@ attention_gradient_keys(const T* dy, const T* qkv, const float* lse, const float
 }
 
 // Gradients of queries. Blocks: (tile of queries, head, sequence).
-extern "C" __global__ void __launch_bounds__(TILE* TILE)
+extern "C" __global__ void __launch_bounds__(TILE * TILE, 1)
 attention_gradient_queries(const T* dy, const T* qkv, const float* lse, const float* offsets, T* dqkv, Index sequence,
                            Index groups, Index queries, double scale) {
     DYNAMIC_SHARED(memory);

@@ -25,14 +25,6 @@ pub(crate) struct Compiler {
     folder: Option<PathBuf>,
 }
 
-/// Code for a device.
-#[derive(Debug)]
-pub(crate) struct Compiled {
-    pub(crate) binary: Vec<u8>,
-    /// What the compiler tells of registers and memory; empty if the code came from the cache.
-    pub(crate) log: String,
-}
-
 impl Compiler {
     /// For devices of this compute capability.
     pub(crate) fn new(major: i32, minor: i32) -> Result<Compiler, Error> {
@@ -56,7 +48,7 @@ impl Compiler {
         if let Some(found) = path.as_ref().and_then(|path| fs::read(path).ok()) {
             return Ok(found);
         }
-        let binary = self.compile(source.file, &whole)?.binary;
+        let (binary, _) = self.compile(source.file, &whole)?;
         if let (Some(folder), Some(path)) = (folder, path) {
             // A cache that cannot be written only costs time. Whoever reads sees a whole file or none.
             let part = folder.join(format!("{}.{:?}.part", std::process::id(), std::thread::current().id()));
@@ -66,8 +58,8 @@ impl Compiler {
         Ok(binary)
     }
 
-    /// Compiles, whatever the cache has.
-    pub(crate) fn compile(&self, file: &'static str, text: &str) -> Result<Compiled, Error> {
+    /// Compiles, whatever the cache has; also what the compiler tells of registers and memory.
+    pub(crate) fn compile(&self, file: &'static str, text: &str) -> Result<(Vec<u8>, String), Error> {
         let text = CString::new(text).expect("sources have no zero bytes");
         let name = CString::new(file).expect("names have no zero bytes");
         let program = Program::new(&text, &name)?;
@@ -84,13 +76,7 @@ impl Compiler {
         if result != nvrtcResult::NVRTC_SUCCESS {
             return Err(Error::Compile { file, architecture: self.architecture.clone(), log });
         }
-        Ok(Compiled { binary: program.binary()?, log })
-    }
-
-    /// Keeps nothing, so that every compilation has its log.
-    #[cfg(test)]
-    pub(crate) fn without_cache(self) -> Compiler {
-        Compiler { folder: None, ..self }
+        Ok((program.binary()?, log))
     }
 }
 

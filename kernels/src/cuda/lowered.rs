@@ -97,6 +97,12 @@ impl Source {
         self
     }
 
+    /// What it is, and for what, in a line.
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", self.file, self.definitions.replace('\n', " "))
+    }
+
     /// All that the compiler reads.
     pub(crate) fn whole(&self) -> String {
         format!("{PRELUDE}\n{}\n{}", self.definitions, self.text)

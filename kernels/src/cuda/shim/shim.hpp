@@ -126,10 +126,15 @@ static const uint32_t* offered(int lane, int turn) {
     return fibers[current / 32 * 32 + lane].offer[turn];
 }
 
+template <class E>
+static E slot(const uint64_t* from) {
+    E value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
 template <class... A, size_t... I>
 static void call(void (*function)(A...), const uint64_t* slots, std::index_sequence<I...>) {
-    auto read = [&](auto* out, size_t i) { memcpy(out, slots + i, sizeof *out); return *out; };
-    function([&] { A value; return read(&value, I); }()...);
+    function(slot<A>(slots + I)...);
 }
 template <class... A>
 static void call(void (*function)(A...), const uint64_t* slots) {
