@@ -145,7 +145,8 @@ fn conform(options: &Options) -> Result<usize, Error> {
 
 impl Row {
     fn passes(&self) -> bool {
-        let within = |outcome: &Outcome| outcome.errors.iter().zip(&self.case.tolerances).all(|(error, most)| error <= most);
+        let within =
+            |outcome: &Outcome| outcome.errors.iter().zip(&self.case.tolerances).all(|(error, most)| error <= most);
         self.outcome.as_ref().is_ok_and(|it| within(it) && it.is_repeatable && it.is_contained)
     }
 

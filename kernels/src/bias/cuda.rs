@@ -59,8 +59,7 @@ pub(crate) fn sum(request: Request<'_>, width: u64, offset: u64) -> Result<Lower
     let element = request.element(&[request.input(0)])?;
     let rows = request.input(0).elements() / width.max(1);
     let is_wide = width.is_multiple_of(lanes(element)) && are_aligned(&[request.input(0)]);
-    let (entry, each) =
-        if is_wide { ("bias_gradient_wide", lanes(element)) } else { ("bias_gradient_narrow", 1) };
+    let (entry, each) = if is_wide { ("bias_gradient_wide", lanes(element)) } else { ("bias_gradient_narrow", 1) };
     let across = width.div_ceil(32 * each);
     let parts = SPREAD.div_ceil(across.max(1)).min(rows.div_ceil(STRETCH)).clamp(1, ROWS_MAX);
     let out = Argument::Address(Place::Output(0, offset));

@@ -94,9 +94,7 @@ impl Program {
     fn new(text: &CStr, name: &CStr) -> Result<Program, Error> {
         let mut program = std::ptr::null_mut();
         // SAFETY: both strings outlive the call, which copies them; there are no headers.
-        let result = unsafe {
-            sys::nvrtcCreateProgram(&mut program, text.as_ptr(), name.as_ptr(), 0, null(), null())
-        };
+        let result = unsafe { sys::nvrtcCreateProgram(&mut program, text.as_ptr(), name.as_ptr(), 0, null(), null()) };
         check(result, "nvrtcCreateProgram")?;
         Ok(Program(program))
     }

@@ -175,9 +175,7 @@ impl Device {
             calls.push(match work {
                 Work::Clear(clear) => Call::Clear(clear),
                 Work::Launch(launch) => self.function(&launch)?,
-                Work::Product => {
-                    Call::Product(Box::new(Product::new(self.library()?, kernel, self.choice)?))
-                }
+                Work::Product => Call::Product(Box::new(Product::new(self.library()?, kernel, self.choice)?)),
             });
         }
         Ok(Prepared::new(kernel, calls))

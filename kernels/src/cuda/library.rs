@@ -61,9 +61,8 @@ fn load_first(prefix: &str) {
 fn find(folder: &Path, prefix: &str) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?;
     let is_version = |rest: &str| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let is_wanted = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)).is_some_and(is_version)
-    };
+    let is_wanted =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)).is_some_and(is_version);
     entries.flatten().map(|entry| entry.path()).filter(is_wanted).max()
 }
 

@@ -143,7 +143,19 @@ impl Ready {
         // the call returns. What the addresses mean is promised by the caller of `Prepared::launch`.
         let result = unsafe {
             let arguments = pointers.as_mut_ptr();
-            sys::cuLaunchKernel(self.function.0, x, y, z, self.block, 1, 1, self.shared, stream.0, arguments, null_mut())
+            sys::cuLaunchKernel(
+                self.function.0,
+                x,
+                y,
+                z,
+                self.block,
+                1,
+                1,
+                self.shared,
+                stream.0,
+                arguments,
+                null_mut(),
+            )
         };
         check(result, "cuLaunchKernel")
     }

@@ -107,8 +107,7 @@ impl Product {
             Write::Accumulate => 1.0,
         };
         let preference = Preference::new([b, a, result])?;
-        let mut product =
-            Product { library, description, first, second, result: to, algorithm: unset(), keep };
+        let mut product = Product { library, description, first, second, result: to, algorithm: unset(), keep };
         let candidates = product.candidates(&preference)?;
         product.algorithm = match choice {
             Choice::Expected => candidates[0],
@@ -147,7 +146,10 @@ impl Product {
         let usable = usable.filter(|result| result.state == cublasStatus_t::CUBLAS_STATUS_SUCCESS);
         let usable: Vec<_> = usable.map(|result| result.algo).collect();
         if usable.is_empty() {
-            return Err(Error::Unsupported { op: "matmul", why: "the library knows no way for these sizes".to_owned() });
+            return Err(Error::Unsupported {
+                op: "matmul",
+                why: "the library knows no way for these sizes".to_owned(),
+            });
         }
         Ok(usable)
     }
@@ -165,12 +167,7 @@ impl Product {
             // 0x3c3c is a small number in both forms, whichever way it is cut.
             stream.fill(memory.address(), 0x3c, memory.bytes())?;
         }
-        let at = Factors {
-            a: a.address(),
-            b: b.address(),
-            result: result.address(),
-            workspace: workspace.address(),
-        };
+        let at = Factors { a: a.address(), b: b.address(), result: result.address(), workspace: workspace.address() };
         let mut best = (candidates[0], Seconds(f64::INFINITY));
         for &candidate in candidates {
             self.algorithm = candidate;
@@ -253,7 +250,12 @@ impl Description {
             let value: i32 = value;
             // SAFETY: the value is valid for its size.
             let status = unsafe {
-                lt::cublasLtMatmulDescSetAttribute(description.0, attribute, (&raw const value).cast(), size_of::<i32>())
+                lt::cublasLtMatmulDescSetAttribute(
+                    description.0,
+                    attribute,
+                    (&raw const value).cast(),
+                    size_of::<i32>(),
+                )
             };
             check(status, "cublasLtMatmulDescSetAttribute")?;
         }

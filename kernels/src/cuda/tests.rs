@@ -14,7 +14,8 @@ fn sources() -> BTreeSet<Source> {
     for form in suite(Extent::Large, 1).into_iter().chain(suite(Extent::Small, 1)) {
         let kernel = form.kernel();
         let offsets = vec![0; kernel.offsets.len()];
-        let lowered = lower(Request { kernel: &kernel, offsets: &offsets, tokens: 1 }).expect("every case has a kernel");
+        let lowered =
+            lower(Request { kernel: &kernel, offsets: &offsets, tokens: 1 }).expect("every case has a kernel");
         sources.extend(lowered.works.into_iter().filter_map(|work| match work {
             Work::Launch(launch) => Some(launch.source),
             Work::Clear(_) | Work::Product => None,

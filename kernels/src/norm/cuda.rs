@@ -47,8 +47,7 @@ pub(crate) fn forward(request: Request<'_>, norm: Norm) -> Result<Lowered, Error
         NormKind::Layer => (input(2), output(1), output(2)),
         NormKind::RootMeanSquare => (nowhere, nowhere, output(1)),
     };
-    let arguments =
-        vec![input(0), input(1), bias, output(0), mean, deviation, Argument::Number(norm.epsilon)];
+    let arguments = vec![input(0), input(1), bias, output(0), mean, deviation, Argument::Number(norm.epsilon)];
     let grid = [request.input(0).elements() / width.max(1), 1, 1];
     Ok(Lowered::launch(Launch { source, entry: "normalise", grid, block, shared: 0, arguments }))
 }
@@ -66,16 +65,7 @@ pub(crate) fn gradient(request: Request<'_>, kind: NormKind) -> Result<Lowered, 
     };
     let rows = request.input(1).elements() / width.max(1);
     let stretches = rows.min(STRETCHES);
-    let arguments = vec![
-        input(0),
-        input(1),
-        input(2),
-        mean,
-        deviation,
-        output(0),
-        workspace(0),
-        Argument::Count(rows),
-    ];
+    let arguments = vec![input(0), input(1), input(2), mean, deviation, output(0), workspace(0), Argument::Count(rows)];
     let walk = Launch {
         source: source.clone(),
         entry: "normalise_gradient",

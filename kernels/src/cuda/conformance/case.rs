@@ -117,9 +117,7 @@ impl Case {
 
     /// The step whose constants updates read.
     pub fn step(&self) -> Step {
-        let Some(Values::Floats(scalars)) = self.inputs.get(4) else {
-            panic!("an update reads the sum of squares")
-        };
+        let Some(Values::Floats(scalars)) = self.inputs.get(4) else { panic!("an update reads the sum of squares") };
         let square_norm = f64::from(*scalars.last().expect("there are scalars"));
         Step {
             learning_rate: 3e-3,
@@ -215,10 +213,9 @@ fn operands(form: &Form) -> (Vec<Letters>, Vec<Letters>) {
             vec![("bsh", Main), ("bsh", Main), ("h", Main), ("bs", Single), ("bs", Single)],
             vec![("bsh", Main), ("h", Single), ("h", Single)],
         ),
-        Op::NormGradient(_) => (
-            vec![("bsh", Main), ("bsh", Main), ("h", Main), ("bs", Single)],
-            vec![("bsh", Main), ("h", Single)],
-        ),
+        Op::NormGradient(_) => {
+            (vec![("bsh", Main), ("bsh", Main), ("h", Main), ("bs", Single)], vec![("bsh", Main), ("h", Single)])
+        }
         Op::MatMul => {
             let [a, b, result] = form.product;
             // Gradients of parameters, which lack the batch, are in single precision.

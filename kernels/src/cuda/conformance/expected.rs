@@ -40,10 +40,16 @@ pub(crate) fn reads_before(kernel: &Kernel, output: usize) -> bool {
 
 /// All outputs of a case.
 pub(crate) fn of(case: &Case) -> Vec<Vec<f64>> {
-    let mut outputs: Vec<Vec<f64>> = case.kernel.outputs.iter().zip(&case.before).map(|(operand, before)| {
-        let count = operand.elements() as usize;
-        before.as_ref().map_or(vec![f64::NAN; count], |before| widen(before))
-    }).collect();
+    let mut outputs: Vec<Vec<f64>> = case
+        .kernel
+        .outputs
+        .iter()
+        .zip(&case.before)
+        .map(|(operand, before)| {
+            let count = operand.elements() as usize;
+            before.as_ref().map_or(vec![f64::NAN; count], |before| widen(before))
+        })
+        .collect();
     Reference { case, write: case.kernel.write }.run(&mut outputs);
     outputs
 }

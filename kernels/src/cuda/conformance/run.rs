@@ -43,12 +43,7 @@ pub fn run(device: &Device, case: &Case, expected: &[Vec<f64>]) -> Result<Outcom
         let (begin, end) = (operand.offset as usize, (operand.offset + operand.bytes().0) as usize);
         bytes[..begin].iter().chain(&bytes[end..]).all(|&byte| byte == POISON)
     });
-    Ok(Outcome {
-        errors: errors.collect(),
-        is_repeatable: first == second,
-        is_contained,
-        time: bench.time()?,
-    })
+    Ok(Outcome { errors: errors.collect(), is_repeatable: first == second, is_contained, time: bench.time()? })
 }
 
 /// A case with its memory on the device.

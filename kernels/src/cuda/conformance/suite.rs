@@ -130,7 +130,14 @@ impl Suite {
             Extent::Small => vec![(1, 1, 1, 4), (21, 2, 1, 6), (37, 1, 3, 32), (130, 1, 1, 16)],
             Extent::Medium => {
                 let s = 200 + self.random.next() % 400;
-                vec![(s, 2, 3, 128), (s + 1, 4, 1, 64), (513, 3, 2, 80), (129, 2, 2, 96), (77, 2, 1, 24), (90, 1, 2, 256)]
+                vec![
+                    (s, 2, 3, 128),
+                    (s + 1, 4, 1, 64),
+                    (513, 3, 2, 80),
+                    (129, 2, 2, 96),
+                    (77, 2, 1, 24),
+                    (90, 1, 2, 256),
+                ]
             }
             Extent::Large => vec![(4096, 4, 4, 128), (4096, 16, 1, 64)],
         };
@@ -185,7 +192,8 @@ impl Suite {
         };
         for (s, h, f) in shapes {
             for product in PRODUCTS {
-                let writes = if product[2] == "fh" { vec![Write::Replace, Write::Accumulate] } else { vec![Write::Replace] };
+                let writes =
+                    if product[2] == "fh" { vec![Write::Replace, Write::Accumulate] } else { vec![Write::Replace] };
                 for write in writes {
                     let (seed, sizes) = (self.random.next(), vec![('b', 2), ('s', s), ('h', h), ('f', f)]);
                     self.forms.push(Form { op: Op::MatMul, element, write, sizes, product, shift: 0, seed });

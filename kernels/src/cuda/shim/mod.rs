@@ -46,7 +46,10 @@ fn kernels_agree_with_the_reference_thread_by_thread() {
         for (index, expected) in case.expected().iter().enumerate() {
             let error = error(&floats_of(&up[index], case.kernel.outputs[index].element), expected);
             if error > case.tolerances[index] {
-                wrong.push(format!("{what}, output {index}: off by {error:.2e}, at most {:.0e}", case.tolerances[index]));
+                wrong.push(format!(
+                    "{what}, output {index}: off by {error:.2e}, at most {:.0e}",
+                    case.tolerances[index]
+                ));
             }
         }
     }
@@ -86,7 +89,7 @@ struct Shim {
     libraries: BTreeMap<String, Library>,
 }
 
-type Run = unsafe extern "C" fn(grid: *const u64, block: u64, descends: i32, slots: *const u64);
+type Run = unsafe extern "C" fn(entry: i32, grid: *const u64, block: u64, descends: i32, slots: *const u64);
 
 impl Shim {
     fn new() -> Shim {
@@ -119,19 +122,32 @@ impl Shim {
         }
         let place = |memory: &Aligned, offset: u64| memory.address() + offset;
         let at = Addresses {
-            inputs: &inputs.iter().zip(&kernel.inputs).map(|(it, operand)| place(it, operand.offset)).collect::<Vec<_>>(),
-            outputs: &outputs.iter().zip(&kernel.outputs).map(|(it, operand)| place(it, operand.offset)).collect::<Vec<_>>(),
+            inputs: &inputs
+                .iter()
+                .zip(&kernel.inputs)
+                .map(|(it, operand)| place(it, operand.offset))
+                .collect::<Vec<_>>(),
+            outputs: &outputs
+                .iter()
+                .zip(&kernel.outputs)
+                .map(|(it, operand)| place(it, operand.offset))
+                .collect::<Vec<_>>(),
             workspace: workspace.address(),
             constants: constants.address(),
         };
         self.work(&lowered, at, order);
-        kernel.outputs.iter().zip(&outputs).map(|(operand, memory)| {
-            let (begin, end) = (operand.offset as usize, (operand.offset + operand.bytes().0) as usize);
-            let bytes = memory.bytes();
-            let beside = bytes[..begin].iter().chain(&bytes[end..]);
-            assert!(beside.copied().all(|byte| byte == POISON), "{} writes beside its result", kernel.op.name());
-            bytes[begin..end].to_vec()
-        }).collect()
+        kernel
+            .outputs
+            .iter()
+            .zip(&outputs)
+            .map(|(operand, memory)| {
+                let (begin, end) = (operand.offset as usize, (operand.offset + operand.bytes().0) as usize);
+                let bytes = memory.bytes();
+                let beside = bytes[..begin].iter().chain(&bytes[end..]);
+                assert!(beside.copied().all(|byte| byte == POISON), "{} writes beside its result", kernel.op.name());
+                bytes[begin..end].to_vec()
+            })
+            .collect()
     }
 
     fn work(&mut self, lowered: &Lowered, at: Addresses<'_>, order: Order) {
@@ -151,7 +167,9 @@ impl Shim {
                     // SAFETY: the library was compiled with this function, and kernels stay in their operands.
                     unsafe {
                         let run = library.get::<Run>(b"run").expect("the library has its function");
-                        run(launch.grid.as_ptr(), launch.block, descends, slots.as_ptr());
+                        let entry = entries(launch).iter().position(|entry| entry == launch.entry);
+                        let entry = entry.expect("a source has its entries") as i32;
+                        run(entry, launch.grid.as_ptr(), launch.block, descends, slots.as_ptr());
                     }
                 }
                 Work::Product => panic!("products are not ours to test"),
@@ -160,12 +178,15 @@ impl Shim {
     }
 
     fn library(&mut self, launch: &Launch) -> &Library {
+        let calls: String = entries(launch)
+            .iter()
+            .map(|entry| format!("    [](void* slots) {{ shim::call({entry}, (const uint64_t*)slots); }},\n"))
+            .collect();
         let text = format!(
-            "{SHIM}\n#define HOST_SHIM\n{}\nextern \"C\" void run(const uint64_t* grid, uint64_t block, int descends, \
-             const uint64_t* slots) {{\n    shim::launch(grid, block, descends, [](void* slots) {{ \
-             shim::call({}, (const uint64_t*)slots); }}, (void*)slots);\n}}\n",
+            "{SHIM}\n#define HOST_SHIM\n{}\nstatic void (*const calls[])(void*) = {{\n{calls}}};\nextern \"C\" void \
+             run(int entry, const uint64_t* grid, uint64_t block, int descends, const uint64_t* slots) {{\n    \
+             shim::launch(grid, block, descends, calls[entry], (void*)slots);\n}}\n",
             launch.source.whole(),
-            launch.entry,
         );
         let (folder, index) = (&self.folder, self.libraries.len());
         self.libraries.entry(text).or_insert_with_key(|text| {
@@ -180,6 +201,22 @@ impl Shim {
             unsafe { Library::new(&library) }.expect("what was compiled can be loaded")
         })
     }
+}
+
+/// Functions of a launch's source; only its own where others may be left out.
+fn entries(launch: &Launch) -> Vec<String> {
+    let whole = launch.source.whole();
+    if launch.source.file == "attention/tensor.cu" {
+        return vec![launch.entry.to_owned()];
+    }
+    let heads = whole.split("extern \"C\" __global__ void").skip(1);
+    let names = heads.map(|head| {
+        let head = head.trim_start();
+        let head =
+            if head.starts_with("__launch_bounds__") { head.split_once(")\n").map_or("", |it| it.1) } else { head };
+        head.split('(').next().unwrap_or_default().trim().to_owned()
+    });
+    names.collect()
 }
 
 impl Drop for Shim {
