@@ -147,7 +147,7 @@ impl Row {
     fn passes(&self) -> bool {
         let within =
             |outcome: &Outcome| outcome.errors.iter().zip(&self.case.tolerances).all(|(error, most)| error <= most);
-        self.outcome.as_ref().is_ok_and(|it| within(it) && it.is_repeatable && it.is_contained)
+        self.outcome.as_ref().is_ok_and(|it| within(it) && it.faults.is_empty())
     }
 
     /// The output that is nearest to its bound, or farthest past it: its error and its bound.
@@ -185,12 +185,10 @@ impl Row {
             let (bytes, flops) = (kernel.bytes().0 as f64, kernel.flops().0);
             line += &format!(" {:>9.0} {:>8.1}", bytes / seconds / 1e9, flops / seconds / 1e12);
         }
-        let marks = [
-            (outcome.errors.iter().zip(&self.case.tolerances).any(|(error, most)| error > most), " DISAGREES"),
-            (!outcome.is_repeatable, " NOT REPEATABLE"),
-            (!outcome.is_contained, " WRITES BESIDE"),
-        ];
-        line.extend(marks.into_iter().filter(|(applies, _)| *applies).map(|(_, mark)| mark));
+        if outcome.errors.iter().zip(&self.case.tolerances).any(|(error, most)| error > most) {
+            line += " DISAGREES";
+        }
+        line.extend(outcome.faults.iter().map(|fault| format!(" {}", format!("{fault:?}").to_uppercase())));
         line
     }
 
@@ -209,8 +207,7 @@ impl Row {
             Ok(outcome) => {
                 record["errors"] = json!(outcome.errors);
                 record["bounds"] = json!(self.case.tolerances);
-                record["repeatable"] = json!(outcome.is_repeatable);
-                record["contained"] = json!(outcome.is_contained);
+                record["faults"] = json!(outcome.faults.iter().map(|fault| format!("{fault:?}")).collect::<Vec<_>>());
                 record["seconds"] = json!(outcome.time.0);
             }
             Err(error) => record["failed"] = json!(error.to_string()),

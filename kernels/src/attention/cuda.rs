@@ -3,6 +3,7 @@
 
 use ir::graph::Element;
 use ir::op::Pattern;
+use ir::program::Operand;
 
 use crate::cuda::Error;
 use crate::cuda::lowered::{
@@ -118,9 +119,9 @@ impl Shape {
         }
     }
 
-    fn fits_tensor_cores(&self, element: Element, is_aligned: bool) -> bool {
+    fn fits_tensor_cores(&self, element: Element, operands: &[&Operand]) -> bool {
         let is_fit = self.head.is_multiple_of(16) && self.head <= TENSOR_HEAD_MAX;
-        element == Element::Bf16 && is_aligned && is_fit
+        element == Element::Bf16 && are_aligned(operands) && is_fit
     }
 }
 
@@ -130,7 +131,7 @@ pub(crate) fn forward(request: Request<'_>, pattern: Pattern) -> Result<Lowered,
     request.expect(Element::F32, &[request.output(1)])?;
     let shape = Shape::new(request, pattern)?;
     let arguments = vec![input(0), output(0), output(1)];
-    Ok(Lowered::launch(if shape.fits_tensor_cores(element, are_aligned(&operands)) {
+    Ok(Lowered::launch(if shape.fits_tensor_cores(element, &operands) {
         shape.tensor(FORWARD, arguments)
     } else {
         shape.plain(shape.plain_source(element), "attention", 2, arguments)
@@ -153,7 +154,7 @@ pub(crate) fn gradient(request: Request<'_>, pattern: Pattern) -> Result<Lowered
         arguments: vec![input(0), input(2), workspace(0), Argument::Count(rows)],
     };
     let arguments = vec![input(0), input(1), input(3), workspace(0), output(0)];
-    let sides = if shape.fits_tensor_cores(element, are_aligned(&operands)) {
+    let sides = if shape.fits_tensor_cores(element, &operands) {
         [shape.tensor(KEYS, arguments.clone()), shape.tensor(QUERIES, arguments)]
     } else {
         ["attention_gradient_keys", "attention_gradient_queries"]

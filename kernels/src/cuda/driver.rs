@@ -18,10 +18,8 @@ pub(crate) fn check(result: CUresult, call: &'static str) -> Result<(), Error> {
     let mut text = std::ptr::null();
     // SAFETY: the place is valid; on success it points to a string that lives for ever.
     let reason = unsafe {
-        match sys::cuGetErrorString(result, &mut text) {
-            CUresult::CUDA_SUCCESS if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
-            _ => format!("{result:?}"),
-        }
+        let known = sys::cuGetErrorString(result, &mut text) == CUresult::CUDA_SUCCESS && !text.is_null();
+        if known { CStr::from_ptr(text).to_string_lossy().into_owned() } else { format!("{result:?}") }
     };
     Err(Error::Call { call, reason })
 }

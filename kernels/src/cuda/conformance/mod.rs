@@ -11,7 +11,7 @@ mod run;
 mod suite;
 
 pub use case::{Case, Form, Values};
-pub use run::{Outcome, run};
+pub use run::{Fault, Outcome, run};
 pub use suite::{Extent, suite};
 
 /// The greatest error of an output, against what is expected; infinite if one of them is no number.

@@ -21,12 +21,19 @@ const TIMED: usize = 11;
 pub struct Outcome {
     /// The error of each output, to be compared with the case's tolerances.
     pub errors: Vec<f64>,
-    /// Whether a second run gave the same bytes.
-    pub is_repeatable: bool,
-    /// Whether bytes beside the results were left alone.
-    pub is_contained: bool,
+    /// What else is wrong.
+    pub faults: Vec<Fault>,
     /// The median time of one launch.
     pub time: Seconds,
+}
+
+/// What is wrong whatever the numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A second run gave other bytes.
+    Varies,
+    /// Bytes beside the results were written.
+    Overruns,
 }
 
 /// Runs a case and compares with what is expected.
@@ -43,7 +50,9 @@ pub fn run(device: &Device, case: &Case, expected: &[Vec<f64>]) -> Result<Outcom
         let (begin, end) = (operand.offset as usize, (operand.offset + operand.bytes().0) as usize);
         bytes[..begin].iter().chain(&bytes[end..]).all(|&byte| byte == POISON)
     });
-    Ok(Outcome { errors: errors.collect(), is_repeatable: first == second, is_contained, time: bench.time()? })
+    let faults = [(first != second, Fault::Varies), (!is_contained, Fault::Overruns)];
+    let faults = faults.into_iter().filter(|&(is_so, _)| is_so).map(|(_, fault)| fault).collect();
+    Ok(Outcome { errors: errors.collect(), faults, time: bench.time()? })
 }
 
 /// A case with its memory on the device.
