@@ -159,10 +159,10 @@ impl Row {
     fn stored(&self) -> &'static str {
         let kernel = &self.case.kernel;
         // An update is told by its copy, and a product's factors tell more than its result.
-        let operand = match kernel.op {
-            Op::AdamW { .. } => kernel.outputs.last(),
-            _ if kernel.inputs.len() > 1 => kernel.inputs.get(1),
-            _ => kernel.inputs.first().or(kernel.outputs.first()),
+        let operand = if let Op::AdamW { .. } = kernel.op {
+            kernel.outputs.last()
+        } else {
+            kernel.inputs.get(1).or(kernel.inputs.first()).or(kernel.outputs.first())
         };
         operand.map_or("", |operand| operand.element.name())
     }
