@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 /// Work below which a rate says nothing: it is the launch that takes the time.
 const SHOWN_BYTES: u64 = 16 << 20;
 
+/// Cases that wait for the device at most: large ones take gigabytes.
+const AHEAD: usize = 2;
+
 struct Options {
     seed: u64,
     device: usize,
@@ -106,7 +109,7 @@ fn conform(options: &Options) -> Result<usize, Error> {
     let count = forms.len();
     let forms = Mutex::new(forms.into_iter());
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    let (sender, receiver) = sync_channel(workers);
+    let (sender, receiver) = sync_channel(AHEAD);
     let rows = thread::scope(|scope| {
         for _ in 0..workers {
             let (sender, forms) = (sender.clone(), &forms);

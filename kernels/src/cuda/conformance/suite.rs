@@ -143,7 +143,7 @@ impl Suite {
         };
         for (s, g, r, d) in shapes {
             let is_slow = self.extent == Extent::Large && element == Element::F32;
-            let (s, b) = if is_slow { (s / 2, 1) } else { (s, self.of(1, (1, 3), 2)) };
+            let (s, b) = if is_slow { (s / 2, 1) } else { (s, self.of(1, (1, 3), 1)) };
             let sizes = [('b', b), ('s', s), ('g', g), ('r', r), ('c', r + 2), ('d', d)];
             for direction in [Direction::Forward, Direction::Inverse] {
                 let rotary = Rotary { base: 10_000.0, direction };
@@ -162,7 +162,7 @@ impl Suite {
 
     fn loss(&mut self, element: Element) {
         for is_odd in [0, 1] {
-            let (b, s) = (self.of(1, (1, 4), 2), self.of(5, (50, 300), 2048));
+            let (b, s) = (self.of(1, (1, 4), 2), self.of(5, (50, 300), 512));
             let v = self.of(90, (100, 900), 6282) * 8 + is_odd;
             let sizes = [('b', b), ('s', s), ('v', v), ('k', 2)];
             self.both((Op::RowMax, element), Write::Replace, &sizes);
@@ -188,7 +188,7 @@ impl Suite {
         let shapes = match self.extent {
             Extent::Small => vec![(4, 24, 16), (5, 9, 7)],
             Extent::Medium => vec![(300, 768, 512), (129, 257, 1001)],
-            Extent::Large => vec![(2048, 4096, 4096), (1024, 2048, 50_257)],
+            Extent::Large => vec![(2048, 4096, 4096), (512, 2048, 50_257)],
         };
         for (s, h, f) in shapes {
             for product in PRODUCTS {
