@@ -3,11 +3,11 @@
 use ir::graph::Element;
 use ir::layout::{Exchange, Layout, Reduce};
 use ir::mesh::{Axis, AxisSet, Mesh};
-use ir::op::{Op, Write};
+use ir::op::Op;
 use ir::plan::Shard;
 use ir::program::{
-    Access, Action, Binding, Block, BlockId, BufferId, Collective, Content, Fragment, FragmentId, Kernel, Offset,
-    Operand, Part, Span, Stream,
+    Action, Block, BlockId, BufferId, Collective, Content, Direction, Fragment, FragmentId, Kernel, Offset, Operand,
+    Output, Part, Span, Stream,
 };
 use ir::units::Bytes;
 
@@ -175,33 +175,26 @@ impl Shape {
     }
 
     fn fragments(&self, template: &BlockTemplate, library: &mut Library) -> BlockFragments {
-        let zero = one_kernel("zero gradients", Op::Zero, &[], &[(0, self.padded, Element::F32)]);
-        let kept = self.kept_gradients();
-        let sum = (0, kept, Element::F32);
-        let add = one_kernel("add gradients", Op::Add, &[sum, (1, kept, Element::F32)], &[sum]);
-        let share = self.share();
-        let mut square = one_kernel(
-            "square gradients",
-            Op::SquareSum { replicas: template.copies },
-            &[(0, share, Element::F32)],
-            &[(1, 1, Element::F32)],
-        );
-        let scalar = &mut square.kernels[0].outputs[0];
-        scalar.offset = Element::F32.bytes();
+        let full = Element::F32;
+        let (kept, share) = (self.kept_gradients(), self.share());
+        let zero = flat_kernel(Op::Zero, &[], &[(0, self.padded, full)]);
+        let add = flat_kernel(Op::Add, &[(0, kept, full), (1, kept, full)], &[(0, kept, full)]);
+        let sum = Op::SquareSum { replicas: template.copies };
+        let mut square = flat_kernel(sum, &[(0, share, full)], &[(1, 1, full)]);
+        // The second of the two scalars.
+        let scalar = &mut square.outputs[0].operand;
+        scalar.offset = full.bytes();
         scalar.dimensions.clear();
-        square.kernels[0].write = Write::Accumulate;
-        square.bindings[1].access = Access::Update;
-        let update = self.update(template);
         BlockFragments {
-            zero: library.fragment(zero),
-            add: library.fragment(add),
-            square: library.fragment(square),
-            update: library.fragment(update),
+            zero: library.fragment(Fragment::of("zero gradients", zero)),
+            add: library.fragment(Fragment::of("add gradients", add)),
+            square: library.fragment(Fragment::of("square gradients", square)),
+            update: library.fragment(Fragment::of("update", self.update(template))),
         }
     }
 
     /// Bindings: parameters (or master), gradients, moments, scalars, and in mixed precision the parameters.
-    fn update(&self, template: &BlockTemplate) -> Fragment {
+    fn update(&self, template: &BlockTemplate) -> Kernel {
         let share = self.share();
         let full = |binding| (binding, share, Element::F32);
         let mut outputs = vec![full(0), full(2), full(3)];
@@ -209,55 +202,34 @@ impl Shape {
             outputs.push((5, share, self.compute));
         }
         let op = Op::AdamW { decayed: template.decayed, length: template.length };
-        let inputs = [full(0), full(1), full(2), full(3), (4, 2, Element::F32)];
-        let mut fragment = one_kernel("update", op, &inputs, &outputs);
-        fragment.kernels[0].inputs[4].dimensions = vec![('k', 2)];
+        let mut kernel = flat_kernel(op, &[full(0), full(1), full(2), full(3), (4, 2, Element::F32)], &outputs);
+        kernel.inputs[4].dimensions = vec![('k', 2)];
         let axes = if self.shard == Shard::Nothing { Vec::new() } else { self.data.clone() };
-        fragment.kernels[0].offsets = vec![Offset { letter: 'n', axes, step: share }];
-        fragment
+        kernel.offsets = vec![Offset { letter: 'n', axes, step: share }];
+        kernel
     }
 }
 
-/// A fragment of one kernel on flat operands: (binding, elements, element).
-pub(crate) fn one_kernel(
-    name: &str,
-    op: Op,
-    inputs: &[(u16, u64, Element)],
-    outputs: &[(u16, u64, Element)],
-) -> Fragment {
-    let operand = |&(binding, size, element): &(u16, u64, Element)| Operand {
-        binding,
-        offset: 0,
-        element,
-        dimensions: vec![('n', size)],
-    };
-    let count = inputs.iter().chain(outputs).map(|&(binding, ..)| binding).max().map_or(0, |last| last + 1);
-    let bindings = (0..count).map(|binding| {
-        let uses = |list: &[(u16, u64, Element)]| list.iter().any(|&(other, ..)| other == binding);
-        let access = match (uses(inputs), uses(outputs)) {
-            (true, true) => Access::Update,
-            (false, _) => Access::Write,
-            (true, false) => Access::Read,
-        };
-        let all = inputs.iter().chain(outputs).filter(|&&(other, ..)| other == binding);
-        let bytes = all.map(|&(_, size, element)| size * element.bytes()).max().unwrap_or(0);
-        Binding { bytes: Bytes(aligned(bytes)), access }
-    });
-    let kernel = Kernel {
+/// So many numbers at the start of a binding.
+fn flat((binding, size, element): (u16, u64, Element)) -> Operand {
+    Operand { binding, offset: 0, element, dimensions: vec![('n', size)] }
+}
+
+/// One operation on flat operands: (binding, elements, element).
+fn flat_kernel(op: Op, inputs: &[(u16, u64, Element)], outputs: &[(u16, u64, Element)]) -> Kernel {
+    let output = |&operand: &(u16, u64, Element)| Output { operand: flat(operand), write: op.write() };
+    Kernel {
         op,
-        inputs: inputs.iter().map(operand).collect(),
-        outputs: outputs.iter().map(operand).collect(),
-        write: Write::Replace,
+        inputs: inputs.iter().copied().map(flat).collect(),
+        outputs: outputs.iter().map(output).collect(),
         offsets: Vec::new(),
         workspace: None,
-    };
-    Fragment {
-        name: name.to_owned(),
-        bindings: bindings.collect(),
-        kernels: vec![kernel],
-        scratch: None,
-        scratch_bound: Bytes::ZERO,
     }
+}
+
+/// Sets the loss and the square norm to zero.
+pub(crate) fn clear_scalars() -> Fragment {
+    Fragment::of("clear sums", flat_kernel(Op::Zero, &[], &[(0, 2, Element::F32)]))
 }
 
 impl Instance {
@@ -335,7 +307,7 @@ impl Instance {
     ) -> BufferId {
         let mut elements = self.shape.padded / if from.splits()[0].is_empty() { 1 } else { self.shape.parts };
         for exchange in from.exchanges_to(to) {
-            let in_place = matches!(exchange, Exchange::AllReduce { .. });
+            let in_place = exchange.is_in_place();
             let next = if in_place { buffer } else { writer.value(Bytes(self.shape.share() * Element::F32.bytes())) };
             let operands = [buffer, next];
             let operands = if in_place { &operands[..1] } else { &operands[..] };
@@ -366,18 +338,18 @@ impl Instance {
     /// Sends the sum of gradients to the stage that owns the block, and takes back the sum of both.
     pub(crate) fn send_to_owner(&self, writer: &mut Writer, span: Span, owner: u16) {
         let sum = self.sum.expect("a tied block is joined after the backward passes");
-        writer.push(Stream::Send(ir::program::Phase::Backward), span, Action::Send { to: owner }, &[sum]);
-        writer.push(Stream::Receive(ir::program::Phase::Forward), span, Action::Receive { from: owner }, &[sum]);
+        writer.push(Stream::Send(Direction::Backward), span, Action::Send { to: owner }, &[sum]);
+        writer.push(Stream::Receive(Direction::Forward), span, Action::Receive { from: owner }, &[sum]);
     }
 
     /// Adds the gradients that the other copy of the block has, and sends back the sum.
     pub(crate) fn join_copy(&self, writer: &mut Writer, span: Span, copy: u16) {
         let sum = self.sum.expect("a tied block is joined after the backward passes");
         let other = writer.value(Bytes(self.shape.kept_gradients() * Element::F32.bytes()));
-        writer.push(Stream::Receive(ir::program::Phase::Backward), span, Action::Receive { from: copy }, &[other]);
+        writer.push(Stream::Receive(Direction::Backward), span, Action::Receive { from: copy }, &[other]);
         writer.push(Stream::Compute, span, Action::Compute(self.fragments.add), &[sum, other]);
         writer.free(span, other);
-        writer.push(Stream::Send(ir::program::Phase::Forward), span, Action::Send { to: copy }, &[sum]);
+        writer.push(Stream::Send(Direction::Forward), span, Action::Send { to: copy }, &[sum]);
     }
 
     /// Adds its squares to the norm of the whole gradient; those of a second copy do not count.

@@ -6,7 +6,7 @@ use ir::graph::{Class, Element, Sizes};
 use ir::layout::Exchange;
 use ir::mesh::Axis;
 use ir::op::{Op, Write};
-use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentId, Kernel, Offset, Operand};
+use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentId, Kernel, Offset, Operand, Output};
 use ir::units::Bytes;
 
 use crate::library::Library;
@@ -101,7 +101,7 @@ pub(crate) fn fragments(pass: &Pass<'_>, library: &mut Library) -> Body {
             [Step::Exchange { exchange, axis, source, destination }] => {
                 let collective = pass.collective(&storage, exchange, *axis, *source);
                 let mut operands = vec![body.slot(&storage, *source)];
-                if !matches!(exchange, Exchange::AllReduce { .. }) {
+                if !exchange.is_in_place() {
                     operands.push(body.slot(&storage, *destination));
                 }
                 let action = BodyAction::Exchange(library.collectives.id(collective), *axis);
@@ -179,7 +179,9 @@ impl Storages {
         let values = &pass.spread.values;
         let mut last: Vec<ValueId> = (0..values.len()).map(ValueId).collect();
         for step in pass.spread.steps.iter().rev() {
-            if let Step::Exchange { exchange: Exchange::AllReduce { .. }, source, destination, .. } = step {
+            if let Step::Exchange { exchange, source, destination, .. } = step
+                && exchange.is_in_place()
+            {
                 last[source.0] = last[destination.0];
             }
         }
@@ -283,7 +285,8 @@ impl<'a> Maker<'a> {
         let scratch = (size > 0).then(|| self.bind((Slot::Temporary(SCRATCH), Bytes(size)), Access::Write));
         let scratch = scratch.unwrap_or(0);
         for (index, kernel) in kernels.iter_mut().enumerate() {
-            for operand in kernel.inputs.iter_mut().chain(&mut kernel.outputs) {
+            let results = kernel.outputs.iter_mut().map(|output| &mut output.operand);
+            for operand in kernel.inputs.iter_mut().chain(results) {
                 if operand.binding == SCRATCH {
                     operand.binding = scratch;
                 }
@@ -346,15 +349,18 @@ impl<'a> Maker<'a> {
     }
 
     fn kernel(&mut self, op: Op, inputs: &[ValueId], outputs: &[ValueId]) -> Kernel {
-        let write = if outputs.iter().any(|&output| self.collects(output)) { Write::Accumulate } else { op.write() };
         let offsets = op.offsets().iter().map(|&letter| self.offset(letter, inputs.iter().chain(outputs))).collect();
         let inputs = inputs.iter().map(|&value| self.operand(value, Access::Read)).collect();
-        let write_access = |maker: &Maker<'_>, value: ValueId| {
-            let adds = maker.collects(value) || op.write() == Write::Accumulate;
-            if adds { Access::Update } else { Access::Write }
-        };
-        let outputs = outputs.iter().map(|&value| self.operand(value, write_access(self, value))).collect();
-        Kernel { op, inputs, outputs, write, offsets, workspace: None }
+        let outputs = outputs.iter().map(|&value| {
+            let write = if self.collects(value) { Write::Accumulate } else { op.write() };
+            let access = match write {
+                Write::Replace => Access::Write,
+                Write::Accumulate => Access::Update,
+            };
+            Output { operand: self.operand(value, access), write }
+        });
+        let outputs = outputs.collect();
+        Kernel { op, inputs, outputs, offsets, workspace: None }
     }
 
     /// Whether kernels add to this value: gradients of parameters are sums over microbatches.

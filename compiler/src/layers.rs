@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ir::graph::Element;
-use ir::op::Op;
 use ir::plan::{Plan, Strategy};
 use ir::program::FragmentId;
 
-use crate::block::{BlockPlan, one_kernel};
+use crate::block::{BlockPlan, clear_scalars};
 use crate::layer::{Layer, Setting, layer};
 use crate::library::Library;
 
@@ -40,7 +38,7 @@ impl Layers {
             }
             of.push(index);
         }
-        let clear_scalars = library.fragment(one_kernel("clear sums", Op::Zero, &[], &[(0, 2, Element::F32)]));
+        let clear_scalars = library.fragment(clear_scalars());
         Layers { of, distinct, plans, clear_scalars }
     }
 

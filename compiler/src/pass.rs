@@ -226,25 +226,10 @@ pub(crate) fn conversions(mesh: &Mesh, element: Element, from: &Boundary, to: &B
     let conversion = |exchange: Exchange| {
         let set: AxisSet = exchange.axes().iter().copied().collect();
         let axis = if set.intersection(tensor).is_empty() { Axis::Data } else { Axis::Tensor };
-        let next = shape_after(&shape, &exchange, u64::from(mesh.extent(set)));
+        let next = exchange.shape_after(&shape, mesh.extent(set));
         let bytes = Bytes(next.iter().product::<u64>() * element.bytes());
         let before = std::mem::replace(&mut shape, next);
         Conversion { collective: Collective { exchange, axis, shape: before, element }, bytes }
     };
     from.layout.exchanges_to(&to.layout).into_iter().map(conversion).collect()
-}
-
-/// Local sizes after an exchange among `ranks`.
-fn shape_after(shape: &[u64], exchange: &Exchange, ranks: u64) -> Vec<u64> {
-    let mut next = shape.to_vec();
-    match exchange {
-        Exchange::AllReduce { .. } => {}
-        Exchange::ReduceScatter { dimension, .. } | Exchange::Slice { dimension, .. } => next[*dimension] /= ranks,
-        Exchange::AllGather { dimension, .. } => next[*dimension] *= ranks,
-        Exchange::AllToAll { gathered, split, .. } => {
-            next[*gathered] *= ranks;
-            next[*split] /= ranks;
-        }
-    }
-    next
 }

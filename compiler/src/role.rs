@@ -6,7 +6,7 @@ use ir::graph::{Element, LayerId};
 use ir::layout::{Exchange, Reduce};
 use ir::mesh::{Axis, AxisSet};
 use ir::plan::Plan;
-use ir::program::{Action, Block, BlockId, BufferId, Collective, Content, Phase, Rows, Span, Stream};
+use ir::program::{Action, Block, BlockId, BufferId, Collective, Content, Direction, Phase, Rows, Span, Stream};
 use ir::units::Bytes;
 
 use crate::block::{Instance, Uses};
@@ -27,7 +27,11 @@ pub(crate) struct Visit {
 
 impl Visit {
     pub(crate) fn span(self) -> Span {
-        Span { microbatch: Some(self.turn.microbatch), layer: Some(self.layer as u16), phase: self.turn.phase }
+        Span {
+            microbatch: Some(self.turn.microbatch),
+            layer: Some(self.layer as u16),
+            phase: self.turn.direction.phase(),
+        }
     }
 }
 
@@ -174,9 +178,9 @@ impl<'a> RoleWriter<'a> {
     /// Writes the whole step.
     pub(crate) fn write(mut self) -> Writer {
         let (layers, visits) = (self.layers, &self.visits);
-        self.writer.reserve(visits.iter().map(|visit| match visit.turn.phase {
-            Phase::Forward => &layers.layer(visit.layer).forward,
-            Phase::Backward | Phase::Update => &layers.layer(visit.layer).backward,
+        self.writer.reserve(visits.iter().map(|visit| match visit.turn.direction {
+            Direction::Forward => &layers.layer(visit.layer).forward,
+            Direction::Backward => &layers.layer(visit.layer).backward,
         }));
         let clear = Action::Compute(self.layers.clear_scalars);
         self.writer.push(Stream::Compute, STEP, clear, &[self.scalars]);
@@ -209,16 +213,16 @@ impl<'a> RoleWriter<'a> {
         }
         let visit = self.visits[index];
         self.receive(index);
-        let outgoing = match visit.turn.phase {
-            Phase::Forward => self.forward(visit, index),
-            Phase::Backward | Phase::Update => self.backward(visit, index),
+        let outgoing = match visit.turn.direction {
+            Direction::Forward => self.forward(visit, index),
+            Direction::Backward => self.backward(visit, index),
         };
         if let Some((outgoing, to)) = outgoing {
             // What comes next is received before this is sent: if its memory were that of what is sent, two stages
             // could wait for each other.
             self.receive(index + 1);
-            let phase = visit.turn.phase;
-            self.writer.push(Stream::Send(phase), visit.span(), Action::Send { to }, &[outgoing]);
+            let direction = visit.turn.direction;
+            self.writer.push(Stream::Send(direction), visit.span(), Action::Send { to }, &[outgoing]);
             self.writer.free(visit.span(), outgoing);
         }
         let parameters = self.gathered.remove(&index).expect("parameters are gathered before a visit");
@@ -251,18 +255,18 @@ impl<'a> RoleWriter<'a> {
     fn receive(&mut self, index: usize) {
         let Some(&visit) = self.visits.get(index) else { return };
         let layers = self.stage_layers();
-        let phase = visit.turn.phase;
-        let (from, sent) = match phase {
-            Phase::Forward if visit.layer == layers.start && !self.is_first() => (self.stage - 1, visit.layer),
-            Phase::Backward if visit.layer + 1 == layers.end && !self.is_last() => (self.stage + 1, layers.end),
-            Phase::Forward | Phase::Backward | Phase::Update => return,
+        let direction = visit.turn.direction;
+        let (from, sent) = match direction {
+            Direction::Forward if visit.layer == layers.start && !self.is_first() => (self.stage - 1, visit.layer),
+            Direction::Backward if visit.layer + 1 == layers.end && !self.is_last() => (self.stage + 1, layers.end),
+            Direction::Forward | Direction::Backward => return,
         };
         if self.received.contains_key(&index) {
             return;
         }
         let buffer = self.writer.value(self.layers.layer(sent).boundary_bytes(self.setting.compute));
         let action = Action::Receive { from: from as u16 };
-        self.writer.push(Stream::Receive(phase), visit.span(), action, &[buffer]);
+        self.writer.push(Stream::Receive(direction), visit.span(), action, &[buffer]);
         self.received.insert(index, buffer);
     }
 
@@ -299,15 +303,15 @@ impl<'a> RoleWriter<'a> {
 fn visits(setting: Setting<'_>, plan: &Plan, stage: u32) -> Vec<Visit> {
     let mut turns = turns(plan.schedule, plan.stages.len() as u32, stage, plan.microbatches);
     if setting.purpose == Purpose::Evaluation {
-        turns.retain(|turn| turn.phase == Phase::Forward);
+        turns.retain(|turn| turn.direction == Direction::Forward);
     }
     let layers = plan.stages[stage as usize].clone();
     let mut visits = Vec::with_capacity(turns.len() * layers.len());
     for turn in turns {
         let visit = |layer| Visit { turn, layer };
-        match turn.phase {
-            Phase::Forward => visits.extend(layers.clone().map(visit)),
-            Phase::Backward | Phase::Update => visits.extend(layers.clone().rev().map(visit)),
+        match turn.direction {
+            Direction::Forward => visits.extend(layers.clone().map(visit)),
+            Direction::Backward => visits.extend(layers.clone().rev().map(visit)),
         }
     }
     visits

@@ -92,7 +92,7 @@ impl Rule<'_> {
         let whole = self.operand(node, tensor);
         let kept = &self.tensors[tensor.index()].dimensions;
         let mut partial = AxisSet::EMPTY;
-        for &input in &node.inputs[..reads(node)] {
+        for &input in &node.inputs[..node.op.reads(node.inputs.len())] {
             let layout = self.operand(node, input);
             for (letter, axes) in self.tensors[input.index()].dimensions.iter().zip(layout.splits()) {
                 if !kept.contains(letter) {
@@ -113,16 +113,16 @@ impl Rule<'_> {
         dimensions.iter().zip(value.layout.splits()).map(local).collect()
     }
 
+    /// Ranks of the stage that have the same part of a sum: the loss is a sum over all of them.
+    fn replicas(&self, sum: &Layout) -> u32 {
+        self.mesh.ranks_per_stage() / self.mesh.extent(sum.partial())
+    }
+
     /// What an exchange over these axes is for: Tensor if it uses one of its axes.
     fn axis(&self, exchange: &Exchange) -> Axis {
         let tensor = exchange.axes().iter().any(|axis| self.axes.tensor.contains(axis));
         if tensor { Axis::Tensor } else { Axis::Data }
     }
-}
-
-/// How many of a node's inputs its kernel reads: the loss names its logits and targets only for its gradient.
-pub(crate) fn reads(node: &Node) -> usize {
-    if matches!(node.op, Op::CrossEntropy { .. }) { 2 } else { node.inputs.len() }
 }
 
 /// Spreads one pass. `given` are the values that are there before it; `wanted` is brought into its boundary layout.
@@ -133,12 +133,13 @@ pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: 
         pass.current.insert(value.tensor, id);
     }
     for node in nodes {
-        let inputs =
-            node.inputs[..reads(node)].iter().map(|&input| pass.convert(rule, input, rule.operand(node, input)));
+        let inputs = node.inputs[..node.op.reads(node.inputs.len())]
+            .iter()
+            .map(|&input| pass.convert(rule, input, rule.operand(node, input)));
         let inputs = inputs.collect();
         let outputs: Vec<ValueId> =
             node.outputs.iter().map(|&output| pass.add(output, rule.result(node, output))).collect();
-        let op = with_replicas(rule, node, &pass.values[outputs[0].0]);
+        let op = node.op.with_replicas(rule.replicas(&pass.values[outputs[0].0].layout));
         pass.steps.push(Step::Kernel { op, inputs, outputs: outputs.clone() });
         for (&output, &value) in node.outputs.iter().zip(&outputs) {
             pass.current.insert(output, value);
@@ -147,15 +148,6 @@ pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: 
     pass.wanted = wanted.map(|tensor| pass.convert(rule, tensor, rule.boundary(tensor)));
     pass.steps = hoist(pass.steps);
     pass
-}
-
-/// The loss is a sum over all ranks of the stage: those that have the same rows share it.
-fn with_replicas(rule: Rule<'_>, node: &Node, result: &Value) -> Op {
-    if !matches!(node.op, Op::CrossEntropy { .. }) {
-        return node.op;
-    }
-    let parts = rule.mesh.extent(result.layout.partial());
-    Op::CrossEntropy { replicas: rule.mesh.ranks_per_stage() / parts }
 }
 
 impl Spread {
@@ -170,7 +162,7 @@ impl Spread {
         }
         let mut source = self.current[&tensor];
         for exchange in self.values[source.0].layout.exchanges_to(&wanted.layout) {
-            let layout = applied(&self.values[source.0].layout, &exchange);
+            let layout = exchange.layout_after(&self.values[source.0].layout);
             let was_partial = !self.values[source.0].layout.partial().is_empty();
             let destination = self.add(tensor, layout);
             let axis = rule.axis(&exchange);
@@ -188,29 +180,6 @@ impl Spread {
         self.values.push(Value { tensor, layout });
         ValueId(self.values.len() - 1)
     }
-}
-
-/// The layout after one exchange.
-fn applied(layout: &Layout, exchange: &Exchange) -> Layout {
-    let mut splits = layout.splits().to_vec();
-    let mut partial = layout.partial();
-    let set: AxisSet = exchange.axes().iter().copied().collect();
-    let mut gather = |dimension: usize| splits[dimension].retain(|axis| !set.contains(*axis));
-    match exchange {
-        Exchange::AllReduce { .. } => partial = partial.minus(set),
-        Exchange::ReduceScatter { axes, dimension } => {
-            partial = partial.minus(set);
-            splits[*dimension].extend(axes);
-        }
-        Exchange::AllGather { dimension, .. } => gather(*dimension),
-        Exchange::AllToAll { axes, gathered, split } => {
-            gather(*gathered);
-            splits[*split].extend(axes);
-        }
-        Exchange::Slice { axes, dimension } => splits[*dimension].extend(axes),
-    }
-    let reduce = if partial.is_empty() { Reduce::Sum } else { layout.reduce() };
-    Layout::new(splits, partial, reduce)
 }
 
 /// Moves each exchange directly behind the kernel that makes its source, so that it may run beside what follows.

@@ -3,12 +3,12 @@
 //! Needs come from buffers (read after write, write after read or write, free after all) and from memory that
 //! changes its buffer (the first write of the next comes after the free of the last).
 
-use ir::program::{Access, Action, EventId, Fragment, Instr, Role, Stream};
-
-const STREAMS: usize = Stream::ALL.len();
+use ir::program::{Access, Action, EventId, Fragment, Instr, PerStream, Role, Stream};
 
 /// For each stream, how many instructions of the code are known to be over: all with a lower index on that stream.
-type Clock = [u32; STREAMS];
+type Clock = PerStream<u32>;
+
+const NOTHING: Clock = PerStream::all(0);
 
 /// Writes all signals and waits of a role.
 pub(crate) fn synchronize(role: &mut Role, fragments: &[Fragment]) {
@@ -50,33 +50,32 @@ struct Wait {
 const NO_EVENT: u32 = u32::MAX;
 
 fn needs(role: &Role, fragments: &[Fragment]) -> Needs {
-    let mut known: [Clock; STREAMS] = [[0; STREAMS]; STREAMS];
+    let mut known: PerStream<Clock> = PerStream::all(NOTHING);
     let mut clocks: Vec<Clock> = Vec::with_capacity(role.code.len());
     let mut hazards = Hazards::new(role);
     let mut needs = Needs { waits: Vec::new(), events: vec![NO_EVENT; role.code.len()] };
     for (index, instr) in role.code.iter().enumerate() {
-        let stream = instr.stream.index();
-        let mut need: Clock = [0; STREAMS];
+        let stream = instr.stream;
+        let mut need: Clock = NOTHING;
         hazards.collect(role, fragments, instr, &mut need);
         let own = &mut known[stream];
         own[stream] = index as u32 + 1;
-        if need.iter().zip(own.iter()).any(|(need, own)| need > own) {
-            let late = |other: &usize| need[*other] > own[*other];
-            let reached = |other: usize| clocks[need[other] as usize - 1];
-            let others: [usize; STREAMS] = std::array::from_fn(|other| other);
-            for &other in others.iter().filter(|other| late(other)) {
+        if need.values().iter().zip(own.values()).any(|(need, own)| need > own) {
+            let late = |other: &Stream| need[*other] > own[*other];
+            let reached = |other: Stream| clocks[need[other] as usize - 1];
+            for other in Stream::ALL.into_iter().filter(late) {
                 // Waiting for a third stream may be enough, because it has waited for this one.
-                let follows = |third: &usize| *third != other && late(third) && reached(*third)[other] >= need[other];
-                if !others.iter().any(follows) {
+                let follows = |third: Stream| third != other && late(&third) && reached(third)[other] >= need[other];
+                if !Stream::ALL.into_iter().any(follows) {
                     needs.waits.push(Wait { at: index as u32, on: need[other] - 1 });
                     needs.events[need[other] as usize - 1] = 0;
                 }
             }
             let mut after = *own;
-            for &other in others.iter().filter(|other| late(other)) {
+            for other in Stream::ALL.into_iter().filter(late) {
                 after[other] = after[other].max(need[other]);
-                for (mine, theirs) in after.iter_mut().zip(reached(other)) {
-                    *mine = theirs.max(*mine);
+                for (mine, theirs) in after.values_mut().iter_mut().zip(reached(other).values()) {
+                    *mine = (*mine).max(*theirs);
                 }
             }
             *own = after;
@@ -98,7 +97,7 @@ struct Hazards {
 struct Accesses {
     /// The last write, and its stream.
     write: u32,
-    write_stream: u8,
+    write_stream: Stream,
     /// The last read on each stream since that write.
     reads: Clock,
     /// Where its memory stood among what was freed when it was first written.
@@ -107,20 +106,20 @@ struct Accesses {
 
 impl Hazards {
     fn new(role: &Role) -> Hazards {
-        let never = Accesses { write: 0, write_stream: 0, reads: [0; STREAMS], piece: 0 };
+        let never = Accesses { write: 0, write_stream: Stream::Compute, reads: NOTHING, piece: 0 };
         Hazards { buffers: vec![never; role.buffers.len()], freed: Freed::default() }
     }
 
     /// What must be over before `instr`.
     fn collect(&mut self, role: &Role, fragments: &[Fragment], instr: &Instr, need: &mut Clock) {
-        for (position, operand) in role.operands(instr).iter().enumerate() {
+        for (operand, access) in role.uses(fragments, instr) {
             let accesses = &mut self.buffers[operand.index()];
-            let write = &mut need[usize::from(accesses.write_stream)];
+            let write = &mut need[accesses.write_stream];
             *write = accesses.write.max(*write);
-            if access(fragments, instr, position) == Access::Read {
+            if access == Access::Read {
                 continue;
             }
-            for (needed, &read) in need.iter_mut().zip(&accesses.reads) {
+            for (needed, &read) in need.values_mut().iter_mut().zip(accesses.reads.values()) {
                 *needed = read.max(*needed);
             }
             let buffer = &role.buffers[operand.index()];
@@ -131,19 +130,18 @@ impl Hazards {
     }
 
     fn record(&mut self, role: &Role, fragments: &[Fragment], instr: &Instr, name: u32) {
-        let stream = instr.stream.index();
-        for (position, operand) in role.operands(instr).iter().enumerate() {
+        let stream = instr.stream;
+        for (operand, access) in role.uses(fragments, instr) {
             let accesses = &mut self.buffers[operand.index()];
-            if access(fragments, instr, position) == Access::Read {
+            if access == Access::Read {
                 accesses.reads[stream] = name;
             } else {
-                let reads = [0; STREAMS];
-                *accesses = Accesses { write: name, write_stream: stream as u8, reads, ..*accesses };
+                *accesses = Accesses { write: name, write_stream: stream, reads: NOTHING, ..*accesses };
             }
             if instr.action == Action::Free {
                 let buffer = &role.buffers[operand.index()];
                 let end = buffer.address + buffer.bytes.0;
-                let piece = Piece { start: buffer.address, end, stream: stream as u8, last: name };
+                let piece = Piece { start: buffer.address, end, stream, last: name };
                 self.freed.free(piece, accesses.piece);
             }
         }
@@ -161,7 +159,7 @@ struct Freed {
 struct Piece {
     start: u64,
     end: u64,
-    stream: u8,
+    stream: Stream,
     last: u32,
 }
 
@@ -170,7 +168,7 @@ impl Freed {
     fn collect(&self, start: u64, end: u64, need: &mut Clock) -> u32 {
         let first = self.pieces.partition_point(|piece| piece.end <= start);
         for piece in self.pieces[first..].iter().take_while(|piece| piece.start < end) {
-            let needed = &mut need[usize::from(piece.stream)];
+            let needed = &mut need[piece.stream];
             *needed = piece.last.max(*needed);
         }
         first as u32
@@ -195,18 +193,5 @@ impl Freed {
         let low = (before.start < new.start).then_some(Piece { end: new.start, ..before });
         let high = (count > 0 && behind.end > new.end).then_some(Piece { start: new.end, ..behind });
         self.pieces.splice(first..first + count, low.into_iter().chain([new]).chain(high));
-    }
-}
-
-/// How an instruction uses one of its operands.
-fn access(fragments: &[Fragment], instr: &Instr, position: usize) -> Access {
-    match instr.action {
-        Action::Compute(fragment) => fragments[fragment.index()].bindings[position].access,
-        Action::Exchange(_) if instr.operands.1 == 1 => Access::Update,
-        Action::Exchange(_) => [Access::Read, Access::Write][position],
-        Action::Send { .. } => Access::Read,
-        Action::Receive { .. } => Access::Write,
-        Action::Free => Access::Update,
-        Action::Signal(_) | Action::Wait(_) => panic!("code is synchronized once"),
     }
 }

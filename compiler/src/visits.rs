@@ -1,12 +1,12 @@
 //! The order of passes in each stage.
 
 use ir::plan::Schedule;
-use ir::program::Phase;
+use ir::program::Direction;
 
 /// One pass of a stage over one microbatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
-    pub(crate) phase: Phase,
+    pub(crate) direction: Direction,
     pub(crate) microbatch: u16,
 }
 
@@ -20,13 +20,13 @@ pub(crate) fn turns(schedule: Schedule, stages: u32, stage: u32, microbatches: u
         Schedule::AllForward => microbatches,
         Schedule::OneForwardOneBackward => (stages - 1 - stage).min(microbatches),
     };
-    let turn = |phase, microbatch: u32| Turn { phase, microbatch: microbatch as u16 };
-    let mut turns: Vec<Turn> = (0..ahead).map(|microbatch| turn(Phase::Forward, microbatch)).collect();
+    let turn = |direction, microbatch: u32| Turn { direction, microbatch: microbatch as u16 };
+    let mut turns: Vec<Turn> = (0..ahead).map(|microbatch| turn(Direction::Forward, microbatch)).collect();
     for microbatch in 0..microbatches {
         if ahead + microbatch < microbatches {
-            turns.push(turn(Phase::Forward, ahead + microbatch));
+            turns.push(turn(Direction::Forward, ahead + microbatch));
         }
-        turns.push(turn(Phase::Backward, microbatch));
+        turns.push(turn(Direction::Backward, microbatch));
     }
     turns
 }
@@ -36,9 +36,9 @@ pub fn in_flight(schedule: Schedule, stages: u32, stage: u32, microbatches: u32)
     let mut held: u32 = 0;
     let mut most = 0;
     for turn in turns(schedule, stages, stage, microbatches) {
-        match turn.phase {
-            Phase::Forward => held += 1,
-            Phase::Backward | Phase::Update => held -= 1,
+        match turn.direction {
+            Direction::Forward => held += 1,
+            Direction::Backward => held -= 1,
         }
         most = most.max(held);
     }

@@ -1,7 +1,7 @@
 //! No execution of given programs can be faster than this.
 
 use ir::cluster::Execution;
-use ir::program::{Action, Draft, Programs, Stream};
+use ir::program::{Action, Draft, PerStream, Programs, Stream};
 use ir::units::Seconds;
 
 use crate::model::CostModel;
@@ -20,21 +20,21 @@ fn busiest(draft: &Draft, model: &CostModel) -> Seconds {
     let roles = (0..draft.roles.len()).map(|role| {
         let times = stream_times(draft, role, &prices);
         match model.cluster().device.execution {
-            Execution::Concurrent => times.into_iter().fold(0.0, f64::max),
+            Execution::Concurrent => times.values().iter().copied().fold(0.0, f64::max),
             Execution::Shared { .. } => {
                 let served = Stream::ALL.into_iter().filter(|stream| !matches!(stream, Stream::Send(_)));
-                served.map(|stream| times[stream.index()]).sum()
+                served.map(|stream| times[stream]).sum()
             }
         }
     });
     Seconds(roles.fold(0.0, f64::max))
 }
 
-fn stream_times(draft: &Draft, index: usize, prices: &Prices) -> [f64; 8] {
+fn stream_times(draft: &Draft, index: usize, prices: &Prices) -> PerStream<f64> {
     let role = &draft.roles[index];
-    let mut times = [0.0; 8];
+    let mut times = PerStream::all(0.0);
     for instr in &role.code {
-        times[instr.stream.index()] += match instr.action {
+        times[instr.stream] += match instr.action {
             Action::Compute(id) => prices.fragments[id.index()].price.time,
             Action::Exchange(id) => prices.exchange(index, id).price.time,
             Action::Send { to: other } | Action::Receive { from: other } => {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use ir::cluster::{Cluster, Execution};
-use ir::layout::Exchange;
 use ir::profile::{Profile, Route, Work};
 use ir::program::{Collective, Fragment, Kernel};
 use ir::trace::Confidence;
@@ -150,14 +149,10 @@ impl CostModel {
     /// The time of a collective in a group of `ranks`, `ranks_per_node` of which share a node.
     pub fn price_collective(&self, collective: &Collective, ranks: u32, ranks_per_node: u32) -> (Seconds, Confidence) {
         let bytes = collective.whole_bytes(ranks);
-        let work = match collective.exchange {
-            Exchange::Slice { .. } => Work::Copy { bytes: collective.destination_bytes(ranks) },
-            Exchange::AllReduce { .. }
-            | Exchange::ReduceScatter { .. }
-            | Exchange::AllGather { .. }
-            | Exchange::AllToAll { .. } => {
-                Work::Exchange { kind: collective.exchange.name().to_owned(), ranks, ranks_per_node, bytes }
-            }
+        let work = if collective.exchange.moves() {
+            Work::Exchange { kind: collective.exchange.name().to_owned(), ranks, ranks_per_node, bytes }
+        } else {
+            Work::Copy { bytes: collective.destination_bytes(ranks) }
         };
         self.price(&work)
     }

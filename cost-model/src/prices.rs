@@ -1,7 +1,6 @@
 //! The prices of all that happens in given programs: looked up once, so that the simulator looks nothing up.
 
 use ir::cluster::Execution;
-use ir::layout::Exchange;
 use ir::profile::Route;
 use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs};
 use ir::trace::Confidence;
@@ -177,7 +176,7 @@ fn exchange_price<'a>(
         group
     });
     let (time, confidence) = model.price_collective(collective, group.ranks, group.ranks_per_node);
-    let moves = group.ranks > 1 && !matches!(collective.exchange, Exchange::Slice { .. });
+    let moves = group.ranks > 1 && collective.exchange.moves();
     ExchangePrice {
         price: Price { time: time.0, confidence },
         route: moves.then(|| group.route()),

@@ -41,7 +41,7 @@ const ATTENTION_BACKWARD: f64 = 0.65;
 
 /// A kernel as its numbers say.
 pub(crate) fn kernel(device: &Device, kernel: &Kernel) -> Seconds {
-    let element = kernel.inputs.first().or(kernel.outputs.first()).map_or(Element::F32, |operand| operand.element);
+    let element = kernel.operands().next().map_or(Element::F32, |operand| operand.element);
     match kernel.op {
         Op::MatMul => {
             let product = kernel.product();
@@ -126,15 +126,13 @@ fn touched(kernel: &Kernel) -> Bytes {
         | Op::Zero => return kernel.bytes(),
     };
     let is_table = |operand: &Operand| operand.dimensions.iter().any(|&(letter, _)| letter == table_letter);
-    let operands = || kernel.inputs.iter().chain(&kernel.outputs);
-    let rows = operands().filter(|operand| !is_table(operand)).map(Operand::bytes).max().unwrap_or(Bytes::ZERO);
+    let rows = kernel.operands().filter(|operand| !is_table(operand)).map(Operand::bytes).max().unwrap_or(Bytes::ZERO);
     // A table that is added to is read and written; one that is replaced is written whole.
-    let replaced = |operand: &Operand| kernel.write == Write::Replace && kernel.outputs.contains(operand);
-    let tables = operands().filter(|operand| is_table(operand) && !replaced(operand));
-    tables.fold(kernel.bytes(), |total, table| {
-        let times = if kernel.outputs.contains(table) { 2 } else { 1 };
-        total.saturating_sub(table.bytes().saturating_sub(rows) * times)
-    })
+    let added = kernel.outputs.iter().filter(|output| output.write == Write::Accumulate);
+    let tables = kernel.inputs.iter().map(|table| (table, 1)).chain(added.map(|output| (&output.operand, 2)));
+    tables
+        .filter(|(table, _)| is_table(table))
+        .fold(kernel.bytes(), |total, (table, times)| total.saturating_sub(table.bytes().saturating_sub(rows) * times))
 }
 
 fn product_time(device: &Device, [m, n, k]: [f64; 3], element: &str, bytes: Bytes) -> Seconds {

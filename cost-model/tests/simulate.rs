@@ -7,7 +7,7 @@ use ir::cluster::Execution;
 use ir::mesh::Axis;
 use ir::plan::Schedule;
 use ir::profile::{Route, Work};
-use ir::program::{Action, Phase, Stream};
+use ir::program::{Action, Direction, Stream};
 use ir::seed::{Draws, Seed};
 use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, BytesPerSecond, Seconds};
@@ -158,13 +158,13 @@ fn a_measured_pair_takes_the_place_of_sharing_a_link() {
 fn two_transfers(second: usize) -> Specimen {
     let mut specimen = Specimen::new(2, &[1]);
     let fragment = specimen.fragment(&[0.0], 0);
-    for (phase, sender) in [(Phase::Forward, 0), (Phase::Backward, second)] {
+    for (direction, sender) in [(Direction::Forward, 0), (Direction::Backward, second)] {
         let receiver = 1 - sender;
         let value = specimen.compute(sender, fragment, &[]);
-        specimen.order(sender, Stream::Compute, Stream::Send(phase));
-        specimen.push(sender, Stream::Send(phase), Action::Send { to: receiver as u16 }, &[value]);
+        specimen.order(sender, Stream::Compute, Stream::Send(direction));
+        specimen.push(sender, Stream::Send(direction), Action::Send { to: receiver as u16 }, &[value]);
         let value = specimen.value(receiver);
-        specimen.push(receiver, Stream::Receive(phase), Action::Receive { from: sender as u16 }, &[value]);
+        specimen.push(receiver, Stream::Receive(direction), Action::Receive { from: sender as u16 }, &[value]);
     }
     specimen
 }
@@ -180,12 +180,12 @@ fn a_transfer_is_as_slow_as_its_slower_side() {
     // The stage in the middle sends to both others over its one link, whose receivers are otherwise idle.
     let mut specimen = Specimen::new(3, &[1]);
     let fragment = specimen.fragment(&[0.0], 0);
-    for (phase, receiver) in [(Phase::Forward, 2), (Phase::Backward, 0)] {
+    for (direction, receiver) in [(Direction::Forward, 2), (Direction::Backward, 0)] {
         let value = specimen.compute(1, fragment, &[]);
-        specimen.order(1, Stream::Compute, Stream::Send(phase));
-        specimen.push(1, Stream::Send(phase), Action::Send { to: receiver as u16 }, &[value]);
+        specimen.order(1, Stream::Compute, Stream::Send(direction));
+        specimen.push(1, Stream::Send(direction), Action::Send { to: receiver as u16 }, &[value]);
         let value = specimen.value(receiver);
-        specimen.push(receiver, Stream::Receive(phase), Action::Receive { from: 1 }, &[value]);
+        specimen.push(receiver, Stream::Receive(direction), Action::Receive { from: 1 }, &[value]);
     }
     let trace = specimen.trace();
     for event in trace.events.iter().filter(|event| event.stream != Stream::Compute) {
@@ -265,12 +265,12 @@ fn a_send_takes_no_time_of_its_thread() {
     specimen.cluster.device.execution = Execution::Shared { cores: 2 };
     let [first, long] = [0.0, 5.0].map(|time| specimen.fragment(&[time], 0));
     let value = specimen.compute(0, first, &[]);
-    let send = Stream::Send(Phase::Forward);
+    let send = Stream::Send(Direction::Forward);
     specimen.order(0, Stream::Compute, send);
     specimen.push(0, send, Action::Send { to: 1 }, &[value]);
     specimen.compute(0, long, &[]);
     let value = specimen.value(1);
-    specimen.push(1, Stream::Receive(Phase::Forward), Action::Receive { from: 0 }, &[value]);
+    specimen.push(1, Stream::Receive(Direction::Forward), Action::Receive { from: 0 }, &[value]);
     let trace = specimen.trace();
     near(trace.step.0, 5.0);
     near(trace.totals[0].transfer.0, 1.0);

@@ -1,7 +1,7 @@
 //! Checkpoints: all parameters and moments by layer and name, whole, so that any plan can resume another's.
 //!
 //! A file is in the safetensors format: `3/attention in matrix` is a parameter of layer 3, and behind another `/`
-//! stand its moments. The number of steps done is in the metadata.
+//! stand its moments. All are in 32 bits, whatever the plan computes in. The number of steps done is in the metadata.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,8 +13,8 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use thiserror::Error;
 
-use crate::arena::Memory;
-use crate::parameters::{self, Mismatch, Quantity, Whole, Wholes};
+use crate::host::Host;
+use crate::parameters::{self, Copies, Mismatch, Quantity, Whole, Wholes};
 
 const FORMAT: &str = "1";
 
@@ -48,10 +48,10 @@ pub enum CheckpointError {
 }
 
 /// Writes all parameters and moments, and the number of steps done.
-pub(crate) fn save(draft: &Draft, memory: &Memory<'_>, steps: u64, path: &Path) -> Result<(), CheckpointError> {
+pub(crate) fn save(draft: &Draft, host: &dyn Host, steps: u64, path: &Path) -> Result<(), CheckpointError> {
     let mut tensors = Vec::new();
     for quantity in Quantity::ALL {
-        for ((layer, name), Whole { shape, values }) in parameters::gather(draft, memory, quantity) {
+        for ((layer, name), Whole { shape, values }) in parameters::gather(draft, host, quantity) {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
             tensors.push((tensor_name(layer, &name, quantity), shape, bytes));
@@ -77,7 +77,7 @@ pub(crate) fn save(draft: &Draft, memory: &Memory<'_>, steps: u64, path: &Path) 
 }
 
 /// Gives every rank its parts of a checkpoint. Returns the number of steps done.
-pub(crate) fn load(draft: &Draft, memory: &mut Memory<'_>, path: &Path) -> Result<u64, CheckpointError> {
+pub(crate) fn load(draft: &Draft, host: &mut dyn Host, path: &Path) -> Result<u64, CheckpointError> {
     let bytes = fs::read(path).map_err(|error| CheckpointError::File { path: path.to_owned(), error })?;
     let wrong = |error: SafeTensorError| format_error(path, &error.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
@@ -91,7 +91,7 @@ pub(crate) fn load(draft: &Draft, memory: &mut Memory<'_>, path: &Path) -> Resul
     let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
     for quantity in Quantity::ALL {
         let mut wholes = Wholes::new();
-        parameters::visit(draft, quantity, &mut |piece| {
+        parameters::visit(draft, host.ranks(), (quantity, Copies::Exact), &mut |piece| {
             let key = (piece.layer, piece.parameter.name.clone());
             if wholes.contains_key(&key) {
                 return;
@@ -100,7 +100,7 @@ pub(crate) fn load(draft: &Draft, memory: &mut Memory<'_>, path: &Path) -> Resul
                 wholes.insert(key, whole);
             }
         });
-        parameters::scatter(draft, memory, quantity, &wholes).map_err(|Mismatch { layer, name }| {
+        parameters::scatter(draft, host, quantity, &wholes).map_err(|Mismatch { layer, name }| {
             CheckpointError::Model { path: path.to_owned(), name: tensor_name(layer, &name, quantity) }
         })?;
     }

@@ -9,9 +9,6 @@ use thiserror::Error;
 /// Why programs cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LoadError {
-    /// They compute in bf16.
-    #[error("the CPU backend computes in f32; compile with `precision: f32`")]
-    Precision,
     /// The system gave no memory for an arena.
     #[error("no memory for an arena of {bytes} (rank {rank})")]
     Memory {

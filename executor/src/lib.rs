@@ -1,4 +1,5 @@
-//! Runs programs: on CPU ranks that share this process, each with one arena, in real time or in any legal order.
+//! Trains: a session speaks to a host, which runs programs on ranks. The CPU's ranks share this process, each with one
+//! arena, and run in real time or in any legal order.
 //!
 //! Modules stand in the order in which one should read them.
 
@@ -6,29 +7,17 @@ pub mod data;
 
 mod session;
 
-mod checkpoint;
+mod host;
 
-mod engine;
-
-mod job;
-
-mod fault;
-
-mod arena;
-
-mod rendezvous;
-
-mod exchange;
-
-mod kernel;
-
-mod dispatch;
+mod meetings;
 
 mod parameters;
 
-mod rate;
+mod checkpoint;
 
-mod recorder;
+mod fault;
+
+mod rate;
 
 mod measure;
 

@@ -1,27 +1,26 @@
 //! From the notes of all ranks to a trace with its totals.
 
-use ir::program::Action;
+use ir::program::{Action, Draft};
 use ir::trace::{Origin, Totals, Trace, TraceEvent};
-use ir::units::{Bytes, Seconds};
+use ir::units::Seconds;
 
-use crate::recorder::Recorder;
+use crate::host::Notes;
 
-/// A traced step: its notes and the memory that each rank allocated, by rank.
-pub(crate) fn trace(digest: u64, step: Seconds, ranks: &[(&Recorder, Bytes)]) -> Trace {
-    let mut events: Vec<TraceEvent> = ranks.iter().flat_map(|(recorder, _)| &recorder.events).copied().collect();
+/// A traced step of programs with this digest, from what each rank wrote down.
+pub(crate) fn trace(draft: &Draft, digest: u64, step: Seconds, ranks: &[Notes]) -> Trace {
+    let mut events: Vec<TraceEvent> = ranks.iter().flat_map(|notes| &notes.events).copied().collect();
     // A stable sort: where starts are equal, the rank decides.
     events.sort_by(|a, b| a.start.0.total_cmp(&b.start.0));
-    let whole = |(rank, &(recorder, arena)): (usize, &(&Recorder, Bytes))| Totals {
-        rank: rank as u32,
-        arena,
-        ..totals(step, &recorder.events)
+    let whole = |&Notes { rank, ref events, .. }: &Notes| {
+        let arena = draft.roles[draft.mesh.coordinate(rank, 0) as usize].arena;
+        Totals { rank, arena, ..totals(step, events) }
     };
     Trace {
         origin: Origin::Measured,
         digest,
         step,
-        memory: ranks.iter().flat_map(|(recorder, _)| &recorder.memory).copied().collect(),
-        totals: ranks.iter().enumerate().map(whole).collect(),
+        memory: ranks.iter().flat_map(|notes| &notes.memory).copied().collect(),
+        totals: ranks.iter().map(whole).collect(),
         shares: [events.iter().map(|event| event.end - event.start).sum(), Seconds::ZERO, Seconds::ZERO],
         events,
     }

@@ -1,8 +1,7 @@
 //! A session: programs loaded with their parameters, and one step after the other.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
 
 use ir::model::Training;
 use ir::program::{Content, Draft, Programs, Rows};
@@ -10,18 +9,13 @@ use ir::seed::Seed;
 use ir::trace::Trace;
 use ir::units::Seconds;
 
-use crate::arena::Place;
 use crate::checkpoint::{self, CheckpointError};
-use crate::cpu::shuffle::Shuffle;
-use crate::cpu::threads::Threads;
-use crate::dispatch::Constants;
-use crate::engine::{self, Rank};
+use crate::cpu::Processor;
 use crate::fault::{Fault, LoadError};
-use crate::job::{Freed, Job};
+use crate::host::{Constants, Host, Place, Recording};
 use crate::measure;
 use crate::parameters::{self, Mismatch, Quantity};
 use crate::rate::learning_rate;
-use crate::recorder::Recording;
 
 /// How a session runs and trains.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +51,9 @@ pub struct Batch<'a> {
     pub targets: &'a [i32],
 }
 
+/// Tokens go to a rank in pieces of so many bytes, from the stack: steps allocate nothing.
+const TOKEN_BYTES: usize = 4096;
+
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepResult {
@@ -73,19 +70,12 @@ pub struct StepResult {
 /// Loaded programs with their parameters.
 #[derive(Debug)]
 pub struct Session {
-    // Before `job`: its threads end first.
-    runner: Runner,
-    pub(crate) job: Arc<Job>,
-    ranks: Arc<Vec<Mutex<Rank>>>,
+    pub(crate) draft: Arc<Draft>,
+    digest: u64,
+    pub(crate) host: Box<dyn Host>,
     settings: Settings,
     step: u64,
     state: State,
-}
-
-#[derive(Debug)]
-enum Runner {
-    Threads(Threads),
-    Shuffle(Shuffle),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -102,24 +92,13 @@ impl Session {
     }
 
     pub(crate) fn of_draft(draft: Draft, digest: u64, settings: &Settings, seed: Seed) -> Result<Session, LoadError> {
-        let freed = match settings.backend {
-            Backend::Threads => Freed::Kept,
-            Backend::Shuffle { .. } => Freed::Poisoned,
+        let draft = Arc::new(draft);
+        let mut host: Box<dyn Host> = match settings.backend {
+            Backend::Threads => Box::new(Processor::threads(Arc::clone(&draft), settings.patience)?),
+            Backend::Shuffle { seed } => Box::new(Processor::shuffled(Arc::clone(&draft), Seed(seed))?),
         };
-        let job = Arc::new(Job::new(draft, digest, freed)?);
-        let mut memory = job.arenas.between_steps();
-        parameters::clear(&job.draft, &mut memory);
-        parameters::initialise(&job.draft, &mut memory, seed);
-        drop(memory);
-        let rank_count = job.draft.mesh.rank_count();
-        let ranks: Arc<Vec<_>> = Arc::new((0..rank_count).map(|rank| Mutex::new(Rank::new(&job, rank))).collect());
-        let runner = match settings.backend {
-            Backend::Threads => {
-                Runner::Threads(Threads::start(Arc::clone(&job), Arc::clone(&ranks), settings.patience)?)
-            }
-            Backend::Shuffle { seed } => Runner::Shuffle(Shuffle::new(rank_count, Seed(seed))),
-        };
-        Ok(Session { runner, job, ranks, settings: settings.clone(), step: 0, state: State::Ready })
+        parameters::initialise(&draft, &mut *host, seed);
+        Ok(Session { draft, digest, host, settings: settings.clone(), step: 0, state: State::Ready })
     }
 
     /// Does one step. Allocates nothing.
@@ -137,9 +116,7 @@ impl Session {
     /// As [`Session::step`].
     pub fn step_traced(&mut self, batch: Batch<'_>) -> Result<StepResult, Fault> {
         let time = self.run(batch, Recording::Everything)?;
-        let ranks: Vec<_> = self.ranks.iter().map(engine::lock).collect();
-        let notes: Vec<_> = ranks.iter().map(|rank| (&rank.recorder, self.job.role(rank.number).arena)).collect();
-        let trace = measure::trace(self.job.digest, time, &notes);
+        let trace = measure::trace(&self.draft, self.digest, time, &self.host.notes());
         Ok(self.result(time, Some(trace)))
     }
 
@@ -154,9 +131,8 @@ impl Session {
     /// # Panics
     /// If the other session is of another model.
     pub fn copy_parameters(&mut self, from: &Session) {
-        let wholes = parameters::gather(&from.job.draft, &from.job.arenas.between_steps(), Quantity::Value);
-        let mut memory = self.job.arenas.between_steps();
-        let copied = parameters::scatter(&self.job.draft, &mut memory, Quantity::Value, &wholes);
+        let wholes = parameters::gather(&from.draft, &*from.host, Quantity::Value);
+        let copied = parameters::scatter(&self.draft, &mut *self.host, Quantity::Value, &wholes);
         if let Err(Mismatch { layer, name }) = copied {
             panic!("the other session has no parameter `{name}` of this shape in layer {layer}");
         }
@@ -165,12 +141,12 @@ impl Session {
     /// Writes a checkpoint that any plan of the model can resume: all parameters and moments, whole. The file appears
     /// at once and complete, or not at all.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        checkpoint::save(&self.job.draft, &self.job.arenas.between_steps(), self.step, path)
+        checkpoint::save(&self.draft, &*self.host, self.step, path)
     }
 
     /// Goes on from a checkpoint. If it fails, the session should not be used.
     pub fn resume(&mut self, path: &Path) -> Result<(), CheckpointError> {
-        self.step = checkpoint::load(&self.job.draft, &mut self.job.arenas.between_steps(), path)?;
+        self.step = checkpoint::load(&self.draft, &mut *self.host, path)?;
         Ok(())
     }
 
@@ -180,15 +156,7 @@ impl Session {
         }
         self.fill(batch);
         let constants = self.constants();
-        let begin = Instant::now();
-        for rank in self.ranks.iter() {
-            engine::lock(rank).start(constants, recording, begin);
-        }
-        match &mut self.runner {
-            Runner::Threads(threads) => threads.run()?,
-            Runner::Shuffle(shuffle) => shuffle.run(&self.job, &self.ranks)?,
-        }
-        let time = Seconds(begin.elapsed().as_secs_f64());
+        let time = self.host.step(&constants, recording)?;
         self.step += 1;
         self.state = State::Ready;
         Ok(time)
@@ -202,18 +170,17 @@ impl Session {
             weight_decay: training.weight_decay,
             gradient_norm_max: training.gradient_norm_max,
             update: self.step + 1,
-            tokens: self.job.draft.step.tokens(),
+            tokens: self.draft.step.tokens(),
         }
     }
 
-    /// Gives every rank its rows of the batch.
-    fn fill(&self, batch: Batch<'_>) {
-        let draft = &self.job.draft;
+    /// Gives every rank of this process its rows of the batch.
+    fn fill(&mut self, batch: Batch<'_>) {
+        let draft = Arc::clone(&self.draft);
         let tokens = draft.step.tokens() as usize;
         assert_eq!((batch.inputs.len(), batch.targets.len()), (tokens, tokens), "tokens of a step");
-        let mut memory = self.job.arenas.between_steps();
-        for rank in 0..draft.mesh.rank_count() {
-            for buffer in &self.job.role(rank).buffers {
+        for rank in self.host.ranks() {
+            for buffer in &draft.roles[draft.mesh.coordinate(rank, 0) as usize].buffers {
                 let (source, rows) = match &buffer.content {
                     Content::Tokens(rows) => (batch.inputs, rows),
                     Content::Targets(rows) => (batch.targets, rows),
@@ -225,21 +192,35 @@ impl Session {
                     | Content::Boundary
                     | Content::Scalars => continue,
                 };
-                let rows = range(draft, rank, rows);
-                let place = Place { address: buffer.address, elements: rows.len() as u64 };
-                memory.write(rank, place).copy_from_slice(&source[rows]);
+                self.write_tokens(rank, buffer.address, &source[range(&draft, rank, rows)]);
             }
+        }
+    }
+
+    fn write_tokens(&mut self, rank: u32, mut address: u64, tokens: &[i32]) {
+        let mut space = [0; TOKEN_BYTES];
+        for tokens in tokens.chunks(TOKEN_BYTES / size_of::<i32>()) {
+            let (words, _) = space.as_chunks_mut();
+            words.iter_mut().zip(tokens).for_each(|(word, token)| *word = token.to_ne_bytes());
+            let bytes = size_of_val(tokens);
+            self.host.write(rank, Place { address, bytes: bytes as u64 }, &space[..bytes]);
+            address += bytes as u64;
         }
     }
 
     /// The sums over all ranks, which every rank has at the end of a step.
     fn result(&self, time: Seconds, trace: Option<Trace>) -> StepResult {
-        let buffers = &self.job.role(0).buffers;
+        let rank = self.host.ranks().start;
+        let buffers = &self.draft.roles[self.draft.mesh.coordinate(rank, 0) as usize].buffers;
         let scalars = buffers.iter().find(|buffer| buffer.content == Content::Scalars).expect("every role has scalars");
-        let memory = self.job.arenas.between_steps();
-        let sums: &[f32] = memory.read(0, Place { address: scalars.address, elements: 2 });
-        let loss = f64::from(sums[0]) / self.job.draft.step.tokens() as f64;
-        StepResult { loss, gradient_norm: f64::from(sums[1]).sqrt(), time, trace }
+        let [loss, square_norm] = [0, 1].map(|index| {
+            let mut word = [0; size_of::<f32>()];
+            let bytes = word.len() as u64;
+            self.host.read(rank, Place { address: scalars.address + index * bytes, bytes }, &mut word);
+            f64::from(f32::from_ne_bytes(word))
+        });
+        let loss = loss / self.draft.step.tokens() as f64;
+        StepResult { loss, gradient_norm: square_norm.sqrt(), time, trace }
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{model, plan, single};
 use hetu_executor::{Backend, Batch, Session, Settings};
-use ir::model::{Embeddings, Family};
-use ir::plan::{Recompute, Shard, Strategy};
+use ir::model::{Embeddings, Family, Precision};
+use ir::plan::{Plan, Recompute, Shard, Strategy};
 use ir::seed::Seed;
 use ir::units::Seconds;
 
@@ -38,9 +38,10 @@ static COUNTING: Counting = Counting;
 #[test]
 fn a_step_allocates_nothing() {
     let strategy = Strategy { data: 2, tensor: 2, shard: Shard::Parameters, recompute: Recompute::Full, ..single() };
-    for family in [Family::Llama, Family::Gpt] {
+    let cases = [(Family::Llama, Precision::Full), (Family::Gpt, Precision::Full), (Family::Llama, Precision::Mixed)];
+    for (family, precision) in cases {
         let model = model(family, Embeddings::Tied);
-        let plan = plan(&[2, 2], vec![strategy.clone(); 4]);
+        let plan = Plan { precision, ..plan(&[2, 2], vec![strategy.clone(); 4]) };
         let programs = compiler::compile_unlimited(&model.graph(), &plan).expect("the plan is right");
         let tokens = vec![3; (model.training.batch * model.sequence) as usize];
         for backend in [Backend::Shuffle { seed: 1 }, Backend::Threads] {
@@ -51,7 +52,7 @@ fn a_step_allocates_nothing() {
             for _ in 0..3 {
                 assert!(session.step(Batch { inputs: &tokens, targets: &tokens }).is_ok());
             }
-            assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "{family:?}, {backend:?}");
+            assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "{family:?}, {precision:?}, {backend:?}");
         }
     }
 }

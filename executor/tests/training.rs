@@ -4,15 +4,19 @@
 #[allow(unreachable_pub, reason = "a module of each test that uses it")]
 mod common;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use common::{model, plan, single};
 use hetu_executor::{Backend, Batch, Session, Settings, StepResult};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
-use ir::model::{Embeddings, Family, Model};
+use ir::model::{Embeddings, Family, Model, Precision};
 use ir::plan::{Plan, Recompute, Sequence, Shard, Strategy};
 use ir::program::Programs;
 use ir::seed::{Draws, Seed};
 use ir::units::Seconds;
+use safetensors::SafeTensors;
 
 const STEPS: usize = 3;
 /// Plans add the same numbers in other orders.
@@ -122,20 +126,74 @@ fn a_training_goes_on_under_another_plan_as_if_nothing_had_happened() {
     std::fs::remove_file(&path).expect("the checkpoint was there");
 }
 
+/// Values and moments of a checkpoint by name.
+fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = std::fs::read(path).expect("a checkpoint was written");
+    let file = SafeTensors::deserialize(&bytes).expect("it is of this format");
+    file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect()
+}
+
+#[test]
+fn a_training_goes_on_in_the_other_precision() {
+    let model = model(Family::Llama, Embeddings::Tied);
+    let graph = model.graph();
+    let full = compiled(&graph, &plan(&[4], vec![single(); 4]));
+    let mixed = compiled(&graph, &Plan { precision: Precision::Mixed, ..spread() });
+    let path = std::env::temp_dir().join(format!("{}-precision.safetensors", std::process::id()));
+    for (first, second) in [(&full, &mixed), (&mixed, &full)] {
+        let mut session = load(&model, first, Backend::Threads, Seed(7));
+        (0..2).for_each(|_| drop(step(&model, &mut session)));
+        session.save(&path).expect("a checkpoint is written");
+        let expected = step(&model, &mut session);
+        let mut session = load(&model, second, Backend::Shuffle { seed: 4 }, Seed(8));
+        session.resume(&path).expect("a checkpoint is read");
+        let before = tensors(&path);
+        session.save(&path).expect("a checkpoint is written");
+        assert!(tensors(&path) == before, "values and moments are kept to the bit");
+        let found = step(&model, &mut session);
+        let difference = ((found.loss - expected.loss) / expected.loss).abs();
+        assert!(difference < 1e-3 && difference > 0.0, "{difference}: {found:?} is not {expected:?}");
+    }
+    std::fs::remove_file(&path).expect("the checkpoint was there");
+}
+
+#[test]
+fn parameters_in_16_bits_are_the_rounding_of_their_master() {
+    let model = model(Family::Gpt, Embeddings::Tied);
+    for strategy in [single(), Strategy { data: 2, shard: Shard::Optimizer, ..single() }] {
+        let plan = Plan { precision: Precision::Mixed, ..plan(&[2, 2], vec![strategy; 4]) };
+        let programs = compiled(&model.graph(), &plan);
+        let mut session = load(&model, &programs, Backend::Threads, Seed(7));
+        let first = step(&model, &mut session);
+        let path = std::env::temp_dir().join(format!("{}-rounding.safetensors", std::process::id()));
+        session.save(&path).expect("a checkpoint is written");
+        let mut resumed = load(&model, &programs, Backend::Threads, Seed(8));
+        resumed.resume(&path).expect("a checkpoint is read");
+        std::fs::remove_file(&path).expect("the checkpoint was there");
+        // A checkpoint has the master only; those computed with are rounded from it when it is read.
+        let [expected, found] = [&mut session, &mut resumed].map(|session| numbers(&[step(&model, session)]));
+        assert!(expected[0] < first.loss, "it learns: {expected:?}");
+        assert_eq!(found, expected);
+    }
+}
+
 #[test]
 fn an_evaluation_gives_the_loss_that_the_next_step_will_have() {
     let model = model(Family::Llama, Embeddings::Tied);
     let graph = model.graph();
     let cluster = Cluster::preset("8xH200").expect("there is this preset");
-    let evaluation = compiler::compile_evaluation(&graph, &cluster, &spread()).expect("the plan is right");
-    let mut training = load(&model, &compiled(&graph, &spread()), Backend::Threads, Seed(7));
-    step(&model, &mut training);
-    let mut evaluation = load(&model, &evaluation, Backend::Shuffle { seed: 1 }, Seed(8));
-    // One step ahead, as the training is.
-    step(&model, &mut evaluation);
-    for _ in 0..2 {
-        evaluation.copy_parameters(&training);
-        let [expected, found] = [&mut training, &mut evaluation].map(|session| step(&model, session).loss);
-        assert_near(&[found], &[expected], "loss");
+    for precision in [Precision::Full, Precision::Mixed] {
+        let plan = Plan { precision, ..spread() };
+        let evaluation = compiler::compile_evaluation(&graph, &cluster, &plan).expect("the plan is right");
+        let mut training = load(&model, &compiled(&graph, &plan), Backend::Threads, Seed(7));
+        step(&model, &mut training);
+        let mut evaluation = load(&model, &evaluation, Backend::Shuffle { seed: 1 }, Seed(8));
+        // One step ahead, as the training is.
+        step(&model, &mut evaluation);
+        for _ in 0..2 {
+            evaluation.copy_parameters(&training);
+            let [expected, found] = [&mut training, &mut evaluation].map(|session| step(&model, session).loss);
+            assert_near(&[found], &[expected], "loss");
+        }
     }
 }

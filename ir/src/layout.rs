@@ -5,6 +5,7 @@
 //! mechanisms but layouts; [`Layout::exchanges_to`] turns the difference of two into collectives.
 
 use crate::mesh::AxisSet;
+use crate::units::Bytes;
 
 /// How values that lie on several ranks are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +87,70 @@ impl Exchange {
             Exchange::AllGather { .. } => "all-gather",
             Exchange::AllToAll { .. } => "all-to-all",
             Exchange::Slice { .. } => "slice",
+        }
+    }
+}
+
+/// What an exchange does: to a layout, to the local shape, to bytes. Nothing else says it.
+impl Exchange {
+    /// Whether source and destination are one buffer.
+    pub fn is_in_place(&self) -> bool {
+        matches!(self, Exchange::AllReduce { .. })
+    }
+
+    /// Whether anything goes from one member to another; if not, nobody waits for anybody.
+    pub fn moves(&self) -> bool {
+        !matches!(self, Exchange::Slice { .. })
+    }
+
+    /// The dimension that becomes longer on each member, and the one that becomes shorter, by the members of the group.
+    fn changed(&self) -> (Option<usize>, Option<usize>) {
+        match *self {
+            Exchange::AllReduce { .. } => (None, None),
+            Exchange::ReduceScatter { dimension, .. } | Exchange::Slice { dimension, .. } => (None, Some(dimension)),
+            Exchange::AllGather { dimension, .. } => (Some(dimension), None),
+            Exchange::AllToAll { gathered, split, .. } => (Some(gathered), Some(split)),
+        }
+    }
+
+    /// The layout that it makes of `before`.
+    pub fn layout_after(&self, before: &Layout) -> Layout {
+        let group: AxisSet = self.axes().iter().copied().collect();
+        let (gathered, split) = self.changed();
+        let mut splits = before.splits.clone();
+        if let Some(dimension) = gathered {
+            splits[dimension].retain(|&axis| !group.contains(axis));
+        }
+        if let Some(dimension) = split {
+            splits[dimension].extend(self.axes());
+        }
+        let partial = match self {
+            Exchange::AllReduce { .. } | Exchange::ReduceScatter { .. } => before.partial.minus(group),
+            Exchange::AllGather { .. } | Exchange::AllToAll { .. } | Exchange::Slice { .. } => before.partial,
+        };
+        Layout::new(splits, partial, if partial.is_empty() { Reduce::Sum } else { before.reduce })
+    }
+
+    /// A member's local sizes after it, in a group of `ranks`.
+    pub fn shape_after(&self, before: &[u64], ranks: u32) -> Vec<u64> {
+        let (gathered, split) = self.changed();
+        let mut shape = before.to_vec();
+        if let Some(dimension) = gathered {
+            shape[dimension] *= u64::from(ranks);
+        }
+        if let Some(dimension) = split {
+            shape[dimension] /= u64::from(ranks);
+        }
+        shape
+    }
+
+    /// A member's bytes after it, in a group of `ranks`.
+    pub fn bytes_after(&self, before: Bytes, ranks: u32) -> Bytes {
+        let ranks = u64::from(ranks);
+        match self.changed() {
+            (None, None) | (Some(_), Some(_)) => before,
+            (Some(_), None) => before * ranks,
+            (None, Some(_)) => Bytes(before.0 / ranks),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod profile;
 pub mod program;
 pub mod seed;
+pub mod shares;
 pub mod tape;
 pub mod text;
 pub mod trace;

@@ -2,7 +2,7 @@
 
 use crate::graph::{Class, Decay, Graph, Init, KindId, LayerId, LayerKind, Node, Sizes, Tensor, TensorId, Tie};
 use crate::model::{Embeddings, Family, Model};
-use crate::op::{Activation, Direction, Norm, NormKind, Op, Pattern, Rotary};
+use crate::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation};
 
 /// Standard deviation of initial matrices (Radford et al. 2019).
 const DEVIATION: f64 = 0.02;
@@ -75,7 +75,7 @@ fn block(model: &Model) -> LayerKind {
     let normed = layer.norm(x, "attention norm");
     let mut qkv = layer.product(normed, "attention in", ["gcdh", "bsgcd"], DEVIATION);
     if model.family == Family::Llama {
-        let rotary = Rotary { base: model.rotary_base, direction: Direction::Forward };
+        let rotary = Rotary { base: model.rotary_base, rotation: Rotation::Forward };
         qkv = layer.apply(Op::Rotary(rotary), &[qkv], "turned", "bsgcd");
     }
     let attended = layer.tensor("attended", "bsgrd", Class::Activation);

@@ -6,7 +6,7 @@ use common::Random;
 use hetu_ir::graph::{Element, Init};
 use hetu_ir::layout::{Exchange, Reduce};
 use hetu_ir::mesh::{Axis, Mesh};
-use hetu_ir::op::{Activation, Direction, Norm, NormKind, Op, Pattern, Rotary, Write};
+use hetu_ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, Write};
 use hetu_ir::program::*;
 use hetu_ir::text::{parse, print};
 use hetu_ir::units::Bytes;
@@ -80,8 +80,10 @@ impl Any {
         Kernel {
             op: self.op(),
             inputs: self.many(Any::operand),
-            outputs: self.many(Any::operand),
-            write: self.0.one_of(&[Write::Replace, Write::Accumulate]),
+            outputs: self.many(|any| Output {
+                operand: any.operand(),
+                write: any.0.one_of(&[Write::Replace, Write::Accumulate]),
+            }),
             offsets: self.many(|any| Offset { letter: any.letter(), axes: any.axes(), step: any.number() }),
             workspace: self.maybe(Any::operand),
         }
@@ -99,7 +101,7 @@ impl Any {
     fn op(&mut self) -> Op {
         let kind = self.0.one_of(&[NormKind::Layer, NormKind::RootMeanSquare]);
         let norm = Norm { kind, epsilon: self.float() };
-        let direction = self.0.one_of(&[Direction::Forward, Direction::Inverse]);
+        let rotation = self.0.one_of(&[Rotation::Forward, Rotation::Inverse]);
         let pattern = self.0.one_of(&[Pattern::Causal, Pattern::Full]);
         let activation = self.0.one_of(&[Activation::Gelu, Activation::SwiGlu]);
         let replicas = self.small();
@@ -113,7 +115,7 @@ impl Any {
             Op::MatMul,
             Op::Bias,
             Op::BiasGradient,
-            Op::Rotary(Rotary { base: self.float(), direction }),
+            Op::Rotary(Rotary { base: self.float(), rotation }),
             Op::Attention(pattern),
             Op::AttentionGradient(pattern),
             Op::Activation(activation),
@@ -291,13 +293,13 @@ fn damaged_text_never_panics_and_what_parses_prints() {
     assert!(parsed_count > 100, "only {parsed_count} damaged texts still parse");
 }
 
-const SMALL: &str = "programs format 1
+const SMALL: &str = "programs format 2
 mesh 1x2
 step microbatches=1 sequences=2 sequence=8
 collective 0 all-gather axes=[1] dimension=0 for=data shape=[8] f32
 fragment 0 \"zero\" scratch_bound=0
   binding 0 write bytes=256
-  kernel zero -> @0:f32[n=64] write=replace
+  kernel zero -> @0:f32[n=64]
 role 0 arena=256 live_bound=256  # 256 B, 256 B alive at most; stage 0 of 1
   buffer 0 address=0 bytes=256 value
   compute            m0 L3 F    run f0 -> b0              # \"zero\"
@@ -344,7 +346,7 @@ fn mistakes_are_named_with_their_place() {
         ("shape=[8] f32", "shape=[8]", "line 4, column 64: expected how numbers are stored, found the end"),
         ("buffer 0 address", "buffer 1 address", "line 9, column 10: expected 0, the next number, found `1`"),
         ("bytes=256 value", "bytes=-256 value", "line 9, column 22: expected a number that fits, found `-256`"),
-        ("format 1", "format 2", "line 1, column 17: expected `1`, found `2`"),
+        ("format 2", "format 1", "line 1, column 17: expected `2`, found `1`"),
         (
             "\"zero\" scratch",
             "\"zero scratch",

@@ -283,23 +283,23 @@ fn fragments_are_checked_inside() {
         "fragment 1: sum: kernel 1 (square-sum): an operand at byte 0 ends behind the 256 of binding 2",
     );
     check(
-        "  kernel add @0:f32[n=64] @0:f32[n=64] -> @2:f32[n=64] write=replace\n",
+        "  kernel add @0:f32[n=64] @0:f32[n=64] -> @2:f32[n=64]\n",
         "",
         "fragment 1: sum: kernel 0 (square-sum): reads bytes 0..256 of binding 2, which nothing wrote",
     );
     check(
         "  kernel square-sum",
-        "  kernel zero -> @2+128:f32[k=8] write=replace\n  kernel square-sum",
+        "  kernel zero -> @2+128:f32[k=8]\n  kernel square-sum",
         "fragment 1: sum: kernel 2 (square-sum): reads bytes 0..256 of binding 2, which nothing wrote",
     );
     check(
-        "  kernel zero -> @0:f32[n=64] write=replace\n",
+        "  kernel zero -> @0:f32[n=64]\n",
         "",
         "fragment 2: zero: binding 0 is only written, but no kernel writes it",
     );
     check(
-        "@2:f32[n=64] -> @1+4:f32[]",
-        "@2:f32[n=64] -> @0+4:f32[]",
+        "@2:f32[n=64] -> +@1+4:f32[]",
+        "@2:f32[n=64] -> +@0+4:f32[]",
         "fragment 1: sum: kernel 1 (square-sum): writes binding 0, which is only read",
     );
     check("dimensions=[64]", "dimensions=[65]", "block 0: weight ends behind the 64 elements of the block");

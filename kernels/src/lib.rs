@@ -16,6 +16,7 @@ pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod attention;
+pub mod bf16;
 pub mod bias;
 pub mod cuda;
 pub mod embed;

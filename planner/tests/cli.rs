@@ -80,7 +80,7 @@ fn a_plan_is_written_with_its_trace_and_passes_its_check() {
     assert_eq!(document["candidate"]["programs"], predicted.programs.to_string());
 
     let (status, text, _) = status_and_texts(&run(&folder, &["compile", "plan.yaml"]));
-    assert_eq!((status, text.lines().next()), (0, Some("programs format 1")));
+    assert_eq!((status, text.lines().next()), (0, Some("programs format 2")));
     let (status, said, _) = status_and_texts(&run(&folder, &["compile", "plan.yaml", "-o", "programs.txt"]));
     assert!(status == 0 && said.starts_with("Wrote programs.txt: "), "{said}");
     assert_eq!(written("programs.txt"), text);

@@ -121,62 +121,35 @@ impl Split<'_> {
 
 /// A fragment that writes zeros to a buffer of so many bytes.
 pub(crate) fn fill(bytes: Bytes) -> Fragment {
-    let dimensions = vec![('n', bytes.0 / Element::F32.bytes())];
-    let output = Operand { binding: 0, offset: 0, element: Element::F32, dimensions };
-    let (inputs, outputs, offsets) = (Vec::new(), vec![output], Vec::new());
-    Fragment {
-        name: "fill".to_owned(),
-        bindings: vec![Binding { bytes, access: Access::Write }],
-        kernels: vec![Kernel { op: Op::Zero, inputs, outputs, write: Write::Replace, offsets, workspace: None }],
-        scratch: None,
-        scratch_bound: Bytes::ZERO,
-    }
+    Fragment::of("fill", zeros(0, bytes))
 }
 
-/// One kernel of a fragment as a fragment.
+/// Zeros in a binding of so many bytes.
+pub(crate) fn zeros(binding: u16, bytes: Bytes) -> Kernel {
+    let dimensions = vec![('n', bytes.0 / Element::F32.bytes())];
+    let operand = Operand { binding, offset: 0, element: Element::F32, dimensions };
+    let output = Output { operand, write: Write::Replace };
+    Kernel { op: Op::Zero, inputs: Vec::new(), outputs: vec![output], offsets: Vec::new(), workspace: None }
+}
+
+/// One kernel of a fragment as a fragment, and which of its bindings it keeps.
 fn cut(fragment: &Fragment, kernel: &Kernel) -> (Fragment, Vec<u16>) {
-    let operands = kernel.inputs.iter().chain(&kernel.outputs).chain(&kernel.workspace);
-    let used: BTreeSet<u16> = operands.map(|operand| operand.binding).collect();
+    let used: BTreeSet<u16> = kernel.operands().chain(&kernel.workspace).map(|operand| operand.binding).collect();
     let used: Vec<u16> = used.into_iter().collect();
     let place = |binding: u16| used.iter().position(|&other| other == binding).expect("it is used") as u16;
     let moved = |operand: &Operand| Operand { binding: place(operand.binding), ..operand.clone() };
-    let bindings = used.iter().map(|&binding| {
-        let bytes = fragment.bindings[usize::from(binding)].bytes;
-        Binding { bytes, access: access(kernel, binding) }
-    });
-    let is_written = |binding| kernel.outputs.iter().any(|output| output.binding == binding);
-    // A workspace that holds no results is what verification calls scratch.
-    let scratch = kernel.workspace.as_ref().map(|operand| operand.binding);
-    let scratch = scratch.filter(|&binding| access(kernel, binding) == Access::Write && !is_written(binding));
-    let part = Fragment {
-        name: kernel.op.name().to_owned(),
-        bindings: bindings.collect(),
-        kernels: vec![Kernel {
-            inputs: kernel.inputs.iter().map(moved).collect(),
-            outputs: kernel.outputs.iter().map(moved).collect(),
-            workspace: kernel.workspace.as_ref().map(moved),
-            ..kernel.clone()
-        }],
-        scratch: scratch.map(place),
-        scratch_bound: Bytes::ZERO,
+    let output = |output: &Output| Output { operand: moved(&output.operand), write: output.write };
+    let alone = Kernel {
+        inputs: kernel.inputs.iter().map(moved).collect(),
+        outputs: kernel.outputs.iter().map(output).collect(),
+        workspace: kernel.workspace.as_ref().map(moved),
+        ..kernel.clone()
     };
-    (part, used)
-}
-
-/// How a kernel uses a binding.
-fn access(kernel: &Kernel, binding: u16) -> Access {
-    let is_here = |operand: &Operand| operand.binding == binding;
-    // Of a norm's gradients, that of the input is never added to.
-    let adds =
-        |index: usize| kernel.write == Write::Accumulate && !(matches!(kernel.op, Op::NormGradient(_)) && index == 0);
-    let mut outputs = kernel.outputs.iter().enumerate();
-    let reads = kernel.inputs.iter().any(is_here) || outputs.any(|(index, output)| is_here(output) && adds(index));
-    let writes = kernel.outputs.iter().chain(&kernel.workspace).any(is_here);
-    match (reads, writes) {
-        (true, true) => Access::Update,
-        (false, true) => Access::Write,
-        (_, false) => Access::Read,
+    let mut part = Fragment::of(kernel.op.name(), alone);
+    for (own, &binding) in part.bindings.iter_mut().zip(&used) {
+        own.bytes = fragment.bindings[usize::from(binding)].bytes;
     }
+    (part, used)
 }
 
 /// Writes the code of the one role, and keeps an eye on what lives.

@@ -118,7 +118,7 @@ fn model(path: &Path) -> Result<Model> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
     let model = ir::file::parse_model(ir::file::decode(&bytes, &name)?, &name)?;
     if model.training.precision != Precision::Full {
-        eprintln!("note: CPU ranks compute in f32; {name} asks for bf16");
+        eprintln!("note: profiles are taken in f32; {name} asks for bf16");
     }
     Ok(model)
 }

@@ -7,7 +7,7 @@ use executor::{Fault, LoadError};
 use ir::cluster::{Cluster, Execution};
 use ir::layout::Exchange;
 use ir::profile::{Profile, Sample, Work};
-use ir::program::{Collective, Phase, Stream};
+use ir::program::{Collective, Direction, Stream};
 use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
 use thiserror::Error;
@@ -306,7 +306,7 @@ impl Run<'_> {
         self.announce(&label(&work));
         let mut bench = Bench::load(micro::transfer(bytes), 1)?;
         let times = self.repeated(&mut bench, &mut |trace, times: &mut Vec<f64>| {
-            times.extend(bench::durations(trace, 1, Stream::Receive(Phase::Forward)));
+            times.extend(bench::durations(trace, 1, Stream::Receive(Direction::Forward)));
             Ok(())
         })?;
         self.add(&work, times)?;

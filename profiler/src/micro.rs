@@ -7,7 +7,7 @@ use ir::op::{Op, Write};
 use ir::program::*;
 use ir::units::Bytes;
 
-use crate::alone::{fill, resident};
+use crate::alone::{fill, resident, zeros};
 
 /// How often the work stands in a program.
 pub(crate) const REPEATS: usize = 16;
@@ -65,34 +65,22 @@ fn labour(bytes: Bytes) -> Fragment {
     let product = Kernel {
         op: Op::MatMul,
         inputs: vec![operand(0, ['m', 'k']), operand(1, ['k', 'n'])],
-        outputs: vec![operand(2, ['m', 'n'])],
-        write: Write::Replace,
+        outputs: vec![Output { operand: operand(2, ['m', 'n']), write: Write::Replace }],
         offsets: Vec::new(),
         workspace: None,
     };
-    let Fragment { kernels: mut zeros, .. } = fill(bytes);
-    zeros.iter_mut().flat_map(|kernel| &mut kernel.outputs).for_each(|output| output.binding = 3);
-    let binding = |bytes, access| Binding { bytes, access };
-    Fragment {
-        name: "labour".to_owned(),
-        bindings: vec![
-            binding(SQUARE, Access::Read),
-            binding(SQUARE, Access::Read),
-            binding(SQUARE, Access::Write),
-            binding(bytes, Access::Write),
-        ],
-        kernels: std::iter::once(product).chain(zeros).collect(),
-        scratch: None,
-        scratch_bound: Bytes::ZERO,
-    }
+    let mut fragment = Fragment::of("labour", product);
+    fragment.bindings.push(Binding { bytes, access: Access::Write });
+    fragment.kernels.push(zeros(3, bytes));
+    fragment
 }
 
 /// A program in which one rank sends to another, again and again.
 pub(crate) fn transfer(bytes: Bytes) -> Draft {
     let mut draft = empty(&[2]);
     let actions = [
-        (Stream::Send(Phase::Forward), Action::Send { to: 1 }),
-        (Stream::Receive(Phase::Forward), Action::Receive { from: 0 }),
+        (Stream::Send(Direction::Forward), Action::Send { to: 1 }),
+        (Stream::Receive(Direction::Forward), Action::Receive { from: 0 }),
     ];
     for (role, action) in actions.into_iter().enumerate() {
         let buffers: Vec<BufferId> = (0..copies(bytes)).map(|_| buffer(&mut draft, role, bytes)).collect();

@@ -104,7 +104,7 @@ impl Breakdown {
 
 #[cfg(test)]
 mod tests {
-    use ir::program::{Action, FragmentId, Phase, Span};
+    use ir::program::{Action, Direction, FragmentId, Phase, Span};
     use ir::trace::{Confidence, Origin, TraceEvent};
 
     use super::*;
@@ -136,7 +136,7 @@ mod tests {
         let trace = trace(&[
             (Stream::Compute, 1.0, 4.0),
             (Stream::Exchange(Axis::Data), 3.0, 6.0),
-            (Stream::Send(Phase::Forward), 5.0, 8.0),
+            (Stream::Send(Direction::Forward), 5.0, 8.0),
         ]);
         let parts = breakdown(&trace, &[0]);
         assert_eq!(
@@ -151,7 +151,7 @@ mod tests {
         let trace = trace(&[
             (Stream::Exchange(Axis::Tensor), 0.0, 2.0),
             (Stream::Compute, 0.5, 0.5),
-            (Stream::Receive(Phase::Backward), 1.0, 9.5),
+            (Stream::Receive(Direction::Backward), 1.0, 9.5),
             (Stream::Compute, 9.0, 12.0),
         ]);
         let sum: Seconds = breakdown(&trace, &[0]).parts().into_iter().sum();

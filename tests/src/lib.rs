@@ -6,4 +6,6 @@ pub mod notation;
 pub mod specimen;
 pub mod training;
 
+pub mod tensors;
+
 pub mod arbitrary;

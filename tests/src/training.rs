@@ -70,9 +70,17 @@ pub struct Course {
 /// # Panics
 /// If a step fails.
 pub fn course(model: &Model, programs: &Programs, backend: Backend, steps: usize) -> Course {
+    trained(model, programs, backend, steps).1
+}
+
+/// Trains from the start for `steps`: the session afterwards, and what came of the steps.
+///
+/// # Panics
+/// If a step fails.
+pub fn trained(model: &Model, programs: &Programs, backend: Backend, steps: usize) -> (Session, Course) {
     let mut session = load(model, programs, backend);
     let (losses, norms) = (0..steps).map(|_| step(model, &mut session)).map(|it| (it.loss, it.gradient_norm)).unzip();
-    Course { losses, norms }
+    (session, Course { losses, norms })
 }
 
 impl Course {

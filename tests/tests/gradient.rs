@@ -1,16 +1,14 @@
 //! Gradients are slopes: along each parameter's gradient, the loss of the whole model rises as fast as the gradient is
 //! long. The slope is measured by changing checkpoints, so nothing here knows how a gradient is computed.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use executor::{Backend, Session};
 use hetu_tests::notation::plan;
 use hetu_tests::specimen;
+use hetu_tests::tensors::{Tensors, read, write};
 use hetu_tests::training::{compiled, load, step};
 use ir::model::Model;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 
 /// Distance from the middle to where losses are taken.
 const REACH: f64 = 0.02;
@@ -20,28 +18,6 @@ const TOLERANCE: f64 = 0.02;
 const LEAST: f64 = 2e-3;
 /// Initial matrices are so small that hardly any attention is paid; larger ones show more.
 const ENLARGED: f32 = 12.0;
-
-/// A checkpoint's tensors: shape and values by name.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-fn read(path: &Path) -> Tensors {
-    let bytes = std::fs::read(path).expect("the checkpoint was written");
-    let file = SafeTensors::deserialize(&bytes).expect("a checkpoint is of this format");
-    let values = |view: &TensorView<'_>| -> Vec<f32> {
-        view.data().chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
-    };
-    file.iter().map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), values(&view)))).collect()
-}
-
-fn write(path: &Path, tensors: &Tensors) {
-    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
-    let owned: Vec<_> = tensors.iter().map(|(name, (shape, values))| (name, shape, bytes(values))).collect();
-    let views = owned.iter().map(|(name, shape, bytes)| {
-        (name.as_str(), TensorView::new(Dtype::F32, (*shape).clone(), bytes).expect("bytes of the shape"))
-    });
-    let metadata = [("format".to_owned(), "1".to_owned()), ("steps".to_owned(), "0".to_owned())];
-    safetensors::serialize_to_file(views, Some(metadata.into()), path).expect("the checkpoint is written");
-}
 
 /// A session whose parameters come from files.
 struct Probe {

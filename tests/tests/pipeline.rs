@@ -3,7 +3,8 @@
 
 use cost_model::CostModel;
 use executor::Backend;
-use hetu_tests::training::{course, load};
+use hetu_tests::notation::alone;
+use hetu_tests::training::{compiled, course};
 use ir::cluster::Cluster;
 use ir::file::parse_model;
 use planner::solve::Method;
@@ -28,10 +29,13 @@ fn the_best_plan_is_found_and_trains() {
 
     let programs = compiler::compile(&graph, &cluster, &best.plan).expect("what was found compiles");
     assert_eq!((programs.digest(), programs.peak()), (best.digest, best.peak), "what was simulated is what runs");
-    let losses = course(&model, &programs, Backend::Threads, 2).losses;
-    assert!((losses[0] - (model.vocabulary as f64).ln()).abs() < 0.1, "a new model knows nothing: {losses:?}");
-    assert!(losses[1].is_finite() && losses[1] < losses[0] + 0.5, "{losses:?}");
-    assert_eq!(load(&model, &programs, Backend::Threads).steps_done(), 0);
+    let found = course(&model, &programs, Backend::Threads, 2);
+    let loss = found.losses[0];
+    assert!((loss - (model.vocabulary as f64).ln()).abs() < 0.1, "a new model knows nothing: {loss}");
+    let one_rank = compiled(&graph, &alone(model.training.batch, graph.layers.len()));
+    let expected = course(&model, &one_rank, Backend::Threads, 2);
+    let [losses, norms] = found.distance(&expected);
+    assert!(losses < 1e-5 && norms < 1e-4, "it trains as one rank does: {found:?} is not {expected:?}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(super) fn deadlock(engine: &Engine<'_>) -> Deadlock {
     let mut stuck = Vec::new();
     for player in &engine.players {
         for stream in Stream::ALL {
-            let Some(&head) = player.head(stream.index()) else { continue };
+            let Some(&head) = player.head(stream) else { continue };
             let (instr, instruction) = (player.instr(head), head.place as usize);
             let reason = reason(engine, player.index, head.action);
             stuck.push(Stuck { stage: player.role.stage, instruction, stream, span: instr.span, reason });

@@ -3,15 +3,13 @@
 use ir::cluster::Execution;
 use ir::parallel;
 use ir::profile::Route;
-use ir::program::{Action, Draft};
+use ir::program::{Action, Draft, Stream, Streams};
 use ir::trace::{Confidence, Totals};
 use ir::units::Seconds;
 
 use super::Detail;
 use super::deadlock::{Deadlock, deadlock};
-use super::player::{
-    COMPUTE, EXCHANGES, Links, Parties, Player, RECEIVES, SENDS, Streams, Task, spans_stages, streams,
-};
+use super::player::{COMPUTE, EXCHANGES, Links, Parties, Player, RECEIVES, SENDS, Task, spans_stages};
 use super::record::Recording;
 use crate::model::CostModel;
 use crate::prices::Prices;
@@ -46,7 +44,7 @@ pub(super) struct Engine<'a> {
     pub(super) players: Vec<Player<'a>>,
     pub(super) now: f64,
     /// Streams whose head is to be looked at.
-    awake: Vec<(usize, usize)>,
+    awake: Vec<(usize, Stream)>,
     /// Roles of which something changed at this moment.
     pub(super) touched: Vec<bool>,
     /// By role and other role: ranks of the other on the node of this one's first rank.
@@ -85,7 +83,7 @@ impl<'a> Engine<'a> {
             model,
             regime,
             now: 0.0,
-            awake: Vec::with_capacity(8 * players.len()),
+            awake: Vec::with_capacity(Stream::COUNT * players.len()),
             touched: vec![false; players.len()],
             neighbours,
             shares: [0.0; 3],
@@ -97,7 +95,7 @@ impl<'a> Engine<'a> {
     /// Plays to the end and gives its time in seconds.
     pub(super) fn run(&mut self) -> Result<f64, Deadlock> {
         for role in 0..self.players.len() {
-            self.awake.extend((0..8).rev().map(|stream| (role, stream)));
+            self.awake.extend(Stream::ALL.into_iter().rev().map(|stream| (role, stream)));
         }
         loop {
             while let Some((role, stream)) = self.awake.pop() {
@@ -115,7 +113,7 @@ impl<'a> Engine<'a> {
                 }
             }
         }
-        let is_over = |player: &Player<'_>| (0..8).all(|stream| player.head(stream).is_none());
+        let is_over = |player: &Player<'_>| Stream::ALL.into_iter().all(|stream| player.head(stream).is_none());
         if self.players.iter().all(is_over) { Ok(self.now) } else { Err(deadlock(self)) }
     }
 
@@ -132,16 +130,15 @@ impl<'a> Engine<'a> {
     /// Streams whose tasks keep a rank busy.
     pub(super) fn occupied(&self) -> Streams {
         match self.regime {
-            Regime::Thread => COMPUTE | EXCHANGES | RECEIVES,
-            Regime::Concurrent | Regime::Ideal => COMPUTE | EXCHANGES | RECEIVES | SENDS,
+            Regime::Thread => COMPUTE.union(EXCHANGES).union(RECEIVES),
+            Regime::Concurrent | Regime::Ideal => COMPUTE.union(EXCHANGES).union(RECEIVES).union(SENDS),
         }
     }
 
     /// Does what takes no time at the head of a stream, until something that does, or must wait.
-    fn advance(&mut self, role: usize, stream: usize) {
+    fn advance(&mut self, role: usize, stream: Stream) {
         let player = &mut self.players[role];
-        let bit = 1 << stream;
-        if (player.running | player.arrived | player.pending) & bit != 0 {
+        if player.running.union(player.arrived).union(player.pending).contains(stream) {
             return;
         }
         while let Some(&head) = player.head(stream) {
@@ -153,18 +150,18 @@ impl<'a> Engine<'a> {
                 }
                 Action::Signal(event) => {
                     let woken = player.signal(event);
-                    self.awake.extend(streams(woken).map(|stream| (role, stream)));
+                    self.awake.extend(woken.iter().map(|stream| (role, stream)));
                 }
                 Action::Wait(event) => {
                     if !player.is_signalled(event) {
-                        player.blocked |= bit;
+                        player.blocked.insert(stream);
                         return;
                     }
                 }
                 Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => {
                     let issued = head.issued + self.prices.issue;
                     if self.prices.is_issued_aside() && issued > self.now {
-                        player.pending |= bit;
+                        player.pending.insert(stream);
                         player.tasks[stream].end = issued;
                         self.touched[role] = true;
                     } else {
@@ -178,9 +175,9 @@ impl<'a> Engine<'a> {
     }
 
     /// The head of a stream has come, and takes time: starts it if all that it needs is there.
-    fn arrive(&mut self, role: usize, stream: usize) {
+    fn arrive(&mut self, role: usize, stream: Stream) {
         let player = &mut self.players[role];
-        player.arrived |= 1 << stream;
+        player.arrived.insert(stream);
         self.touched[role] = true;
         let Some(action) = player.arrived_action(stream) else { return };
         match action {
@@ -195,13 +192,13 @@ impl<'a> Engine<'a> {
             }
             Action::Exchange(_) => self.make_ready(role, stream),
             Action::Send { to } => {
-                let (other, beside) = (to as usize, stream + 2);
+                let (other, beside) = (to as usize, peer(stream));
                 if self.players[other].arrived_action(beside) == Some(Action::Receive { from: role as u16 }) {
                     self.make_ready(other, beside);
                 }
             }
             Action::Receive { from } => {
-                if self.players[from as usize].arrived_action(stream - 2) == Some(Action::Send { to: role as u16 }) {
+                if self.players[from as usize].arrived_action(peer(stream)) == Some(Action::Send { to: role as u16 }) {
                     self.make_ready(role, stream);
                 }
             }
@@ -209,8 +206,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn make_ready(&mut self, role: usize, stream: usize) {
-        self.players[role].ready |= 1 << stream;
+    fn make_ready(&mut self, role: usize, stream: Stream) {
+        self.players[role].ready.insert(stream);
         self.touched[role] = true;
     }
 
@@ -243,11 +240,11 @@ impl<'a> Engine<'a> {
     fn dispatch(&mut self, role: usize) {
         let ready = self.players[role].ready;
         match self.regime {
-            Regime::Concurrent | Regime::Ideal => streams(ready).for_each(|stream| self.start(role, stream)),
+            Regime::Concurrent | Regime::Ideal => ready.iter().for_each(|stream| self.start(role, stream)),
             Regime::Thread => {
                 let player = &self.players[role];
-                let is_free = player.running & self.occupied() == 0;
-                let first = streams(ready).min_by_key(|&stream| player.head(stream).map(|head| head.place));
+                let is_free = player.running.intersection(self.occupied()).is_empty();
+                let first = ready.iter().min_by_key(|&stream| player.head(stream).map(|head| head.place));
                 if let (true, Some(stream)) = (is_free, first) {
                     self.start(role, stream);
                 }
@@ -255,7 +252,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn start(&mut self, role: usize, stream: usize) {
+    fn start(&mut self, role: usize, stream: Stream) {
         let player = &self.players[role];
         let head = *player.head(stream).expect("what is ready is the head of its stream");
         let (work, parties, links) = match head.action {
@@ -274,9 +271,9 @@ impl<'a> Engine<'a> {
                 let route = self.prices.route(role, from as usize);
                 let bytes = player.bytes_moved(head);
                 let work = self.prices.transfer(bytes, route).time;
-                let sender = Parties::Pair { role: role as u16, stream: stream as u8 };
-                self.begin(from as usize, stream - 2, Task::new(self.now, work, sender, outward(route)));
-                (work, Parties::Pair { role: from, stream: stream as u8 - 2 }, inward(route))
+                let sender = Parties::Pair { role: role as u16, stream };
+                self.begin(from as usize, peer(stream), Task::new(self.now, work, sender, outward(route)));
+                (work, Parties::Pair { role: from, stream: peer(stream) }, inward(route))
             }
             Action::Send { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => {
                 unreachable!("a send starts with its receive, and the others take no time")
@@ -285,14 +282,13 @@ impl<'a> Engine<'a> {
         self.begin(role, stream, Task::new(self.now, work, parties, links));
     }
 
-    fn begin(&mut self, role: usize, stream: usize, task: Task) {
+    fn begin(&mut self, role: usize, stream: Stream, task: Task) {
         let occupied = self.occupied();
         let player = &mut self.players[role];
         player.account(self.now, occupied);
-        let bit = 1 << stream;
-        player.arrived &= !bit;
-        player.ready &= !bit;
-        player.running |= bit;
+        player.arrived.remove(stream);
+        player.ready.remove(stream);
+        player.running.insert(stream);
         player.tasks[stream] = task;
         self.touched[role] = true;
         if let (Some(recording), Some(&head)) = (&mut self.recording, player.head(stream)) {
@@ -305,17 +301,16 @@ impl<'a> Engine<'a> {
         let occupied = self.occupied();
         self.touched[role] = true;
         self.players[role].account(self.now, occupied);
-        for stream in streams(self.players[role].running | self.players[role].pending) {
+        for stream in self.players[role].running.union(self.players[role].pending).iter() {
             let player = &mut self.players[role];
             if player.tasks[stream].end > self.now {
                 continue;
             }
-            let bit = 1 << stream;
-            if player.pending & bit != 0 {
-                player.pending &= !bit;
+            if player.pending.contains(stream) {
+                player.pending.remove(stream);
                 self.arrive(role, stream);
             } else {
-                player.running &= !bit;
+                player.running.remove(stream);
                 self.end(role, stream);
                 self.players[role].pop(stream);
                 self.awake.push((role, stream));
@@ -324,7 +319,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Adds a task that ended to the totals.
-    fn end(&mut self, role: usize, stream: usize) {
+    fn end(&mut self, role: usize, stream: Stream) {
         let player = &mut self.players[role];
         let Some(&head) = player.head(stream) else { return };
         let start = player.tasks[stream].start;
@@ -357,6 +352,11 @@ impl<'a> Engine<'a> {
             recording.end(player, player.instr(head), [start, self.now], confidence);
         }
     }
+}
+
+/// The other end of a stream of sends or receives.
+fn peer(stream: Stream) -> Stream {
+    stream.peer().expect("sends and receives run on streams that have a peer")
 }
 
 fn outward(route: Route) -> Links {

@@ -1,31 +1,20 @@
 //! One role in play: its streams, what runs on them, and what it has added up.
 
 use ir::layout::Exchange;
-use ir::program::{Action, Draft, EventId, Instr, Role};
+use ir::mesh::Axis;
+use ir::program::{Action, Direction, Draft, EventId, Instr, PerStream, Role, Stream, Streams};
 use ir::trace::Totals;
 use ir::units::{Bytes, Seconds};
 
 use super::Detail;
 use crate::prices::Prices;
 
-/// A set of streams, as bits by [`ir::program::Stream::index`].
-pub(super) type Streams = u8;
-
-pub(super) const COMPUTE: Streams = 0b0000_0001;
-pub(super) const EXCHANGES: Streams = 0b0000_1110;
-pub(super) const SENDS: Streams = 0b0011_0000;
-pub(super) const RECEIVES: Streams = 0b1100_0000;
-
-/// The streams of a set, lowest first.
-pub(super) fn streams(mut set: Streams) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        (set != 0).then(|| {
-            let stream = set.trailing_zeros() as usize;
-            set &= set - 1;
-            stream
-        })
-    })
-}
+pub(super) const COMPUTE: Streams = Streams::only(Stream::Compute);
+pub(super) const EXCHANGES: Streams =
+    Streams::of(&[Stream::Exchange(Axis::Data), Stream::Exchange(Axis::Tensor), Stream::Exchange(Axis::Pipeline)]);
+pub(super) const SENDS: Streams = Streams::of(&[Stream::Send(Direction::Forward), Stream::Send(Direction::Backward)]);
+pub(super) const RECEIVES: Streams =
+    Streams::of(&[Stream::Receive(Direction::Forward), Stream::Receive(Direction::Backward)]);
 
 /// Who is timed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +22,7 @@ pub(super) enum Parties {
     /// This rank alone, or with others of its role that do just the same.
     Own,
     /// This rank and a stream of another role.
-    Pair { role: u16, stream: u8 },
+    Pair { role: u16, stream: Stream },
     /// All roles, on the same stream.
     All,
 }
@@ -89,10 +78,10 @@ pub(super) struct Player<'a> {
     pub(super) rank: u32,
     // What each stream comes to, stream after stream; heads and ends of their parts.
     queue: Vec<Step>,
-    heads: [u32; 8],
-    ends: [u32; 8],
+    heads: PerStream<u32>,
+    ends: PerStream<u32>,
     signalled: Vec<bool>,
-    pub(super) tasks: [Task; 8],
+    pub(super) tasks: PerStream<Task>,
     /// Streams whose task runs.
     pub(super) running: Streams,
     /// Streams whose head is still to be issued.
@@ -115,20 +104,21 @@ impl<'a> Player<'a> {
     pub(super) fn new(draft: &'a Draft, index: usize, prices: &Prices, detail: Detail) -> Player<'a> {
         let role = &draft.roles[index];
         let is_played = |action: Action| action != Action::Free || detail == Detail::Events;
-        let mut counts = [0u32; 8];
+        let mut counts: PerStream<u32> = PerStream::all(0);
         for instr in role.code.iter().filter(|instr| is_played(instr.action)) {
-            counts[instr.stream.index()] += 1;
+            counts[instr.stream] += 1;
         }
-        let mut heads = [0u32; 8];
-        for stream in 1..8 {
-            heads[stream] = heads[stream - 1] + counts[stream - 1];
-        }
+        let mut count = 0;
+        let heads = PerStream::from_fn(|stream| {
+            count += counts[stream];
+            count - counts[stream]
+        });
         let mut ends = heads;
-        let mut queue = vec![Step { action: Action::Free, place: 0, issued: 0.0 }; counts.iter().sum::<u32>() as usize];
+        let mut queue = vec![Step { action: Action::Free, place: 0, issued: 0.0 }; count as usize];
         let mut events = 0;
         let mut issued = 0.0;
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
-            let end = &mut ends[instr.stream.index()];
+            let end = &mut ends[instr.stream];
             queue[*end as usize] = Step { action: instr.action, place: place as u32, issued };
             *end += 1;
             match instr.action {
@@ -148,12 +138,12 @@ impl<'a> Player<'a> {
             heads,
             ends,
             signalled: vec![false; events],
-            tasks: [NO_TASK; 8],
-            running: 0,
-            pending: 0,
-            arrived: 0,
-            ready: 0,
-            blocked: 0,
+            tasks: PerStream::all(NO_TASK),
+            running: Streams::NONE,
+            pending: Streams::NONE,
+            arrived: Streams::NONE,
+            ready: Streams::NONE,
+            blocked: Streams::NONE,
             next: f64::INFINITY,
             totals,
             accounted: 0.0,
@@ -161,7 +151,7 @@ impl<'a> Player<'a> {
     }
 
     /// The head of a stream; none at its end.
-    pub(super) fn head(&self, stream: usize) -> Option<&Step> {
+    pub(super) fn head(&self, stream: Stream) -> Option<&Step> {
         (self.heads[stream] < self.ends[stream]).then(|| &self.queue[self.heads[stream] as usize])
     }
 
@@ -176,14 +166,14 @@ impl<'a> Player<'a> {
     }
 
     /// What the head of a stream does, if it has come and waits for others.
-    pub(super) fn arrived_action(&self, stream: usize) -> Option<Action> {
-        if self.arrived & (1 << stream) == 0 {
+    pub(super) fn arrived_action(&self, stream: Stream) -> Option<Action> {
+        if !self.arrived.contains(stream) {
             return None;
         }
         self.head(stream).map(|head| head.action)
     }
 
-    pub(super) fn pop(&mut self, stream: usize) {
+    pub(super) fn pop(&mut self, stream: Stream) {
         self.heads[stream] += 1;
     }
 
@@ -194,9 +184,13 @@ impl<'a> Player<'a> {
     /// Marks an event, and gives the streams that waited for it.
     pub(super) fn signal(&mut self, event: EventId) -> Streams {
         self.signalled[event.index()] = true;
-        let waits = |stream: &usize| self.head(*stream).is_some_and(|head| head.action == Action::Wait(event));
-        let woken = streams(self.blocked).filter(waits).fold(0, |set, stream| set | 1 << stream);
-        self.blocked &= !woken;
+        let mut woken = Streams::NONE;
+        for stream in self.blocked.iter() {
+            if self.head(stream).is_some_and(|head| head.action == Action::Wait(event)) {
+                woken.insert(stream);
+            }
+        }
+        self.blocked = self.blocked.minus(woken);
         woken
     }
 
@@ -207,18 +201,18 @@ impl<'a> Player<'a> {
         if passed <= 0.0 {
             return;
         }
-        if self.running & occupied == 0 {
+        if self.running.intersection(occupied).is_empty() {
             self.totals.idle += Seconds(passed);
         }
-        if self.running & COMPUTE != 0 {
-            let flows = (self.running & !COMPUTE).count_ones();
+        if self.running.contains(Stream::Compute) {
+            let flows = self.running.minus(COMPUTE).len();
             self.totals.hidden += Seconds(passed * f64::from(flows));
         }
     }
 
     /// Finds the earliest end again.
     pub(super) fn find_next(&mut self) {
-        let ends = streams(self.running | self.pending).map(|stream| self.tasks[stream].end);
+        let ends = self.running.union(self.pending).iter().map(|stream| self.tasks[stream].end);
         self.next = ends.fold(f64::INFINITY, f64::min);
     }
 }

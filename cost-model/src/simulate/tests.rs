@@ -2,7 +2,7 @@
 
 use ir::cluster::{Cluster, Device, Execution, Link};
 use ir::mesh::Mesh;
-use ir::program::{Action, Draft, EventId, Instr, Phase, Role, Span, StepSize, Stream};
+use ir::program::{Action, Direction, Draft, EventId, Instr, Phase, Role, Span, StepSize, Stream};
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 use super::{Detail, Regime, play};
@@ -37,7 +37,7 @@ fn role(stage: u32, code: &[(Stream, Action)]) -> Role {
 
 #[test]
 fn a_deadlock_names_what_stands_and_what_it_waits_for() {
-    let send = Stream::Send(Phase::Backward);
+    let send = Stream::Send(Direction::Backward);
     let draft = Draft {
         mesh: Mesh::new(2, &[1]),
         step: StepSize { microbatches: 1, sequences: 1, sequence: 1 },

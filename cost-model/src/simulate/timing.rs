@@ -1,19 +1,19 @@
 //! How fast tasks run: what remains of each is timed anew when what runs beside it changes.
 
-use ir::program::Action;
+use ir::program::{Action, Stream, Streams};
 
 use super::engine::Engine;
-use super::player::{Links, Parties, Task, streams};
+use super::player::{Links, Parties, Task};
 use crate::slowdown::LinkUse;
 
 impl Engine<'_> {
     /// Sets the factors of a rank's tasks by what else runs on it.
     pub(super) fn retime_pairs(&mut self, role: usize) {
         let running = self.players[role].running;
-        for stream in streams(running) {
+        for stream in running.iter() {
             let player = &self.players[role];
             let links = player.tasks[stream].links;
-            let others = streams(running & !(1 << stream)).map(|beside| {
+            let others = running.minus(Streams::only(stream)).iter().map(|beside| {
                 let same = links & player.tasks[beside].links != 0;
                 let shares = if same { LinkUse::Same } else { LinkUse::Other };
                 self.model.slowdowns().pair(stream, beside, shares) - 1.0
@@ -27,10 +27,14 @@ impl Engine<'_> {
     /// are those of a group whose members are all at work, and only what comes on top slows them.
     pub(super) fn retime_thread(&mut self, role: usize) {
         let player = &self.players[role];
-        let Some(stream) = streams(player.running & self.occupied()).next() else { return };
+        let Some(stream) = player.running.intersection(self.occupied()).iter().next() else { return };
         let count = self.players.len();
         let beside = &self.neighbours[role * count..(role + 1) * count];
-        let busy = self.players.iter().zip(beside).filter(|(player, _)| player.running & self.occupied() != 0);
+        let busy = self
+            .players
+            .iter()
+            .zip(beside)
+            .filter(|(player, _)| !player.running.intersection(self.occupied()).is_empty());
         let working: u32 = busy.map(|(_, &ranks)| ranks).sum();
         let priced = match player.head(stream).map(|head| head.action) {
             Some(Action::Exchange(id)) => self.prices.exchange(role, id).ranks_per_node,
@@ -43,7 +47,7 @@ impl Engine<'_> {
         self.set_factor(role, stream, factor);
     }
 
-    fn set_factor(&mut self, role: usize, stream: usize, factor: f64) {
+    fn set_factor(&mut self, role: usize, stream: Stream, factor: f64) {
         let task = &mut self.players[role].tasks[stream];
         if same(task.own_factor, factor) {
             return;
@@ -55,7 +59,7 @@ impl Engine<'_> {
                 self.touched[role] = true;
             }
             Parties::Pair { role: other, stream: beside } => {
-                let (other, beside) = (other as usize, beside as usize);
+                let other = other as usize;
                 let slowest = factor.max(self.players[other].tasks[beside].own_factor);
                 for (role, stream) in [(role, stream), (other, beside)] {
                     self.players[role].tasks[stream].retime(self.now, slowest);

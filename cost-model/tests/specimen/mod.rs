@@ -13,8 +13,8 @@ use ir::op::{Op, Write};
 use ir::plan::Schedule;
 use ir::profile::{Profile, Sample, Slowdown, Work};
 use ir::program::{
-    Access, Action, Binding, Buffer, BufferId, Collective, CollectiveId, Content, Draft, EventId, Fragment, FragmentId,
-    Instr, Kernel, Operand, Phase, Programs, Role, Span, StepSize, Stream,
+    Access, Action, Binding, Buffer, BufferId, Collective, CollectiveId, Content, Direction, Draft, EventId, Fragment,
+    FragmentId, Instr, Kernel, Operand, Output, Phase, Programs, Role, Span, StepSize, Stream,
 };
 use ir::trace::Trace;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
@@ -112,8 +112,10 @@ impl Specimen {
             let kernel = Kernel {
                 op: Op::Zero,
                 inputs: Vec::new(),
-                outputs: vec![Operand { binding: output, offset: 0, element: Element::F32, dimensions }],
-                write: Write::Replace,
+                outputs: vec![Output {
+                    operand: Operand { binding: output, offset: 0, element: Element::F32, dimensions },
+                    write: Write::Replace,
+                }],
                 offsets: Vec::new(),
                 workspace: None,
             };
@@ -261,16 +263,14 @@ impl Pipeline {
             let is_last = stage + 1 == stages;
             let forward = specimen.fragment(&[forward], usize::from(!is_first));
             let backward = specimen.fragment(&[backward], usize::from(!is_last));
-            for phase in order(self.schedule, self.microbatches, stages - stage) {
-                let (from, to, fragment) = match phase {
-                    Phase::Forward => (stage.checked_sub(1), (!is_last).then_some(stage + 1), forward),
-                    Phase::Backward | Phase::Update => {
-                        ((!is_last).then_some(stage + 1), stage.checked_sub(1), backward)
-                    }
+            for direction in order(self.schedule, self.microbatches, stages - stage) {
+                let (from, to, fragment) = match direction {
+                    Direction::Forward => (stage.checked_sub(1), (!is_last).then_some(stage + 1), forward),
+                    Direction::Backward => ((!is_last).then_some(stage + 1), stage.checked_sub(1), backward),
                 };
                 let input = from.map(|from| {
                     let input = specimen.value(stage);
-                    let stream = Stream::Receive(phase);
+                    let stream = Stream::Receive(direction);
                     specimen.push(stage, stream, Action::Receive { from: from as u16 }, &[input]);
                     specimen.order(stage, stream, Stream::Compute);
                     input
@@ -288,7 +288,7 @@ impl Pipeline {
                 }
                 let last = match to {
                     Some(to) => {
-                        let stream = Stream::Send(phase);
+                        let stream = Stream::Send(direction);
                         specimen.order(stage, ready, stream);
                         specimen.push(stage, stream, Action::Send { to: to as u16 }, &[result]);
                         stream
@@ -303,15 +303,15 @@ impl Pipeline {
 }
 
 /// The passes of a stage that is `behind` stages from the end, itself included (Narayanan et al. 2021, figure 4).
-fn order(schedule: Schedule, microbatches: usize, behind: usize) -> Vec<Phase> {
+fn order(schedule: Schedule, microbatches: usize, behind: usize) -> Vec<Direction> {
     let ahead = match schedule {
         Schedule::AllForward => microbatches,
         Schedule::OneForwardOneBackward => behind.min(microbatches),
     };
-    let mut phases = vec![Phase::Forward; ahead];
+    let mut directions = vec![Direction::Forward; ahead];
     for _ in ahead..microbatches {
-        phases.extend([Phase::Backward, Phase::Forward]);
+        directions.extend([Direction::Backward, Direction::Forward]);
     }
-    phases.extend(vec![Phase::Backward; ahead]);
-    phases
+    directions.extend(vec![Direction::Backward; ahead]);
+    directions
 }

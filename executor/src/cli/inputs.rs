@@ -6,7 +6,7 @@ use ir::cluster::Cluster;
 use ir::error::{Mistake, Mistakes};
 use ir::file::{Digest, decode, parse_cluster, parse_model, parse_plan, parse_trace};
 use ir::graph::Graph;
-use ir::model::{Model, Precision};
+use ir::model::Model;
 use ir::plan::{Plan, PlanFile, Predicted};
 use ir::program::Programs;
 use ir::trace::Trace;
@@ -38,10 +38,9 @@ pub(crate) struct Inputs {
 pub(crate) fn read(options: &Options) -> Outcome<Inputs> {
     let path = options.plan.clone().expect("the command line demands a plan");
     let file = parse_plan(&text(&path)?, &name(&path))?;
-    let (model, model_path) = model(&path, &file)?;
+    let model = model(&path, &file)?;
     let cluster = cluster(&path, &file)?;
     file.check(&model, &cluster, &name(&path))?;
-    check_precision(&path, &file, &model, &model_path)?;
     let graph = model.graph();
     let programs = compiler::compile(&graph, &cluster, &file.plan).map_err(|violations| {
         let mistakes = violations.iter().map(|violation| Mistake::new(&name(&path), violation.to_string()));
@@ -54,10 +53,9 @@ pub(crate) fn read(options: &Options) -> Outcome<Inputs> {
     Ok(Inputs { path, plan, model, cluster, graph, programs, predicted, predicted_trace, notes })
 }
 
-fn model(plan: &Path, file: &PlanFile) -> Outcome<(Model, PathBuf)> {
+fn model(plan: &Path, file: &PlanFile) -> Outcome<Model> {
     let path = beside(plan, &file.model.path);
-    let model = parse_model(&text_of("model", plan, &path)?, &name(&path))?;
-    Ok((model, path))
+    Ok(parse_model(&text_of("model", plan, &path)?, &name(&path))?)
 }
 
 /// The cluster's file, or the preset of that name if there is no such file.
@@ -68,22 +66,6 @@ fn cluster(plan: &Path, file: &PlanFile) -> Outcome<Cluster> {
         return Ok(Cluster::preset(&file.cluster.path)?);
     }
     Ok(parse_cluster(&text_of("cluster", plan, &path)?, &name(&path))?)
-}
-
-/// The CPU ranks compute in 32 bits.
-fn check_precision(path: &Path, file: &PlanFile, model: &Model, model_path: &Path) -> Outcome<()> {
-    if file.plan.precision == Precision::Full {
-        return Ok(());
-    }
-    let failure =
-        Failure::wrong_use(format!("{}: the plan computes in bf16, but CPU ranks compute in f32", path.display()));
-    Err(match model.training.precision {
-        Precision::Mixed => {
-            let model = model_path.display();
-            failure.help(format!("set `precision: f32` under `training` in {model}, and plan again"))
-        }
-        Precision::Full => failure.help("set `precision: f32` in the plan"),
-    })
 }
 
 /// What was predicted, if it was of these programs.

@@ -121,11 +121,11 @@ fn check_memory(inputs: &Inputs, evaluation: Option<&Programs>, screen: &Screen)
 }
 
 fn load_failure(error: LoadError) -> Failure {
-    let help = match &error {
-        LoadError::Precision => "set `precision: f32` under `training` in the model file, and plan again",
-        LoadError::Memory { .. } | LoadError::Thread { .. } => "plan for fewer ranks, or stop other programs",
-    };
-    Failure::run(&error).help(help)
+    match &error {
+        LoadError::Memory { .. } | LoadError::Thread { .. } => {
+            Failure::run(&error).help("plan for fewer ranks, or stop other programs")
+        }
+    }
 }
 
 /// What is about to run.

@@ -9,9 +9,9 @@ use ir::program::Stream;
 use ir::seed::{Draws, Seed};
 use ir::units::Seconds;
 
-use crate::engine::{self, Progress, Rank};
+use super::engine::{self, Progress, Rank};
+use super::job::Job;
 use crate::fault::Fault;
-use crate::job::Job;
 
 /// A favourite order of streams holds for about so many instructions. If the order changed with each of them, all
 /// streams would go on at one pace, and few of the orders that programs allow would be seen.
@@ -22,13 +22,13 @@ const ORDER_LENGTH: u64 = 16;
 pub(crate) struct Shuffle {
     seed: Seed,
     step: u64,
-    order: Vec<(u32, usize)>,
+    order: Vec<(u32, Stream)>,
 }
 
 impl Shuffle {
     /// Orders that follow from a seed.
     pub(crate) fn new(rank_count: u32, seed: Seed) -> Shuffle {
-        let streams = |rank| (0..Stream::ALL.len()).map(move |stream| (rank, stream));
+        let streams = |rank| Stream::ALL.into_iter().map(move |stream| (rank, stream));
         Shuffle { seed, step: 0, order: (0..rank_count).flat_map(streams).collect() }
     }
 
@@ -39,7 +39,7 @@ impl Shuffle {
         let _running = job.arenas.step();
         self.shuffle(&mut draws);
         loop {
-            let goes_on = |&(rank, stream): &(u32, usize)| {
+            let goes_on = |&(rank, stream): &(u32, Stream)| {
                 engine::lock(&ranks[rank as usize]).try_step(job, stream) == Progress::Done
             };
             if !self.order.iter().any(goes_on) {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use ir::program::Stream;
 use ir::units::Seconds;
 
-use crate::engine::{self, Progress, Rank};
+use super::engine::{self, Progress, Rank};
+use super::job::Job;
 use crate::fault::{Fault, Head, LoadError};
-use crate::job::Job;
 
 /// A sleeper looks so often, in the time after which it gives up, whether anyone has moved.
 const LOOKS: u32 = 4;
@@ -196,10 +196,7 @@ struct Watch {
 
 /// Tries the streams by the place of their heads in the code.
 fn try_earliest(rank: &mut Rank, job: &Job) -> Progress {
-    let mut heads = [(usize::MAX, 0); Stream::ALL.len()];
-    for (stream, head) in heads.iter_mut().enumerate() {
-        *head = (rank.head(job, stream).unwrap_or(usize::MAX), stream);
-    }
+    let mut heads = Stream::ALL.map(|stream| (rank.head(job, stream).unwrap_or(usize::MAX), stream));
     heads.sort_unstable();
     let goes_on = heads.iter().any(|&(_, stream)| rank.try_step(job, stream) == Progress::Done);
     if goes_on { Progress::Done } else { Progress::Blocked }

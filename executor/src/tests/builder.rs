@@ -63,7 +63,17 @@ impl Builder {
     }
 
     pub(crate) fn collective(&mut self, exchange: Exchange, axis: Axis, shape: &[u64]) -> CollectiveId {
-        self.draft.collectives.push(Collective { exchange, axis, shape: shape.to_vec(), element: Element::F32 });
+        self.collective_of(Element::F32, exchange, axis, shape)
+    }
+
+    pub(crate) fn collective_of(
+        &mut self,
+        element: Element,
+        exchange: Exchange,
+        axis: Axis,
+        shape: &[u64],
+    ) -> CollectiveId {
+        self.draft.collectives.push(Collective { exchange, axis, shape: shape.to_vec(), element });
         CollectiveId(self.draft.collectives.len() as u32 - 1)
     }
 
@@ -71,24 +81,19 @@ impl Builder {
     pub(crate) fn fragment(&mut self, op: Op, inputs: u16, outputs: u16, elements: u64) -> FragmentId {
         let operand =
             |binding| Operand { binding, offset: 0, element: Element::F32, dimensions: vec![('n', elements)] };
-        let access = |binding| if binding < inputs { Access::Read } else { Access::Write };
+        let output = |binding| Output { operand: operand(binding), write: Write::Replace };
         let kernel = Kernel {
             op,
             inputs: (0..inputs).map(operand).collect(),
-            outputs: (inputs..inputs + outputs).map(operand).collect(),
-            write: Write::Replace,
+            outputs: (inputs..inputs + outputs).map(output).collect(),
             offsets: Vec::new(),
             workspace: None,
         };
-        self.draft.fragments.push(Fragment {
-            name: op.name().to_owned(),
-            bindings: (0..inputs + outputs)
-                .map(|binding| Binding { bytes: Bytes(elements * 4), access: access(binding) })
-                .collect(),
-            kernels: vec![kernel],
-            scratch: None,
-            scratch_bound: Bytes::ZERO,
-        });
+        self.fragment_of(kernel)
+    }
+
+    pub(crate) fn fragment_of(&mut self, kernel: Kernel) -> FragmentId {
+        self.draft.fragments.push(Fragment::of(kernel.op.name(), kernel));
         FragmentId(self.draft.fragments.len() as u32 - 1)
     }
 
@@ -127,12 +132,8 @@ fn live_bound(draft: &Draft, role: &Role) -> Bytes {
         role.buffers.iter().zip(alive).filter(|(_, alive)| **alive).map(|(buffer, _)| buffer.bytes).sum()
     };
     for instr in &role.code {
-        for (place, id) in role.operands(instr).iter().enumerate() {
-            alive[id.index()] |= match instr.action {
-                Action::Compute(id) => draft.fragments[id.index()].bindings[place].access != Access::Read,
-                Action::Exchange(_) | Action::Receive { .. } => true,
-                Action::Send { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => false,
-            };
+        for (id, access) in role.uses(&draft.fragments, instr) {
+            alive[id.index()] |= access != Access::Read;
         }
         most = most.max(live(&alive));
         if instr.action == Action::Free {

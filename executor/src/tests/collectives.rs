@@ -1,12 +1,14 @@
 //! Every exchange against its definition, number by number.
 
+use ir::graph::Element;
 use ir::layout::{Exchange, Reduce};
 use ir::mesh::{Axis, Mesh};
 use ir::program::{Action, BufferId, Content, StepSize, Stream};
 use ir::seed::{Draws, Seed};
+use kernels::bf16::Bf16;
 
 use super::builder::Builder;
-use super::{TOKEN, bits, random, read, verified, write};
+use super::{TOKEN, bits, random, read, read_short, verified, write, write_short};
 use crate::session::Backend;
 
 const STEP: StepSize = StepSize { microbatches: 1, sequences: 1, sequence: 1 };
@@ -64,9 +66,13 @@ fn naive(exchange: &Exchange, shape: &[u64], sources: &[Vec<f32>], member: usize
 
 /// Runs one exchange twice in a step on all ranks of a mesh, and compares with the definition.
 fn check(mesh: &Mesh, exchange: &Exchange, shape: &[u64], backend: Backend) {
+    [Element::F32, Element::Bf16].into_iter().for_each(|element| check_of(element, mesh, exchange, shape, backend));
+}
+
+fn check_of(element: Element, mesh: &Mesh, exchange: &Exchange, shape: &[u64], backend: Backend) {
     let stream = Stream::Exchange(Axis::Data);
     let mut builder = Builder::new(mesh, STEP);
-    let id = builder.collective(exchange.clone(), Axis::Data, shape);
+    let id = builder.collective_of(element, exchange.clone(), Axis::Data, shape);
     let size: u64 = shape.iter().product();
     let in_place = matches!(exchange, Exchange::AllReduce { .. });
     let members = u64::from(mesh.extent(exchange.axes().iter().copied().collect()));
@@ -84,9 +90,16 @@ fn check(mesh: &Mesh, exchange: &Exchange, shape: &[u64], backend: Backend) {
         pairs.push(ids[0]);
     }
     let mut session = verified(&builder.finish(), backend);
-    let values = |rank: u32, turn: usize| random(Seed(u64::from(rank)).derive(turn as u64), size);
+    // What is kept in 16 bits is added in 32 and rounded once.
+    let kept = |value: f32| if element == Element::Bf16 { Bf16::rounded(value).widened() } else { value };
+    let values = |rank: u32, turn: usize| -> Vec<f32> {
+        random(Seed(u64::from(rank)).derive(turn as u64), size).into_iter().map(kept).collect()
+    };
     for (turn, &(source, _)) in pairs.iter().enumerate() {
-        (0..mesh.rank_count()).for_each(|rank| write(&session, rank, source, &values(rank, turn)));
+        for rank in 0..mesh.rank_count() {
+            let write = if element == Element::Bf16 { write_short } else { write };
+            write(&mut session, rank, source, &values(rank, turn));
+        }
     }
     session.step(TOKEN).unwrap();
     for (turn, &(_, destination)) in pairs.iter().enumerate() {
@@ -94,9 +107,11 @@ fn check(mesh: &Mesh, exchange: &Exchange, shape: &[u64], backend: Backend) {
             let group = mesh.members(rank, exchange.axes());
             let sources: Vec<_> = group.iter().map(|&member| values(member, turn)).collect();
             let position = mesh.index(rank, exchange.axes()) as usize;
-            let expected = naive(exchange, shape, &sources, position);
+            let expected: Vec<f32> = naive(exchange, shape, &sources, position).into_iter().map(kept).collect();
+            let read = if element == Element::Bf16 { read_short } else { read };
             let found = read(&session, rank, destination, expected.len() as u64);
-            assert_eq!(bits(&found), bits(&expected), "{exchange:?} of {shape:?} on {mesh}, rank {rank}, {backend:?}");
+            let what = format!("{exchange:?} of {shape:?} in {element:?} on {mesh}, rank {rank}, {backend:?}");
+            assert_eq!(bits(&found), bits(&expected), "{what}");
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod builder;
 mod collectives;
 mod order;
 mod prefetch;
+mod short;
 mod state;
 mod transfers;
 
@@ -11,8 +12,9 @@ use ir::model::{Precision, Training};
 use ir::program::{BufferId, Draft, Programs};
 use ir::seed::Seed;
 use ir::units::{Bytes, Seconds};
+use kernels::bf16::Bf16;
 
-use crate::arena::Place;
+use crate::host::Place;
 use crate::session::{Backend, Batch, Session, Settings};
 
 fn training() -> Training {
@@ -37,15 +39,33 @@ fn verified(draft: &Draft, backend: Backend) -> Session {
     Session::load(&programs, &settings(backend), Seed(1)).unwrap()
 }
 
-fn write(session: &Session, rank: u32, id: BufferId, values: &[f32]) {
-    let address = session.job.role(rank).buffers[id.index()].address;
-    let place = Place { address, elements: values.len() as u64 };
-    session.job.arenas.between_steps().write(rank, place).copy_from_slice(values);
+fn place(session: &Session, rank: u32, id: BufferId, elements: u64) -> Place {
+    let role = &session.draft.roles[session.draft.mesh.coordinate(rank, 0) as usize];
+    Place { address: role.buffers[id.index()].address, bytes: elements * 4 }
+}
+
+fn write(session: &mut Session, rank: u32, id: BufferId, values: &[f32]) {
+    let place = place(session, rank, id, values.len() as u64);
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
+    session.host.write(rank, place, &bytes);
 }
 
 fn read(session: &Session, rank: u32, id: BufferId, elements: u64) -> Vec<f32> {
-    let address = session.job.role(rank).buffers[id.index()].address;
-    session.job.arenas.between_steps().read(rank, Place { address, elements }).to_vec()
+    let mut bytes = vec![0; elements as usize * 4];
+    session.host.read(rank, place(session, rank, id, elements), &mut bytes);
+    bytes.as_chunks().0.iter().map(|&word| f32::from_ne_bytes(word)).collect()
+}
+
+fn write_short(session: &mut Session, rank: u32, id: BufferId, values: &[f32]) {
+    let place = Place { bytes: values.len() as u64 * 2, ..place(session, rank, id, 0) };
+    let bytes: Vec<u8> = values.iter().flat_map(|&value| Bf16::rounded(value).0.to_ne_bytes()).collect();
+    session.host.write(rank, place, &bytes);
+}
+
+fn read_short(session: &Session, rank: u32, id: BufferId, elements: u64) -> Vec<f32> {
+    let mut bytes = vec![0; elements as usize * 2];
+    session.host.read(rank, Place { bytes: elements * 2, ..place(session, rank, id, 0) }, &mut bytes);
+    bytes.as_chunks().0.iter().map(|&word| Bf16(u16::from_ne_bytes(word)).widened()).collect()
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

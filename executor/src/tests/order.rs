@@ -2,7 +2,7 @@
 
 use ir::mesh::{Axis, Mesh};
 use ir::op::Op;
-use ir::program::{Action, Content, Draft, EventId, Phase, StepSize, Stream};
+use ir::program::{Action, Content, Direction, Draft, EventId, StepSize, Stream};
 use ir::seed::Seed;
 use ir::trace::Origin;
 use ir::units::{Bytes, Seconds};
@@ -15,7 +15,7 @@ use crate::session::{Backend, Session, Settings};
 
 const RANKS: u32 = 2;
 
-fn fill(session: &Session, prefetch: &Prefetch) {
+fn fill(session: &mut Session, prefetch: &Prefetch) {
     for rank in 0..RANKS {
         for (layer, &id) in prefetch.shares.iter().enumerate() {
             let seed = Seed(9).derive(u64::from(rank)).derive(layer as u64);
@@ -68,7 +68,7 @@ fn stuck() -> Draft {
     let step = StepSize { microbatches: 1, sequences: 1, sequence: 1 };
     let mut builder = Builder::new(&Mesh::new(2, &[]), step);
     let x = [0, 1].map(|role| builder.buffer(role, 4, Content::Boundary));
-    builder.push(0, Stream::Receive(Phase::Forward), Action::Receive { from: 1 }, &[x[0]]);
+    builder.push(0, Stream::Receive(Direction::Forward), Action::Receive { from: 1 }, &[x[0]]);
     builder.wait(1, Stream::Exchange(Axis::Data), EventId(7));
     builder.finish()
 }
@@ -95,7 +95,7 @@ fn a_rank_that_breaks_ends_the_step_for_all() {
     let mut builder = Builder::new(&Mesh::new(2, &[]), step);
     let [x, y] = [0, 1].map(|role| builder.buffer(role, 4, Content::Value));
     let zero = builder.fragment(Op::Zero, 0, 1, 4);
-    builder.push(0, Stream::Receive(Phase::Forward), Action::Receive { from: 1 }, &[x]);
+    builder.push(0, Stream::Receive(Direction::Forward), Action::Receive { from: 1 }, &[x]);
     builder.push(1, Stream::Compute, Action::Compute(zero), &[y]);
     let mut draft = builder.finish();
     draft.roles[1].buffers[y.index()].address = draft.roles[1].arena.0;
@@ -109,7 +109,7 @@ fn a_traced_step_says_what_ran_and_what_was_alive() {
     let role = &prefetch.draft.roles[0];
     for backend in [Backend::Threads, Backend::Shuffle { seed: 1 }] {
         let mut session = verified(&prefetch.draft, backend);
-        fill(&session, &prefetch);
+        fill(&mut session, &prefetch);
         assert_eq!(session.step(TOKEN).unwrap().trace, None);
         let result = session.step_traced(TOKEN).unwrap();
         let trace = result.trace.unwrap();

@@ -10,7 +10,7 @@ use ir::seed::Seed;
 use super::builder::Builder;
 use super::{read, settings, verified};
 use crate::checkpoint::CheckpointError;
-use crate::parameters::{self, Quantity};
+use crate::parameters::{self, Copies, Quantity};
 use crate::session::{Backend, Batch, Session};
 
 const STEP: StepSize = StepSize { microbatches: 2, sequences: 4, sequence: 3 };
@@ -72,8 +72,7 @@ fn draft(spread: &Spread) -> Draft {
 }
 
 fn wholes(session: &Session, quantity: Quantity) -> Vec<Vec<f32>> {
-    let memory = session.job.arenas.between_steps();
-    parameters::gather(&session.job.draft, &memory, quantity).into_values().map(|whole| whole.values).collect()
+    parameters::gather(&session.draft, &*session.host, quantity).into_values().map(|whole| whole.values).collect()
 }
 
 fn path(name: &str) -> PathBuf {
@@ -105,12 +104,12 @@ fn any_plan_resumes_the_checkpoint_of_any_other() {
             let batch = [0; 24];
             saved.step(Batch { inputs: &batch, targets: &batch }).unwrap();
             for quantity in Quantity::ALL {
-                let mut memory = saved.job.arenas.between_steps();
                 let seed = Seed(40 + quantity as u64);
-                parameters::visit(&saved.job.draft, quantity, &mut |piece| {
+                let (ranks, host) = (saved.host.ranks(), &mut *saved.host);
+                parameters::visit(&saved.draft, ranks, (quantity, Copies::All), &mut |piece| {
                     let seed = seed.derive_name(&piece.parameter.name);
-                    let values = memory.write::<f32>(piece.rank, piece.place).iter_mut();
-                    values.zip(piece.first..).for_each(|(value, index)| *value = seed.normal(index) as f32);
+                    let indices = piece.first..piece.first + piece.length;
+                    piece.write(host, &indices.map(|index| seed.normal(index) as f32).collect::<Vec<f32>>());
                 });
             }
             saved.save(&path).unwrap();

@@ -2,7 +2,7 @@
 
 use ir::mesh::Mesh;
 use ir::op::Op;
-use ir::program::{Action, BufferId, Content, Draft, Phase, StepSize, Stream};
+use ir::program::{Action, BufferId, Content, Direction, Draft, StepSize, Stream};
 use ir::seed::Seed;
 
 use super::builder::Builder;
@@ -23,25 +23,25 @@ fn there_and_back() -> (Draft, Vec<BufferId>, Vec<BufferId>) {
     let sent = of(&mut builder, 0);
     let returned = of(&mut builder, 0);
     for &id in &sent {
-        builder.push(0, Stream::Send(Phase::Forward), Action::Send { to: 1 }, &[id]);
+        builder.push(0, Stream::Send(Direction::Forward), Action::Send { to: 1 }, &[id]);
     }
     for &id in &returned {
-        builder.push(0, Stream::Receive(Phase::Backward), Action::Receive { from: 1 }, &[id]);
+        builder.push(0, Stream::Receive(Direction::Backward), Action::Receive { from: 1 }, &[id]);
     }
     let zero = builder.fragment(Op::Zero, 0, 1, ELEMENTS);
     for _ in 0..MICROBATCHES {
         let [x, other, y] = [(); 3].map(|()| builder.buffer(1, ELEMENTS, Content::Value));
-        builder.push(1, Stream::Receive(Phase::Forward), Action::Receive { from: 0 }, &[x]);
-        let arrived = builder.signal(1, Stream::Receive(Phase::Forward));
+        builder.push(1, Stream::Receive(Direction::Forward), Action::Receive { from: 0 }, &[x]);
+        let arrived = builder.signal(1, Stream::Receive(Direction::Forward));
         builder.wait(1, Stream::Compute, arrived);
         builder.push(1, Stream::Compute, Action::Compute(zero), &[other]);
         builder.push(1, Stream::Compute, Action::Compute(add), &[x, other, y]);
         builder.push(1, Stream::Compute, Action::Free, &[other]);
         builder.push(1, Stream::Compute, Action::Free, &[x]);
         let made = builder.signal(1, Stream::Compute);
-        builder.wait(1, Stream::Send(Phase::Backward), made);
-        builder.push(1, Stream::Send(Phase::Backward), Action::Send { to: 0 }, &[y]);
-        builder.push(1, Stream::Send(Phase::Backward), Action::Free, &[y]);
+        builder.wait(1, Stream::Send(Direction::Backward), made);
+        builder.push(1, Stream::Send(Direction::Backward), Action::Send { to: 0 }, &[y]);
+        builder.push(1, Stream::Send(Direction::Backward), Action::Free, &[y]);
     }
     (builder.finish(), sent, returned)
 }
@@ -56,7 +56,7 @@ fn what_is_sent_comes_back_in_order() {
             let values =
                 |rank: u32, id: BufferId| random(Seed(step).derive(u64::from(rank)).derive(u64::from(id.0)), ELEMENTS);
             for rank in 0..2 {
-                sent.iter().for_each(|&id| write(&session, rank, id, &values(rank, id)));
+                sent.iter().for_each(|&id| write(&mut session, rank, id, &values(rank, id)));
             }
             session.step(TOKEN).unwrap();
             for rank in 0..2 {

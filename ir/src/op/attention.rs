@@ -24,7 +24,7 @@ pub enum Pattern {
 
 /// Whether positions are turned in or out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Direction {
+pub enum Rotation {
     /// As in the forward pass.
     Forward,
     /// Back again: the gradient of a rotation is its inverse.
@@ -37,14 +37,14 @@ pub struct Rotary {
     /// The base of the frequencies.
     pub base: f64,
     /// In or out.
-    pub direction: Direction,
+    pub rotation: Rotation,
 }
 
 impl Rotary {
     pub(super) fn gradient(&self, node: &Node, tape: &mut Tape) {
         let Some(dy) = tape.gradient_of(node.outputs[0]) else { return };
         let dx = tape.gradient_for(node.inputs[0]);
-        tape.push(Op::Rotary(Rotary { direction: Direction::Inverse, ..*self }), &[dy], &[dx]);
+        tape.push(Op::Rotary(Rotary { rotation: Rotation::Inverse, ..*self }), &[dy], &[dx]);
     }
 }
 

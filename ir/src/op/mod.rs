@@ -15,7 +15,7 @@ use crate::tape::Tape;
 use crate::units::Flops;
 
 pub use activation::Activation;
-pub use attention::{Direction, Pattern, QUERY_ROWS, Rotary};
+pub use attention::{Pattern, QUERY_ROWS, Rotary, Rotation};
 pub use norm::{Norm, NormKind};
 
 /// What is computed. Operands are named in the order of a node's inputs -> outputs.
@@ -121,9 +121,28 @@ impl Op {
         if matches!(self, Op::RowMax) { Reduce::Max } else { Reduce::Sum }
     }
 
-    /// How its outputs are written.
+    /// How its outputs are written where nothing else asks for more.
     pub fn write(&self) -> Write {
         if matches!(self, Op::CrossEntropy { .. } | Op::SquareSum { .. }) { Write::Accumulate } else { Write::Replace }
+    }
+
+    /// Whether an output may take the very place of an input.
+    pub fn works_in_place(&self) -> bool {
+        matches!(self, Op::Add | Op::AdamW { .. })
+    }
+
+    /// How many of a node's inputs its kernel reads: the loss names its logits and targets only for its gradient.
+    pub fn reads(&self, inputs: usize) -> usize {
+        if matches!(self, Op::CrossEntropy { .. }) { 2 } else { inputs }
+    }
+
+    /// The operation where `ranks` hold each of its sums: these are then divided by it, so that adding over all ranks
+    /// is right. Other operations stay as they are.
+    pub fn with_replicas(mut self, ranks: u32) -> Op {
+        if let Op::CrossEntropy { replicas } | Op::SquareSum { replicas } = &mut self {
+            *replicas = ranks;
+        }
+        self
     }
 
     /// Letters of which it must know where its part begins.

@@ -26,13 +26,7 @@ impl Collective {
 
     /// Bytes of a member's destination, in a group of `ranks`.
     pub fn destination_bytes(&self, ranks: u32) -> Bytes {
-        let ranks = u64::from(ranks);
-        let source = self.source_bytes();
-        match self.exchange {
-            Exchange::AllReduce { .. } | Exchange::AllToAll { .. } => source,
-            Exchange::ReduceScatter { .. } | Exchange::Slice { .. } => Bytes(source.0 / ranks),
-            Exchange::AllGather { .. } => source * ranks,
-        }
+        self.exchange.bytes_after(self.source_bytes(), ranks)
     }
 
     /// Bytes of the whole operand, as profiles count them.

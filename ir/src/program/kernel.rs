@@ -1,5 +1,6 @@
 //! Operations on parts of buffers, and the fragments that they make up.
 
+use super::ALIGNMENT;
 use crate::graph::{Element, Sizes};
 use crate::op::{Op, Write};
 use crate::profile::Work;
@@ -52,6 +53,15 @@ pub struct Offset {
     pub step: u64,
 }
 
+/// A result of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Where it goes.
+    pub operand: Operand,
+    /// Whether it takes the place of what is there or is added to it.
+    pub write: Write,
+}
+
 /// One operation on parts of bindings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
@@ -59,11 +69,8 @@ pub struct Kernel {
     pub op: Op,
     /// What is read.
     pub inputs: Vec<Operand>,
-    /// What is written; may overlap inputs only where the operation says that it works in place.
-    pub outputs: Vec<Operand>,
-    /// How a product and sums over the batch (gradients of parameters, the loss) are written. Other outputs are
-    /// always replaced.
-    pub write: Write,
+    /// What is written; may overlap inputs only where the operation works in place, see [`Op::works_in_place`].
+    pub outputs: Vec<Output>,
     /// For each letter of `Op::offsets`, where this rank's part begins.
     pub offsets: Vec<Offset>,
     /// Memory that the kernel may use while it runs, as a binding; none if it needs none.
@@ -71,9 +78,33 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// What is read, then what is written.
+    pub fn operands(&self) -> impl Iterator<Item = &Operand> + Clone {
+        self.inputs.iter().chain(self.results())
+    }
+
+    /// What is written, without how.
+    pub fn results(&self) -> impl Iterator<Item = &Operand> + Clone {
+        self.outputs.iter().map(|output| &output.operand)
+    }
+
+    /// How it uses a binding: all that is known of reads and writes follows from this. A workspace is written.
+    pub fn access(&self, binding: u16) -> Option<Access> {
+        let is_here = |operand: &&Operand| operand.binding == binding;
+        let adds = |output: &Output| output.operand.binding == binding && output.write == Write::Accumulate;
+        let reads = self.inputs.iter().any(|input| is_here(&input)) || self.outputs.iter().any(adds);
+        let writes = self.results().chain(&self.workspace).any(|operand| is_here(&operand));
+        match (reads, writes) {
+            (true, true) => Some(Access::Update),
+            (false, true) => Some(Access::Write),
+            (true, false) => Some(Access::Read),
+            (false, false) => None,
+        }
+    }
+
     /// Local sizes of all letters.
     pub fn sizes(&self) -> Sizes {
-        self.inputs.iter().chain(&self.outputs).flat_map(|operand| operand.dimensions.iter().copied()).collect()
+        self.operands().flat_map(|operand| operand.dimensions.iter().copied()).collect()
     }
 
     /// Floating-point operations.
@@ -83,19 +114,16 @@ impl Kernel {
 
     /// Bytes that are read and written at least.
     pub fn bytes(&self) -> Bytes {
-        let operands: Bytes = self.inputs.iter().chain(&self.outputs).map(Operand::bytes).sum();
-        let again: Bytes = match self.write {
-            Write::Replace => Bytes::ZERO,
-            Write::Accumulate => self.outputs.iter().map(Operand::bytes).sum(),
-        };
-        operands + again
+        let added = self.outputs.iter().filter(|output| output.write == Write::Accumulate);
+        let again: Bytes = added.map(|output| output.operand.bytes()).sum();
+        self.operands().map(Operand::bytes).sum::<Bytes>() + again
     }
 
     /// For a product, the sizes of rows, columns and what is summed over; and whether each factor's summed letters
     /// come last (`n`: as stored) or first (`t`: transposed).
     pub fn product(&self) -> Product {
         let [a, b] = [&self.inputs[0].dimensions, &self.inputs[1].dimensions];
-        let out = &self.outputs[0].dimensions;
+        let out = &self.outputs[0].operand.dimensions;
         let has = |list: &[(char, u64)], letter: char| list.iter().any(|&(other, _)| other == letter);
         let size = |keep: &dyn Fn(char) -> bool, list: &[(char, u64)]| {
             list.iter().filter(|(letter, _)| keep(*letter)).map(|&(_, size)| size).product()
@@ -112,7 +140,7 @@ impl Kernel {
 
     /// What to look up in a profile.
     pub fn work(&self) -> Work {
-        let element = self.outputs.first().or(self.inputs.first()).map_or("f32", |operand| operand.element.name());
+        let element = self.results().chain(&self.inputs).next().map_or("f32", |operand| operand.element.name());
         let shape = if self.op == Op::MatMul {
             let product = self.product();
             let form = |storage| if storage == Storage::InnerLast { 'n' } else { 't' };
@@ -172,4 +200,24 @@ pub struct Fragment {
     pub scratch: Option<u16>,
     /// The largest sum of values alive inside at once: no placement of the scratch needs less.
     pub scratch_bound: Bytes,
+}
+
+impl Fragment {
+    /// One kernel as a fragment: its bindings are as large as its operands need, and used as it uses them. A workspace
+    /// that shares its binding with no result is the scratch.
+    pub fn of(name: &str, kernel: Kernel) -> Fragment {
+        let end = |operand: &Operand| Bytes(operand.offset + operand.bytes().0).round_up(ALIGNMENT);
+        let all = || kernel.operands().chain(&kernel.workspace);
+        let count = all().map(|operand| operand.binding + 1).max().unwrap_or(0);
+        let bindings = (0..count).map(|binding| {
+            let here = all().filter(|operand| operand.binding == binding);
+            let bytes = here.map(end).max().unwrap_or(Bytes::ZERO);
+            Binding { bytes, access: kernel.access(binding).unwrap_or(Access::Read) }
+        });
+        let bindings = bindings.collect();
+        let workspace = kernel.workspace.as_ref().map(|operand| operand.binding);
+        let holds_more = |binding| kernel.operands().any(|operand| operand.binding == binding);
+        let scratch = workspace.filter(|&binding| !holds_more(binding));
+        Fragment { name: name.to_owned(), bindings, kernels: vec![kernel], scratch, scratch_bound: Bytes::ZERO }
+    }
 }

@@ -24,9 +24,9 @@ use crate::units::Bytes;
 
 pub use buffer::{Block, BlockParameter, Buffer, Content, Part, Rows};
 pub use collective::Collective;
-pub use kernel::{Access, Binding, Fragment, Kernel, Offset, Operand, Product, Storage};
-pub use role::{Action, Instr, Role};
-pub use stream::{Phase, Span, Stream};
+pub use kernel::{Access, Binding, Fragment, Kernel, Offset, Operand, Output, Product, Storage};
+pub use role::{Accesses, Action, Instr, Role};
+pub use stream::{Direction, PerStream, Phase, Span, Stream, Streams};
 
 /// Addresses and sizes of buffers are multiples of this.
 pub const ALIGNMENT: u64 = 256;

@@ -1,6 +1,6 @@
 //! The program of one stage: instructions and the buffers they work on.
 
-use super::{Buffer, BufferId, CollectiveId, EventId, FragmentId, Span, Stream};
+use super::{Access, Binding, Buffer, BufferId, CollectiveId, EventId, Fragment, FragmentId, Span, Stream};
 use crate::units::Bytes;
 
 /// What an instruction does. Its operands stand in the role's list, see [`Role::operands`].
@@ -26,6 +26,47 @@ pub enum Action {
     Signal(EventId),
     /// Holds this stream until the event was signalled.
     Wait(EventId),
+}
+
+/// How instructions use their operands. Whoever must know asks here: what is ordered, placed, priced and run follows
+/// from it.
+impl Instr {
+    /// How it uses each of its operands, in their order. A `Free` updates what it ends, so that it comes after all
+    /// reads and writes.
+    pub fn accesses<'a>(&self, fragments: &'a [Fragment]) -> Accesses<'a> {
+        let fixed = |accesses: &'static [Access]| Accesses::Fixed(accesses.iter());
+        match self.action {
+            Action::Compute(id) => Accesses::Bindings(fragments[id.index()].bindings.iter()),
+            // An exchange in place has one operand.
+            Action::Exchange(_) if self.operands.1 == 1 => fixed(&[Access::Update]),
+            Action::Exchange(_) => fixed(&[Access::Read, Access::Write]),
+            Action::Send { .. } => fixed(&[Access::Read]),
+            Action::Receive { .. } => fixed(&[Access::Write]),
+            Action::Free => fixed(&[Access::Update]),
+            Action::Signal(_) | Action::Wait(_) => fixed(&[]),
+        }
+    }
+}
+
+/// See [`Instr::accesses`].
+#[derive(Clone, Debug)]
+pub enum Accesses<'a> {
+    /// Those of a fragment's bindings.
+    Bindings(std::slice::Iter<'a, Binding>),
+    /// Those that all instructions of a sort have.
+    Fixed(std::slice::Iter<'static, Access>),
+}
+
+impl Iterator for Accesses<'_> {
+    type Item = Access;
+
+    #[inline]
+    fn next(&mut self) -> Option<Access> {
+        match self {
+            Accesses::Bindings(bindings) => bindings.next().map(|binding| binding.access),
+            Accesses::Fixed(accesses) => accesses.next().copied(),
+        }
+    }
 }
 
 /// One instruction.
@@ -59,6 +100,12 @@ pub struct Role {
 }
 
 impl Role {
+    /// The buffers that one of its instructions uses, and how, in the order of its operands.
+    #[inline]
+    pub fn uses<'a>(&'a self, fragments: &'a [Fragment], instr: &Instr) -> impl Iterator<Item = (BufferId, Access)> {
+        self.operands(instr).iter().copied().zip(instr.accesses(fragments))
+    }
+
     /// The operands of one of its instructions.
     pub fn operands(&self, instr: &Instr) -> &[BufferId] {
         let (start, count) = instr.operands;

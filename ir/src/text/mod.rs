@@ -1,10 +1,10 @@
 //! Programs as text, both ways: for messages, `--explain` and tests.
 //!
 //! One thing a line; indentation and whatever stands behind `#` mean nothing. An arrow stands before operands that
-//! are only written, for the reader. A buffer, fragment, collective or event is a letter and its number.
+//! are only written, for the reader; a result with `+` before it is added to what is there. A buffer, fragment, collective or event is a letter and its number.
 //!
 //! ```text
-//! programs format 1
+//! programs format 2
 //! mesh 2x2
 //! step microbatches=1 sequences=2 sequence=128
 //! block 0 layer=0 decayed=64 length=64 padded=64 shard=[1]
@@ -13,7 +13,7 @@
 //! fragment 0 "attention F" scratch_bound=0
 //!   binding 0 read bytes=256
 //!   binding 1 write bytes=256
-//!   kernel layer-norm epsilon=1e-5 @0:f32[b=2,h=32] @0+128:f32[h=32] -> @1:f32[b=2,h=32] write=replace
+//!   kernel layer-norm epsilon=1e-5 @0:f32[b=2,h=32] @0+128:f32[h=32] -> @1:f32[b=2,h=32]
 //! role 0 arena=1024 live_bound=512
 //!   buffer 0 address=0 bytes=256 value
 //!   compute            m0 L3 F    run f0 b0 -> b1       # "attention F"

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::word::{Line, Result, Word};
-use crate::op::{Activation, Direction, Norm, NormKind, Op, Pattern, Rotary};
+use crate::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation};
 
 /// One of each name.
 const KNOWN: [Op; 26] = [
@@ -18,7 +18,7 @@ const KNOWN: [Op; 26] = [
     Op::MatMul,
     Op::Bias,
     Op::BiasGradient,
-    Op::Rotary(Rotary { base: 0.0, direction: Direction::Forward }),
+    Op::Rotary(Rotary { base: 0.0, rotation: Rotation::Forward }),
     Op::Attention(Pattern::Causal),
     Op::AttentionGradient(Pattern::Causal),
     Op::Activation(Activation::Gelu),
@@ -39,10 +39,10 @@ const fn norm(kind: NormKind) -> Norm {
     Norm { kind, epsilon: 0.0 }
 }
 
-fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Forward => "forward",
-        Direction::Inverse => "inverse",
+fn rotation_name(rotation: Rotation) -> &'static str {
+    match rotation {
+        Rotation::Forward => "forward",
+        Rotation::Inverse => "inverse",
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn print(op: &Op) -> String {
     let written = match op {
         Op::Norm(norm) | Op::NormGradient(norm) => write!(text, " epsilon={:?}", norm.epsilon),
         Op::Rotary(rotary) => {
-            write!(text, " base={:?} direction={}", rotary.base, direction_name(rotary.direction))
+            write!(text, " base={:?} rotation={}", rotary.base, rotation_name(rotary.rotation))
         }
         Op::Attention(pattern) | Op::AttentionGradient(pattern) => write!(text, " pattern={}", pattern_name(*pattern)),
         Op::CrossEntropy { replicas } | Op::SquareSum { replicas } => write!(text, " replicas={replicas}"),
@@ -92,9 +92,9 @@ pub(super) fn parse(line: &mut Line<'_>) -> Result<Op> {
         Op::NormGradient(norm) => Op::NormGradient(Norm { epsilon: line.field("epsilon")?.number()?, ..norm }),
         Op::Rotary(_) => {
             let base = line.field("base")?.number()?;
-            let known = [Direction::Forward, Direction::Inverse];
-            let direction = line.field("direction")?.named("a direction", &known, direction_name)?;
-            Op::Rotary(Rotary { base, direction })
+            let known = [Rotation::Forward, Rotation::Inverse];
+            let rotation = line.field("rotation")?.named("a rotation", &known, rotation_name)?;
+            Op::Rotary(Rotary { base, rotation })
         }
         Op::Attention(_) => Op::Attention(pattern(line)?),
         Op::AttentionGradient(_) => Op::AttentionGradient(pattern(line)?),

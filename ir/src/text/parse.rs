@@ -1,6 +1,6 @@
 //! Text to programs. Says where it stops understanding; never panics. What it reads need not be right.
 
-use super::print::{access_name, write_name};
+use super::print::access_name;
 use super::word::{Line, Result, Word};
 use super::{TextError, op};
 use crate::graph::{Element, Init};
@@ -9,8 +9,8 @@ use crate::mesh::{Axis, Mesh};
 use crate::op::Write;
 use crate::program::{
     Access, Action, Binding, Block, BlockId, BlockParameter, Buffer, BufferId, Collective, CollectiveId, Content,
-    Draft, EventId, Fragment, FragmentId, Instr, Kernel, Offset, Operand, Part, Phase, Role, Rows, Span, StepSize,
-    Stream,
+    Draft, EventId, Fragment, FragmentId, Instr, Kernel, Offset, Operand, Output, Part, Phase, Role, Rows, Span,
+    StepSize, Stream,
 };
 use crate::units::Bytes;
 
@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> std::result::Result<Draft, TextError> {
     let mut line = lines.take();
     line.expect("programs")?;
     line.expect("format")?;
-    line.expect("1")?;
+    line.expect("2")?;
     line.end()?;
     let mut line = lines.take();
     line.expect("mesh")?;
@@ -210,15 +210,14 @@ fn kernel(mut line: Line<'_>) -> Result<Kernel> {
     let op = op::parse(&mut line)?;
     let inputs = operands(&mut line)?;
     line.expect("->")?;
-    let outputs = operands(&mut line)?;
-    let write = line.field("write")?.named("how it is written", &[Write::Replace, Write::Accumulate], write_name)?;
+    let outputs = outputs(&mut line)?;
     let mut offsets = Vec::new();
     while let Some(word) = line.field_if_any("offset") {
         offsets.push(offset(word)?);
     }
     let workspace = line.field_if_any("workspace").map(operand).transpose()?;
     line.end()?;
-    Ok(Kernel { op, inputs, outputs, write, offsets, workspace })
+    Ok(Kernel { op, inputs, outputs, offsets, workspace })
 }
 
 fn operands(line: &mut Line<'_>) -> Result<Vec<Operand>> {
@@ -227,6 +226,20 @@ fn operands(line: &mut Line<'_>) -> Result<Vec<Operand>> {
         operands.push(operand(line.word())?);
     }
     Ok(operands)
+}
+
+/// Operands; a `+` before one says that the result is added to it.
+fn outputs(line: &mut Line<'_>) -> Result<Vec<Output>> {
+    let mut outputs = Vec::new();
+    while line.peek().text.starts_with(['@', '+']) {
+        let word = line.word();
+        let (text, write) = match word.text.strip_prefix('+') {
+            Some(text) => (text, Write::Accumulate),
+            None => (word.text, Write::Replace),
+        };
+        outputs.push(Output { operand: operand(word.part(text))?, write });
+    }
+    Ok(outputs)
 }
 
 /// `@2+256:f32[b=2,h=64]`.

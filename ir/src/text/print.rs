@@ -22,7 +22,7 @@ pub fn print(draft: &Draft) -> String {
 
 fn programs(text: &mut String, draft: &Draft) -> fmt::Result {
     let step = draft.step;
-    writeln!(text, "programs format 1")?;
+    writeln!(text, "programs format 2")?;
     writeln!(text, "mesh {}", draft.mesh)?;
     let [microbatches, sequences] = [u64::from(step.microbatches), step.sequences];
     writeln!(text, "step microbatches={microbatches} sequences={sequences} sequence={}", step.sequence)?;
@@ -104,10 +104,11 @@ pub(super) fn access_name(access: Access) -> &'static str {
     }
 }
 
-pub(super) fn write_name(write: Write) -> &'static str {
+/// Stands before an output.
+pub(super) fn write_mark(write: Write) -> &'static str {
     match write {
-        Write::Replace => "replace",
-        Write::Accumulate => "accumulate",
+        Write::Replace => "",
+        Write::Accumulate => "+",
     }
 }
 
@@ -115,8 +116,9 @@ fn kernel(text: &mut String, kernel: &Kernel) -> fmt::Result {
     write!(text, "  kernel {}", op::print(&kernel.op))?;
     kernel.inputs.iter().try_for_each(|input| write!(text, " {}", operand(input)))?;
     text.push_str(" ->");
-    kernel.outputs.iter().try_for_each(|output| write!(text, " {}", operand(output)))?;
-    write!(text, " write={}", write_name(kernel.write))?;
+    for output in &kernel.outputs {
+        write!(text, " {}{}", write_mark(output.write), operand(&output.operand))?;
+    }
     for offset in &kernel.offsets {
         write!(text, " offset={}:{}*{}", offset.letter, list(&offset.axes), offset.step)?;
     }
@@ -179,7 +181,7 @@ fn instruction(text: &mut String, draft: &Draft, role: &Role, instr: &Instr) -> 
     let (action, read_count, remark) = match instr.action {
         Action::Compute(id) => {
             let fragment = draft.fragments.get(id.index());
-            let accesses = || fragment.into_iter().flat_map(|fragment| &fragment.bindings).map(|one| one.access);
+            let accesses = || fragment.into_iter().flat_map(|_| instr.accesses(&draft.fragments));
             let read_count = accesses().take_while(|&access| access != Access::Write).count();
             let is_mixed = accesses().skip(read_count).any(|access| access != Access::Write);
             let remark = fragment.map(|fragment| quote(&fragment.name));

@@ -6,7 +6,7 @@
 
 use crate::graph::{Element, Init};
 use crate::layout::{Exchange, Reduce};
-use crate::op::{Activation, Direction, NormKind, Op, Pattern, Write};
+use crate::op::{Activation, NormKind, Op, Pattern, Rotation, Write};
 use crate::program::{
     Access, Action, Block, Buffer, Collective, Content, Draft, Fragment, Instr, Kernel, Operand, Part, Phase, Role,
     Rows,
@@ -133,10 +133,12 @@ fn kernel(digest: &mut Digest, kernel: &Kernel) {
     digest.text(kernel.op.name());
     attributes(digest, &kernel.op);
     digest.list(&kernel.inputs, operand);
-    digest.list(&kernel.outputs, operand);
-    digest.word(match kernel.write {
-        Write::Replace => 0,
-        Write::Accumulate => 1,
+    digest.list(&kernel.outputs, |digest, output| {
+        operand(digest, &output.operand);
+        digest.word(match output.write {
+            Write::Replace => 0,
+            Write::Accumulate => 1,
+        });
     });
     digest.list(&kernel.offsets, |digest, offset| {
         digest.word(u64::from(offset.letter));
@@ -158,9 +160,9 @@ fn attributes(digest: &mut Digest, op: &Op) {
         }
         Op::Rotary(rotary) => {
             digest.word(rotary.base.to_bits());
-            digest.word(match rotary.direction {
-                Direction::Forward => 0,
-                Direction::Inverse => 1,
+            digest.word(match rotary.rotation {
+                Rotation::Forward => 0,
+                Rotation::Inverse => 1,
             });
         }
         Op::Attention(pattern) | Op::AttentionGradient(pattern) => digest.word(match pattern {

@@ -79,7 +79,7 @@ fn kernel_words(mesh: &Mesh, fragment: &Fragment, kernel: &Kernel, contents: &mu
             return Err(format!("reads bytes {bytes:?} of binding {}, which nothing wrote", operand.binding));
         }
     }
-    let written: Vec<&Operand> = kernel.outputs.iter().chain(&kernel.workspace).collect();
+    let written: Vec<&Operand> = kernel.results().chain(&kernel.workspace).collect();
     for (index, output) in written.iter().enumerate() {
         let bytes = range(fragment, output)?;
         let binding = output.binding;
@@ -91,14 +91,14 @@ fn kernel_words(mesh: &Mesh, fragment: &Fragment, kernel: &Kernel, contents: &mu
                 return Err(format!("writes bytes {bytes:?} of binding {binding} twice"));
             }
         }
-        let in_place = matches!(kernel.op, Op::Add | Op::AdamW { .. }) && index < kernel.outputs.len();
+        let in_place = kernel.op.works_in_place() && index < kernel.outputs.len();
         for input in kernel.inputs.iter().filter(|input| input.binding == binding) {
             let read = range(fragment, input)?;
             if overlap(&read, &bytes) && !(in_place && read == bytes) {
                 return Err(format!("writes bytes {bytes:?} of binding {binding} while it reads {read:?}"));
             }
         }
-        let adds = index < kernel.outputs.len() && accumulates(kernel, index);
+        let adds = kernel.outputs.get(index).is_some_and(|output| output.write == Write::Accumulate);
         let held = &mut contents[usize::from(binding)];
         if adds && !held.has(&bytes) {
             return Err(format!("adds to bytes {bytes:?} of binding {binding}, which nothing wrote"));
@@ -112,11 +112,6 @@ fn kernel_words(mesh: &Mesh, fragment: &Fragment, kernel: &Kernel, contents: &mu
         }
     }
     Ok(())
-}
-
-/// Whether an output is added to: gradients of parameters are, but not the input's gradient beside them.
-fn accumulates(kernel: &Kernel, output: usize) -> bool {
-    kernel.write == Write::Accumulate && !(matches!(kernel.op, Op::NormGradient(_)) && output == 0)
 }
 
 /// The bytes of an operand in its binding.
@@ -141,7 +136,7 @@ fn range(fragment: &Fragment, operand: &Operand) -> Result<Range<u64>, String> {
 
 /// Each letter has one size, and the kernel knows where its part begins.
 fn letters(mesh: &Mesh, kernel: &Kernel) -> Result<(), String> {
-    let operands = || kernel.inputs.iter().chain(&kernel.outputs).flat_map(|operand| &operand.dimensions);
+    let operands = || kernel.operands().flat_map(|operand| &operand.dimensions);
     let sizes = kernel.sizes();
     for &(letter, size) in operands() {
         if sizes[&letter] != size {

@@ -1,10 +1,7 @@
 //! Where roles meet: sends and receives in pairs, exchanges between stages in one order, and no circle of waiting.
 
 use super::{Place, Report, Violation};
-use crate::layout::Exchange;
-use crate::program::{Action, CollectiveId, Draft, Instr, Role, Stream};
-
-const STREAM_COUNT: usize = Stream::ALL.len();
+use crate::program::{Action, CollectiveId, Draft, Instr, PerStream, Role, Stream};
 
 /// Reports what does not match between roles; once all else is right, whether they all come to their end.
 pub(super) fn check(draft: &Draft, roles: &[Meetings], report: &mut Report) {
@@ -30,9 +27,9 @@ pub(super) struct Meetings {
     sends: Vec<Transfer>,
     receives: Vec<Transfer>,
     /// Exchanges between stages, by stream.
-    exchanges: [Vec<(usize, CollectiveId)>; STREAM_COUNT],
+    exchanges: PerStream<Vec<(usize, CollectiveId)>>,
     /// These, signals and waits, by stream: all others go on by themselves.
-    queues: [Vec<u32>; STREAM_COUNT],
+    queues: PerStream<Vec<u32>>,
 }
 
 impl Meetings {
@@ -42,14 +39,14 @@ impl Meetings {
         let mut meetings = Meetings::default();
         let own = place as u32;
         for (instruction, instr) in role.code.iter().enumerate() {
-            let stream = instr.stream.index();
+            let stream = instr.stream;
             match instr.action {
                 Action::Send { to } => {
-                    let key = (own, u32::from(to), stream - FIRST_SEND);
+                    let key = (own, u32::from(to), stream);
                     meetings.sends.push(Transfer { key, role: place, instruction });
                 }
                 Action::Receive { from } => {
-                    let key = (u32::from(from), own, stream - FIRST_RECEIVE);
+                    let key = (u32::from(from), own, stream.peer().unwrap_or(stream));
                     meetings.receives.push(Transfer { key, role: place, instruction });
                 }
                 Action::Exchange(id) if crosses[id.index()] => meetings.exchanges[stream].push((instruction, id)),
@@ -65,14 +62,11 @@ impl Meetings {
 /// A send or a receive.
 #[derive(Clone, Copy)]
 struct Transfer {
-    /// From, to, and whether backward.
-    key: (u32, u32, usize),
+    /// From, to, and the stream on which it is sent.
+    key: (u32, u32, Stream),
     role: usize,
     instruction: usize,
 }
-
-const FIRST_SEND: usize = 4;
-const FIRST_RECEIVE: usize = 6;
 
 /// Walks both lists, which are sorted by pair and then in code order.
 fn pair(draft: &Draft, sends: &[Transfer], receives: &[Transfer], report: &mut Report) {
@@ -113,13 +107,14 @@ fn pair(draft: &Draft, sends: &[Transfer], receives: &[Transfer], report: &mut R
 /// Whether stages meet in a collective. A slice moves nothing, so nobody waits for it.
 fn is_crossing(draft: &Draft, id: CollectiveId) -> bool {
     let exchange = &draft.collectives[id.index()].exchange;
-    exchange.axes().contains(&0) && !matches!(exchange, Exchange::Slice { .. })
+    exchange.axes().contains(&0) && exchange.moves()
 }
 
 /// A group that has the pipeline's axis has ranks of all stages: all must come in the order of the first.
 fn exchanges(draft: &Draft, roles: &[Meetings], report: &mut Report) {
     for (role, meetings) in draft.roles.iter().zip(roles).skip(1) {
-        for ((own, expected), stream) in meetings.exchanges.iter().zip(&roles[0].exchanges).zip(Stream::ALL) {
+        for (stream, own) in meetings.exchanges.iter() {
+            let expected = &roles[0].exchanges[stream];
             for (count, &(index, id)) in own.iter().enumerate() {
                 let same = |&(_, other): &(usize, CollectiveId)| {
                     draft.collectives[other.index()] == draft.collectives[id.index()]
@@ -155,7 +150,7 @@ fn progress(draft: &Draft, roles: &[Meetings], report: &mut Report) {
         }
     }
     for run in &runs {
-        let stuck = (0..STREAM_COUNT).filter_map(|stream| run.head_index(stream)).min();
+        let stuck = Stream::ALL.into_iter().filter_map(|stream| run.head_index(stream)).min();
         if let Some(index) = stuck {
             report.push(Violation::Deadlock { at: Place::new(run.role.stage, index, &run.role.code[index]) });
         }
@@ -165,22 +160,22 @@ fn progress(draft: &Draft, roles: &[Meetings], report: &mut Report) {
 /// How far a role has come.
 struct Run<'a> {
     role: &'a Role,
-    queues: &'a [Vec<u32>; STREAM_COUNT],
+    queues: &'a PerStream<Vec<u32>>,
     /// For each stream, how many of its queue are done.
-    done: [usize; STREAM_COUNT],
+    done: PerStream<usize>,
     signalled: Vec<bool>,
 }
 
 impl<'a> Run<'a> {
     fn new(role: &'a Role, meetings: &'a Meetings) -> Run<'a> {
-        Run { role, queues: &meetings.queues, done: [0; STREAM_COUNT], signalled: vec![false; role.code.len()] }
+        Run { role, queues: &meetings.queues, done: PerStream::all(0), signalled: vec![false; role.code.len()] }
     }
 
-    fn head_index(&self, stream: usize) -> Option<usize> {
+    fn head_index(&self, stream: Stream) -> Option<usize> {
         self.queues[stream].get(self.done[stream]).map(|&index| index as usize)
     }
 
-    fn head(&self, stream: usize) -> Option<&Instr> {
+    fn head(&self, stream: Stream) -> Option<&Instr> {
         self.head_index(stream).map(|index| &self.role.code[index])
     }
 }
@@ -190,7 +185,7 @@ fn advance(draft: &Draft, runs: &mut [Run<'_>], role: usize) -> bool {
     let mut moved_ever = false;
     loop {
         let mut moved = false;
-        for stream in 0..STREAM_COUNT {
+        for stream in Stream::ALL {
             while step(draft, runs, role, stream) {
                 moved = true;
             }
@@ -203,11 +198,11 @@ fn advance(draft: &Draft, runs: &mut [Run<'_>], role: usize) -> bool {
 }
 
 /// Does the next instruction of a stream, if it may begin.
-fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: usize) -> bool {
+fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: Stream) -> bool {
     let Some(&instr) = runs[role].head(stream) else { return false };
     match instr.action {
         Action::Send { to } => {
-            let other = stream - FIRST_SEND + FIRST_RECEIVE;
+            let Some(other) = stream.peer() else { return false };
             let meets = runs[usize::from(to)].head(other).map(|instr| instr.action);
             if meets != Some(Action::Receive { from: role as u16 }) {
                 return false;
@@ -215,7 +210,7 @@ fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: usize) -> bool
             runs[usize::from(to)].done[other] += 1;
         }
         Action::Receive { from } => {
-            let other = stream - FIRST_RECEIVE + FIRST_SEND;
+            let Some(other) = stream.peer() else { return false };
             let meets = runs[usize::from(from)].head(other).map(|instr| instr.action);
             if meets != Some(Action::Send { to: role as u16 }) {
                 return false;

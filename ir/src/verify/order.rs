@@ -5,27 +5,24 @@
 //! An earlier access at position p of stream t happens before now if p ≤ clock[t]. Lamport 1978; Fidge 1988.
 
 use super::{Place, Report, Violation};
-use crate::layout::Exchange;
-use crate::program::{Access, Action, BufferId, Draft, Instr, Role, Stream};
+use crate::program::{Access, Action, BufferId, Draft, Instr, PerStream, Role, Stream};
 use crate::units::Bytes;
 
-const STREAM_COUNT: usize = Stream::ALL.len();
-
 /// For each stream, how many of its instructions are over.
-type Clock = [u32; STREAM_COUNT];
+type Clock = PerStream<u32>;
 
-const START: Clock = [0; STREAM_COUNT];
+const START: Clock = PerStream::all(0);
 
 /// An instruction, as the count of those on its stream up to it.
 #[derive(Clone, Copy)]
 struct Stamp {
-    stream: u8,
+    stream: Stream,
     position: u32,
 }
 
 impl Stamp {
     fn is_before(self, clock: &Clock) -> bool {
-        self.position <= clock[usize::from(self.stream)]
+        self.position <= clock[self.stream]
     }
 }
 
@@ -59,7 +56,7 @@ pub(super) fn check(draft: &Draft, role: &Role, report: &mut Report) {
     let mut follow = Follow {
         draft,
         role,
-        clocks: [START; STREAM_COUNT],
+        clocks: PerStream::all(START),
         events: Vec::new(),
         lives: vec![Life { accesses: START, write: BEGINNING, state: State::Unwritten }; role.buffers.len()],
         memory: Memory::new(role),
@@ -75,12 +72,12 @@ pub(super) fn check(draft: &Draft, role: &Role, report: &mut Report) {
 }
 
 /// Before every instruction.
-const BEGINNING: Stamp = Stamp { stream: 0, position: 0 };
+const BEGINNING: Stamp = Stamp { stream: Stream::Compute, position: 0 };
 
 struct Follow<'a> {
     draft: &'a Draft,
     role: &'a Role,
-    clocks: [Clock; STREAM_COUNT],
+    clocks: PerStream<Clock>,
     /// What each event's signal stored; up to the largest that was signalled.
     events: Vec<Clock>,
     lives: Vec<Life>,
@@ -119,30 +116,18 @@ impl Follow<'_> {
     }
 
     fn instruction(&mut self, index: usize, instr: &Instr) {
-        let stream = instr.stream.index();
+        let stream = instr.stream;
         let clock = &mut self.clocks[stream];
         clock[stream] += 1;
-        let now = Now { index, stamp: Stamp { stream: stream as u8, position: clock[stream] } };
-        let operands = self.role.operands(instr);
+        let now = Now { index, stamp: Stamp { stream, position: clock[stream] } };
         match instr.action {
-            Action::Compute(id) => {
-                for (binding, &buffer) in self.draft.fragments[id.index()].bindings.iter().zip(operands) {
-                    self.access(now, buffer, binding.access);
+            Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => {
+                let (role, draft) = (self.role, self.draft);
+                for (buffer, access) in role.uses(&draft.fragments, instr) {
+                    self.access(now, buffer, access);
                 }
             }
-            Action::Exchange(id) => match self.draft.collectives[id.index()].exchange {
-                Exchange::AllReduce { .. } => self.access(now, operands[0], Access::Update),
-                Exchange::ReduceScatter { .. }
-                | Exchange::AllGather { .. }
-                | Exchange::AllToAll { .. }
-                | Exchange::Slice { .. } => {
-                    self.access(now, operands[0], Access::Read);
-                    self.access(now, operands[1], Access::Write);
-                }
-            },
-            Action::Send { .. } => self.access(now, operands[0], Access::Read),
-            Action::Receive { .. } => self.access(now, operands[0], Access::Write),
-            Action::Free => self.free(now, operands[0]),
+            Action::Free => self.free(now, self.role.operands(instr)[0]),
             Action::Signal(event) => {
                 if self.events.len() <= event.index() {
                     self.events.resize(event.index() + 1, START);
@@ -157,8 +142,8 @@ impl Follow<'_> {
                 if signalled == START {
                     self.report.push(Violation::WaitWithoutSignal { at: self.place(index), event: event.0 });
                 }
-                for (known, told) in self.clocks[stream].iter_mut().zip(signalled) {
-                    *known = told.max(*known);
+                for (known, told) in self.clocks[stream].values_mut().iter_mut().zip(signalled.values()) {
+                    *known = (*known).max(*told);
                 }
             }
         }
@@ -166,7 +151,7 @@ impl Follow<'_> {
 
     fn access(&mut self, now: Now, id: BufferId, access: Access) {
         let stamp = now.stamp;
-        let clock = &self.clocks[usize::from(stamp.stream)];
+        let clock = &self.clocks[stamp.stream];
         let life = &self.lives[id.index()];
         if life.state == State::Freed {
             self.report.push(Violation::UseAfterFree { at: self.place(now.index), buffer: id.0 });
@@ -175,7 +160,7 @@ impl Follow<'_> {
         if access != Access::Write && life.state == State::Unwritten {
             self.report.push(Violation::ReadBeforeWrite { at: self.place(now.index), buffer: id.0 });
         }
-        let own = life.accesses[usize::from(stamp.stream)];
+        let own = life.accesses[stamp.stream];
         if access == Access::Read {
             if !life.write.is_before(clock) {
                 let [at, earlier] = [self.place(now.index), self.place_of(life.write)];
@@ -183,7 +168,7 @@ impl Follow<'_> {
             } else if own == stamp.position && life.write.position == own && life.write.stream == stamp.stream {
                 self.report.push(Violation::Aliased { at: self.place(now.index), buffer: id.0 });
             }
-            self.lives[id.index()].accesses[usize::from(stamp.stream)] = stamp.position;
+            self.lives[id.index()].accesses[stamp.stream] = stamp.position;
             return;
         }
         if own == stamp.position {
@@ -200,14 +185,14 @@ impl Follow<'_> {
         life.state = State::Live;
         life.write = stamp;
         life.accesses = START;
-        life.accesses[usize::from(stamp.stream)] = stamp.position;
+        life.accesses[stamp.stream] = stamp.position;
     }
 
     /// The first write: who had these addresses before must be freed by now.
     fn begin(&mut self, now: Now, id: BufferId) {
         self.live = self.live.saturating_add(self.role.buffers[id.index()].bytes.0);
         self.live_max = self.live_max.max(self.live);
-        let clock = self.clocks[usize::from(now.stamp.stream)];
+        let clock = self.clocks[now.stamp.stream];
         let mut occupied = None;
         let mut unordered = None;
         for segment in self.memory.of(id) {
@@ -244,7 +229,7 @@ impl Follow<'_> {
             State::Live => self.live = self.live.saturating_sub(self.role.buffers[id.index()].bytes.0),
         }
         life.state = State::Freed;
-        if let Some(other) = unordered(&life.accesses, &self.clocks[usize::from(now.stamp.stream)]) {
+        if let Some(other) = unordered(&life.accesses, &self.clocks[now.stamp.stream]) {
             let earlier = place_of(self.role, other);
             self.report.push(Violation::UnorderedFree { at: at(), buffer, earlier });
         }
@@ -278,17 +263,18 @@ impl Follow<'_> {
 /// An access that is not known to be over.
 fn unordered(accesses: &Clock, clock: &Clock) -> Option<Stamp> {
     // Almost always all are: one comparison of all streams first.
-    let late = accesses.iter().zip(clock).fold(false, |late, (access, known)| late | (access > known));
+    let pairs = || accesses.values().iter().zip(clock.values());
+    let late = pairs().fold(false, |late, (access, known)| late | (access > known));
     if !late {
         return None;
     }
-    let stream = accesses.iter().zip(clock).position(|(access, known)| access > known)?;
-    Some(Stamp { stream: stream as u8, position: accesses[stream] })
+    let (stream, &position) = accesses.iter().find(|&(stream, &access)| access > clock[stream])?;
+    Some(Stamp { stream, position })
 }
 
 /// Finds the instruction of a stamp again; slow, for messages only.
 fn place_of(role: &Role, stamp: Stamp) -> Place {
-    let mut same = role.code.iter().enumerate().filter(|(_, instr)| instr.stream.index() == usize::from(stamp.stream));
+    let mut same = role.code.iter().enumerate().filter(|(_, instr)| instr.stream == stamp.stream);
     let (index, instr) = same.nth(stamp.position as usize - 1).expect("a stamp counts instructions of the code");
     Place::new(role.stage, index, instr)
 }

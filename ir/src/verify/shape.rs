@@ -3,8 +3,8 @@
 use super::{Place, Report, Violation, fragment};
 use crate::layout::Exchange;
 use crate::mesh::{AxisSet, Mesh};
+use crate::program::BufferId;
 use crate::program::{ALIGNMENT, Action, Block, Buffer, Collective, Content, Draft, Instr, Part, Role, Rows, Stream};
-use crate::program::{BufferId, Phase};
 use crate::units::Bytes;
 
 /// Reports what is wrong with what roles name. Returns what each collective needs, if all is right.
@@ -253,13 +253,8 @@ fn instruction(draft: &Draft, needs: &[Needs], role: &Role, here: Here<'_>, repo
     }
     let needed = match instr.action {
         Action::Compute(id) => draft.fragments[id.index()].bindings.len(),
-        Action::Exchange(id) => match draft.collectives[id.index()].exchange {
-            Exchange::AllReduce { .. } => 1,
-            Exchange::ReduceScatter { .. }
-            | Exchange::AllGather { .. }
-            | Exchange::AllToAll { .. }
-            | Exchange::Slice { .. } => 2,
-        },
+        Action::Exchange(id) if draft.collectives[id.index()].exchange.is_in_place() => 1,
+        Action::Exchange(_) => 2,
         Action::Send { .. } | Action::Receive { .. } | Action::Free => 1,
         Action::Signal(_) | Action::Wait(_) => 0,
     };
@@ -311,16 +306,14 @@ fn named(draft: &Draft, role: &Role, at: Place, action: Action, report: &mut Rep
 
 /// Whether an action stands on the stream that does such things. What moves nothing may stand on any.
 fn runs_on(draft: &Draft, instr: &Instr) -> bool {
-    let phased = |phase: Phase| phase != Phase::Update;
     match (instr.action, instr.stream) {
         (Action::Compute(_), stream) => stream == Stream::Compute,
         (Action::Exchange(id), stream) => {
             let collective = &draft.collectives[id.index()];
-            matches!(collective.exchange, Exchange::Slice { .. }) || stream == Stream::Exchange(collective.axis)
+            !collective.exchange.moves() || stream == Stream::Exchange(collective.axis)
         }
-        (Action::Send { .. }, Stream::Send(phase)) | (Action::Receive { .. }, Stream::Receive(phase)) => phased(phase),
-        (Action::Send { .. } | Action::Receive { .. }, _) => false,
-        (_, Stream::Send(phase) | Stream::Receive(phase)) => phased(phase),
-        (Action::Free | Action::Signal(_) | Action::Wait(_), Stream::Compute | Stream::Exchange(_)) => true,
+        (Action::Send { .. }, stream) => matches!(stream, Stream::Send(_)),
+        (Action::Receive { .. }, stream) => matches!(stream, Stream::Receive(_)),
+        (Action::Free | Action::Signal(_) | Action::Wait(_), _) => true,
     }
 }

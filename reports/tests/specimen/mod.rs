@@ -9,7 +9,8 @@ use ir::mesh::{Axis, Mesh};
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::{
-    Action, Collective, CollectiveId, Draft, Fragment, FragmentId, Phase, Programs, Role, Span, StepSize, Stream,
+    Action, Collective, CollectiveId, Direction, Draft, Fragment, FragmentId, Phase, Programs, Role, Span, StepSize,
+    Stream,
 };
 use ir::seed::Seed;
 use ir::trace::{Confidence, MemorySample, Origin, Totals, Trace, TraceEvent};
@@ -168,11 +169,11 @@ impl Clock {
     }
 
     fn play(&mut self) {
-        let order: Vec<Vec<(Phase, u16)>> = (0..STAGES).map(one_forward_one_backward).collect();
+        let order: Vec<Vec<(Direction, u16)>> = (0..STAGES).map(one_forward_one_backward).collect();
         let mut next = vec![0; STAGES as usize];
-        let mut came: BTreeMap<(u32, Phase, u16), f64> = BTreeMap::new();
+        let mut came: BTreeMap<(u32, Direction, u16), f64> = BTreeMap::new();
         for microbatch in 0..MICROBATCHES {
-            came.insert((0, Phase::Forward, microbatch), 0.0);
+            came.insert((0, Direction::Forward, microbatch), 0.0);
         }
         self.sample(0, 0.0, 0);
         self.sample(1, 0.0, 0);
@@ -180,21 +181,21 @@ impl Clock {
         while (0..STAGES as usize).any(|stage| next[stage] < order[stage].len()) {
             for stage in 0..STAGES {
                 let index = stage as usize;
-                let Some(&(phase, microbatch)) = order[index].get(next[index]) else { continue };
-                let Some(&ready) = came.get(&(stage, phase, microbatch)) else { continue };
-                let end = self.visit(stage, phase, microbatch, ready);
+                let Some(&(direction, microbatch)) = order[index].get(next[index]) else { continue };
+                let Some(&ready) = came.get(&(stage, direction, microbatch)) else { continue };
+                let end = self.visit(stage, direction, microbatch, ready);
                 next[index] += 1;
-                alive[index] = if phase == Phase::Forward { alive[index] + 1 } else { alive[index] - 1 };
+                alive[index] = if direction == Direction::Forward { alive[index] + 1 } else { alive[index] - 1 };
                 self.sample(stage, end, alive[index]);
-                match (phase, stage) {
-                    (Phase::Forward, 0) => {
-                        came.insert((1, phase, microbatch), self.send([stage, 1], phase, microbatch, end));
+                match (direction, stage) {
+                    (Direction::Forward, 0) => {
+                        came.insert((1, direction, microbatch), self.send([stage, 1], direction, microbatch, end));
                     }
-                    (Phase::Forward, _) => {
-                        came.insert((stage, Phase::Backward, microbatch), end);
+                    (Direction::Forward, _) => {
+                        came.insert((stage, Direction::Backward, microbatch), end);
                     }
                     (_, 1) => {
-                        came.insert((0, phase, microbatch), self.send([stage, 0], phase, microbatch, end));
+                        came.insert((0, direction, microbatch), self.send([stage, 0], direction, microbatch, end));
                     }
                     (_, _) => {}
                 }
@@ -203,13 +204,14 @@ impl Clock {
         self.update();
     }
 
-    fn visit(&mut self, stage: u32, phase: Phase, microbatch: u16, ready: f64) -> f64 {
-        let [first, second, time] = if phase == Phase::Forward { [0, 1, 8] } else { [3, 2, 17] };
+    fn visit(&mut self, stage: u32, direction: Direction, microbatch: u16, ready: f64) -> f64 {
+        let [first, second, time] = if direction == Direction::Forward { [0, 1, 8] } else { [3, 2, 17] };
         let mut now = ready;
         let layers: Vec<u16> = (stage as u16 * 6..stage as u16 * 6 + 6).collect();
-        let ordered: Vec<u16> = if phase == Phase::Forward { layers } else { layers.into_iter().rev().collect() };
+        let ordered: Vec<u16> =
+            if direction == Direction::Forward { layers } else { layers.into_iter().rev().collect() };
         for layer in ordered {
-            let span = Span { microbatch: Some(microbatch), layer: Some(layer), phase };
+            let span = Span { microbatch: Some(microbatch), layer: Some(layer), phase: direction.phase() };
             let gathers = layer < 6;
             let gathered =
                 if gathers { self.run((stage, Stream::Exchange(Axis::Data)), span, GATHER, [0.0, 6e-4]) } else { 0.0 };
@@ -221,18 +223,18 @@ impl Clock {
                     now = self.run((stage, Stream::Exchange(Axis::Tensor)), span, REDUCE, [now, 1.5e-4]);
                 }
             }
-            if phase == Phase::Backward && microbatch + 1 == MICROBATCHES {
+            if direction == Direction::Backward && microbatch + 1 == MICROBATCHES {
                 self.run((stage, Stream::Exchange(Axis::Data)), span, SCATTER, [now, 9e-4]);
             }
         }
         now
     }
 
-    fn send(&mut self, [from, to]: [u32; 2], phase: Phase, microbatch: u16, ready: f64) -> f64 {
-        let span = Span { microbatch: Some(microbatch), layer: None, phase };
-        let end = self.run((from, Stream::Send(phase)), span, Action::Send { to: to as u16 }, [ready, 5e-4]);
+    fn send(&mut self, [from, to]: [u32; 2], direction: Direction, microbatch: u16, ready: f64) -> f64 {
+        let span = Span { microbatch: Some(microbatch), layer: None, phase: direction.phase() };
+        let end = self.run((from, Stream::Send(direction)), span, Action::Send { to: to as u16 }, [ready, 5e-4]);
         let receive = Action::Receive { from: from as u16 };
-        self.run((to, Stream::Receive(phase)), span, receive, [ready, end - ready])
+        self.run((to, Stream::Receive(direction)), span, receive, [ready, end - ready])
     }
 
     fn update(&mut self) {
@@ -281,13 +283,13 @@ impl Clock {
     }
 }
 
-fn one_forward_one_backward(stage: u32) -> Vec<(Phase, u16)> {
+fn one_forward_one_backward(stage: u32) -> Vec<(Direction, u16)> {
     let ahead = (STAGES - stage) as u16;
-    let mut order: Vec<(Phase, u16)> = (0..ahead.min(MICROBATCHES)).map(|one| (Phase::Forward, one)).collect();
+    let mut order: Vec<(Direction, u16)> = (0..ahead.min(MICROBATCHES)).map(|one| (Direction::Forward, one)).collect();
     for microbatch in 0..MICROBATCHES {
-        order.push((Phase::Backward, microbatch));
+        order.push((Direction::Backward, microbatch));
         if microbatch + ahead < MICROBATCHES {
-            order.push((Phase::Forward, microbatch + ahead));
+            order.push((Direction::Forward, microbatch + ahead));
         }
     }
     order

@@ -29,9 +29,9 @@ const BINARIES: [&str; 3] = ["planner/src/main.rs", "planner/src/options.rs", "p
 
 /// Where memory is touched past the rules of the language.
 const UNSAFE: [&str; 14] = [
-    "executor/src/arena.rs",
-    "executor/src/exchange.rs",
-    "executor/src/kernel.rs",
+    "executor/src/cpu/arena.rs",
+    "executor/src/cpu/exchange.rs",
+    "executor/src/cpu/kernel.rs",
     "executor/tests/allocation.rs",
     "kernels/src/cuda/compile.rs",
     "kernels/src/cuda/device.rs",

@@ -6,14 +6,7 @@ use ir::program::{Instr, Stream};
 use ir::trace::{Confidence, MemorySample, TraceEvent};
 use ir::units::{Bytes, Seconds};
 
-/// Whether a step is traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Recording {
-    /// Nothing is written down.
-    Nothing,
-    /// Every instruction that takes time, and every change of live memory.
-    Everything,
-}
+use crate::host::{Notes, Recording};
 
 /// The notes of one rank on one step. Filling them allocates nothing.
 #[derive(Debug)]
@@ -23,8 +16,8 @@ pub(crate) struct Recorder {
     begin: Instant,
     resident: Bytes,
     live: Bytes,
-    pub(crate) events: Vec<TraceEvent>,
-    pub(crate) memory: Vec<MemorySample>,
+    events: Vec<TraceEvent>,
+    memory: Vec<MemorySample>,
 }
 
 impl Recorder {
@@ -80,6 +73,11 @@ impl Recorder {
     pub(crate) fn freed(&mut self, bytes: Bytes) {
         self.live = self.live.saturating_sub(bytes);
         self.sample(self.now());
+    }
+
+    /// What was written down.
+    pub(crate) fn notes(&self) -> Notes {
+        Notes { rank: self.rank, events: self.events.clone(), memory: self.memory.clone() }
     }
 
     fn sample(&mut self, time: Seconds) {

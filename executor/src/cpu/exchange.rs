@@ -1,18 +1,21 @@
 //! What exchanges do to memory: every collective is made of runs of numbers from one member to another.
 //!
 //! Values are added in the order of the group, one member after the other, and every part by one member only. So all
-//! members get the same bits, whatever the order in which they came.
+//! members get the same bits, whatever the order in which they came. What is kept in 16 bits is added in 32, and the
+//! sum rounded once.
 #![allow(unsafe_code, reason = "reads the arenas of peers in place")]
 
+use ir::graph::Element;
 use ir::layout::{Exchange, Reduce};
 use ir::program::Collective;
+use kernels::bf16::{self, Bf16};
 
-use crate::arena::{Arenas, Place};
-use crate::rendezvous::Group;
+use super::arena::Arenas;
+use super::rendezvous::Group;
+use crate::host::Place;
 
 /// Numbers that are added before they are written: small enough for the stack and the first cache.
 const CHUNK: u64 = 1024;
-const WORD: u64 = size_of::<f32>() as u64;
 
 /// A member's view of a collective: who it is, and where its operands lie in its arena.
 #[derive(Clone, Copy)]
@@ -98,14 +101,20 @@ impl Part<'_> {
     }
 
     fn copy(&self, (rank, source): (u32, u64), run: Run) {
-        let source = Place { address: source + run.source * WORD, elements: run.length };
-        let destination = Place { address: self.destination + run.destination * WORD, elements: run.length };
+        let [source, destination] = self.places(source, run);
         // SAFETY: all members have come and none goes on before all are done, so sources stay as they are; the
         // destination is this member's alone. In an all-reduce, where both are one buffer, a member writes the parts
         // of others and others read its own part.
         let (source, destination) =
-            unsafe { (self.arenas.of(rank).read::<f32>(source), self.arenas.of(self.rank).write(destination)) };
+            unsafe { (self.arenas.of(rank).read::<u8>(source), self.arenas.of(self.rank).write(destination)) };
         destination.copy_from_slice(source);
+    }
+
+    /// Where a run begins and ends, if that member's source is at this address.
+    fn places(&self, source: u64, run: Run) -> [Place; 2] {
+        let word = self.collective.element.bytes();
+        let place = |start, first| Place { address: start + first * word, bytes: run.length * word };
+        [place(source, run.source), place(self.destination, run.destination)]
     }
 
     fn join(&self, reduce: Reduce, run: Run) {
@@ -122,21 +131,42 @@ impl Part<'_> {
         let joined = &mut space[..run.length as usize];
         for from in 0..self.group.size() as usize {
             let (rank, source) = self.group.source(from);
-            let place = Place { address: source + run.source * WORD, elements: run.length };
-            // SAFETY: all members have come; this part of their sources is written by this member only, and only
-            // after the last of these reads.
-            let values = unsafe { self.arenas.of(rank).read::<f32>(place) };
-            let pairs = joined.iter_mut().zip(values);
-            match reduce {
-                _ if from == 0 => joined.copy_from_slice(values),
-                Reduce::Sum => pairs.for_each(|(joined, value)| *joined += value),
-                Reduce::Max => pairs.for_each(|(joined, value)| *joined = larger(*joined, *value)),
+            let [place, _] = self.places(source, run);
+            let arena = self.arenas.of(rank);
+            let how = (from > 0).then_some(reduce);
+            // SAFETY, of both: all members have come; this part of their sources is written by this member only, and
+            // only after the last of these reads.
+            match self.collective.element {
+                // SAFETY: as above.
+                Element::F32 => add(how, joined, unsafe { arena.read::<f32>(place) }.iter().copied()),
+                Element::Bf16 => {
+                    // SAFETY: as above.
+                    add(how, joined, unsafe { arena.read::<Bf16>(place) }.iter().map(|value| value.widened()));
+                }
+                Element::I32 => unreachable!("tokens are not added"),
             }
         }
-        let place = Place { address: self.destination + run.destination * WORD, elements: run.length };
-        // SAFETY: the destination is this member's alone; in place, no other member reads or writes this part before
-        // this one passes the phase.
-        unsafe { self.arenas.of(self.rank).write(place) }.copy_from_slice(joined);
+        let [_, place] = self.places(self.source, run);
+        let arena = self.arenas.of(self.rank);
+        // SAFETY, of both: the destination is this member's alone; in place, no other member reads or writes this part
+        // before this one passes the phase.
+        match self.collective.element {
+            // SAFETY: as above.
+            Element::F32 => unsafe { arena.write(place) }.copy_from_slice(joined),
+            // SAFETY: as above.
+            Element::Bf16 => bf16::round(joined, unsafe { arena.write(place) }),
+            Element::I32 => unreachable!("tokens are not added"),
+        }
+    }
+}
+
+/// Joins the values of one more member, or takes those of the first.
+fn add(reduce: Option<Reduce>, joined: &mut [f32], values: impl Iterator<Item = f32>) {
+    let pairs = joined.iter_mut().zip(values);
+    match reduce {
+        None => pairs.for_each(|(joined, value)| *joined = value),
+        Some(Reduce::Sum) => pairs.for_each(|(joined, value)| *joined += value),
+        Some(Reduce::Max) => pairs.for_each(|(joined, value)| *joined = larger(*joined, value)),
     }
 }
 
@@ -145,13 +175,13 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b || a.is_nan() { a } else { b }
 }
 
-/// Copies so many numbers between the arenas of two ranks.
-pub(crate) fn transfer(arenas: &Arenas, from: (u32, u64), to: (u32, u64), elements: u64) {
-    let place = |address| Place { address, elements };
+/// Copies so many bytes between the arenas of two ranks.
+pub(crate) fn transfer(arenas: &Arenas, from: (u32, u64), to: (u32, u64), bytes: u64) {
+    let place = |address| Place { address, bytes };
     // SAFETY: the sender's buffer stays as it is until it learns that it was taken, which is after this copy; the
     // receiver's is this rank's alone.
     let (source, destination) =
-        unsafe { (arenas.of(from.0).read::<f32>(place(from.1)), arenas.of(to.0).write(place(to.1))) };
+        unsafe { (arenas.of(from.0).read::<u8>(place(from.1)), arenas.of(to.0).write(place(to.1))) };
     destination.copy_from_slice(source);
 }
 

@@ -2,8 +2,8 @@
 //!
 //! During a step, ranks write into their own arenas and read those of others, on several threads. That this is no
 //! race is known from outside: verified programs order all uses of a buffer within a rank, and the rendezvous of
-//! [`crate::rendezvous`] orders reads between ranks. So access during a step is `unsafe`, and used in
-//! [`crate::kernel`] and [`crate::exchange`] only. Between steps, [`Arenas::between_steps`] gives safe access.
+//! [`super::rendezvous`] orders reads between ranks. So access during a step is `unsafe`, and used in
+//! [`super::kernel`] and [`super::exchange`] only. Between steps, [`Arenas::between_steps`] gives safe access.
 #![allow(unsafe_code, reason = "one allocation is shared by ranks on several threads, see above")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -14,20 +14,18 @@ use ir::program::ALIGNMENT;
 use ir::units::Bytes;
 
 use crate::fault::LoadError;
+use crate::host::Place;
 
-/// Fills forgotten memory: as `f32` it is NaN, as `i32` the token −1.
+/// Fills forgotten memory: as `f32` and in 16 bits it is NaN, as `i32` the token −1.
 const POISON: u8 = 0xff;
 
-/// So many numbers from an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) address: u64,
-    pub(crate) elements: u64,
-}
-
 mod sealed {
-    /// What an arena may be read as: any bits are a value, and 4 bytes are one.
+    use kernels::bf16::Bf16;
+
+    /// What an arena may be read as: any bits are a value.
     pub(crate) trait Word: Copy {}
+    impl Word for u8 {}
+    impl Word for Bf16 {}
     impl Word for f32 {}
     impl Word for i32 {}
 }
@@ -60,9 +58,9 @@ impl Arena {
     /// # Safety
     /// Nothing writes to the place while the slice lives.
     pub(crate) unsafe fn read<T: Word>(&self, place: Place) -> &[T] {
-        let start = self.check(place);
+        let (start, count) = self.check::<T>(place);
         // SAFETY: the place is inside the allocation and aligned; any bits are a `T`; the caller answers for writes.
-        unsafe { std::slice::from_raw_parts(start.cast(), place.elements as usize) }
+        unsafe { std::slice::from_raw_parts(start, count) }
     }
 
     /// A place as numbers to write.
@@ -71,9 +69,9 @@ impl Arena {
     /// Nothing else reads or writes the place while the slice lives.
     #[allow(clippy::mut_from_ref, reason = "the caller answers for there being no other reference")]
     pub(crate) unsafe fn write<T: Word>(&self, place: Place) -> &mut [T] {
-        let start = self.check(place);
+        let (start, count) = self.check::<T>(place);
         // SAFETY: the place is inside the allocation and aligned; any bits are a `T`; the caller answers for the rest.
-        unsafe { std::slice::from_raw_parts_mut(start.cast(), place.elements as usize) }
+        unsafe { std::slice::from_raw_parts_mut(start, count) }
     }
 
     /// Makes a place unfit for use, so that a read of freed memory shows.
@@ -81,22 +79,25 @@ impl Arena {
     /// # Safety
     /// As for [`Arena::write`].
     pub(crate) unsafe fn poison(&self, place: Place) {
-        let start = self.check(place);
+        let (start, count) = self.check::<u8>(place);
         // SAFETY: the place is inside the allocation; the caller answers for the rest.
-        unsafe { start.write_bytes(POISON, place.elements as usize * size_of::<f32>()) }
+        unsafe { start.write_bytes(POISON, count) }
     }
 
-    /// The start of a place that is inside the arena and aligned.
-    fn check(&self, place: Place) -> *mut u8 {
-        let word = size_of::<f32>() as u64;
-        let end = place.elements.checked_mul(word).and_then(|bytes| bytes.checked_add(place.address));
+    /// The start of a place that is inside the arena and aligned, and how many numbers it has.
+    fn check<T: Word>(&self, place: Place) -> (*mut T, usize) {
+        let word = size_of::<T>() as u64;
+        let Place { address, bytes } = place;
+        let end = address.checked_add(bytes);
         assert!(
-            place.address.is_multiple_of(word) && end.is_some_and(|end| end <= self.layout.size() as u64),
-            "{place:?} is not inside an arena of {} bytes",
+            [address, bytes].iter().all(|it| it.is_multiple_of(word))
+                && end.is_some_and(|end| end <= self.layout.size() as u64),
+            "{place:?} is not inside an arena of {} bytes, in words of {word}",
             self.layout.size()
         );
         // SAFETY: the address is inside the allocation or one past its end.
-        unsafe { self.start.as_ptr().add(place.address as usize) }
+        let start = unsafe { self.start.as_ptr().add(address as usize) };
+        (start.cast(), (bytes / word) as usize)
     }
 }
 
@@ -163,9 +164,8 @@ impl Memory<'_> {
     /// Makes all memory of a rank unfit for use.
     pub(crate) fn poison(&mut self, rank: u32) {
         let arena = &self.ranks[rank as usize];
-        let elements = arena.layout.size() / size_of::<f32>();
         // SAFETY: as for `write`.
-        unsafe { arena.poison(Place { address: 0, elements: elements as u64 }) }
+        unsafe { arena.poison(Place { address: 0, bytes: arena.layout.size() as u64 }) }
     }
 }
 
@@ -181,8 +181,8 @@ mod tests {
     fn what_is_written_is_read() {
         let arenas = arenas(512);
         let mut memory = arenas.between_steps();
-        memory.write::<f32>(0, Place { address: 256, elements: 2 }).copy_from_slice(&[1.0, 2.0]);
-        assert_eq!(memory.read::<f32>(0, Place { address: 252, elements: 3 }), [0.0, 1.0, 2.0]);
+        memory.write::<f32>(0, Place { address: 256, bytes: 8 }).copy_from_slice(&[1.0, 2.0]);
+        assert_eq!(memory.read::<f32>(0, Place { address: 252, bytes: 12 }), [0.0, 1.0, 2.0]);
     }
 
     #[test]
@@ -190,13 +190,13 @@ mod tests {
         let arenas = arenas(256);
         let mut memory = arenas.between_steps();
         memory.poison(0);
-        assert!(memory.read::<f32>(0, Place { address: 0, elements: 64 }).iter().all(|value| value.is_nan()));
-        assert_eq!(memory.read::<i32>(0, Place { address: 4, elements: 1 }), [-1]);
+        assert!(memory.read::<f32>(0, Place { address: 0, bytes: 256 }).iter().all(|value| value.is_nan()));
+        assert_eq!(memory.read::<i32>(0, Place { address: 4, bytes: 4 }), [-1]);
     }
 
     #[test]
     #[should_panic(expected = "not inside an arena of 256 bytes")]
     fn a_place_past_the_end_is_our_error() {
-        arenas(256).between_steps().read::<f32>(0, Place { address: 252, elements: 2 });
+        arenas(256).between_steps().read::<f32>(0, Place { address: 252, bytes: 8 });
     }
 }

@@ -1,6 +1,6 @@
 //! From an operation of a program to the function that computes it.
 
-use ir::op::{Activation, Direction, Norm, NormKind, Op, Pattern, Rotary};
+use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation};
 use ir::program::{Kernel, Storage};
 use kernels::adamw::{Extent, State, Step};
 use kernels::attention::{self, Heads, Scratch};
@@ -10,30 +10,15 @@ use kernels::matmul::{self, Matrix, MatrixMut, Size};
 use kernels::norm::{self, Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
 use kernels::position::Window;
 use kernels::rotary::Angles;
-use kernels::{Packed, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
+use kernels::{Packed, Write, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
+
+use crate::host::Constants;
 
 /// Numbers that products of matrices need beside their operands, on each rank.
 pub(crate) const PANELS: usize = matmul::cpu::SCRATCH;
 
 /// ε of the update (Kingma and Ba 2015).
 const UPDATE_EPSILON: f64 = 1e-8;
-
-/// Numbers of a step that kernels need.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Constants {
-    /// Learning rate of this step.
-    pub(crate) learning_rate: f64,
-    /// Decay rates of the two moments.
-    pub(crate) betas: [f64; 2],
-    /// Decoupled weight decay.
-    pub(crate) weight_decay: f64,
-    /// The largest norm of the whole gradient.
-    pub(crate) gradient_norm_max: f64,
-    /// Which update this is, from 1.
-    pub(crate) update: u64,
-    /// Tokens of the step, over all ranks.
-    pub(crate) tokens: u64,
-}
 
 /// What a kernel reads.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +45,6 @@ pub(crate) struct Call<'a, 'b> {
 /// # Panics
 /// If operands are not those that the operation defines: programs are compiled from operations.
 pub(crate) fn run(mut call: Call<'_, '_>) {
-    let write = call.kernel.write;
     match call.kernel.op {
         Op::MatMul => product(call),
         Op::Embed => {
@@ -69,7 +53,7 @@ pub(crate) fn run(mut call: Call<'_, '_>) {
         }
         Op::EmbedGradient => {
             let rows = call.rows();
-            embed::cpu::gradient(rows, call.tokens(0), call.floats(1), call.outputs[0], write);
+            embed::cpu::gradient(rows, call.tokens(0), call.floats(1), call.outputs[0], call.write(0));
         }
         Op::Position => {
             let window = call.window();
@@ -77,17 +61,17 @@ pub(crate) fn run(mut call: Call<'_, '_>) {
         }
         Op::PositionGradient => {
             let window = call.window();
-            position::cpu::gradient(window, call.floats(0), call.outputs[0], write);
+            position::cpu::gradient(window, call.floats(0), call.outputs[0], call.write(0));
         }
         Op::Norm(norm) => normalise(&mut call, norm),
         Op::NormGradient(norm) => normalise_gradient(&mut call, norm),
         Op::Bias => bias::cpu::forward(call.floats(0), call.floats(1), call.outputs[0]),
-        Op::BiasGradient => bias::cpu::gradient(call.floats(0), call.outputs[0], write),
-        Op::Rotary(Rotary { base, direction }) => {
+        Op::BiasGradient => bias::cpu::gradient(call.floats(0), call.outputs[0], call.write(0)),
+        Op::Rotary(Rotary { base, rotation }) => {
             let (packed, angles) = (call.packed(), Angles { theta: base, first_position: 0 });
-            match direction {
-                Direction::Forward => rotary::cpu::forward(packed, angles, call.floats(0), call.outputs[0]),
-                Direction::Inverse => rotary::cpu::gradient(packed, angles, call.floats(0), call.outputs[0]),
+            match rotation {
+                Rotation::Forward => rotary::cpu::forward(packed, angles, call.floats(0), call.outputs[0]),
+                Rotation::Inverse => rotary::cpu::gradient(packed, angles, call.floats(0), call.outputs[0]),
             }
         }
         Op::Attention(pattern) => attend(call, pattern),
@@ -143,10 +127,14 @@ impl<'b> Call<'_, 'b> {
         }
     }
 
+    /// How an output is written.
+    fn write(&self, output: usize) -> Write {
+        self.kernel.outputs[output].write
+    }
+
     /// The local size of a letter.
     fn size(&self, letter: char) -> usize {
-        let operands = self.kernel.inputs.iter().chain(&self.kernel.outputs);
-        let found = operands.flat_map(|operand| &operand.dimensions).find(|(other, _)| *other == letter);
+        let found = self.kernel.operands().flat_map(|operand| &operand.dimensions).find(|(other, _)| *other == letter);
         found.map(|&(_, size)| size as usize).expect("an operation finds its letters in its operands")
     }
 
@@ -187,7 +175,7 @@ fn product(call: Call<'_, '_>) {
         Storage::InnerLast => Matrix::rows(b, size.inner).transposed(),
         Storage::InnerFirst => Matrix::rows(b, size.columns),
     };
-    let c = MatrixMut { values: call.outputs[0], row_stride: size.columns, write: call.kernel.write };
+    let c = MatrixMut { values: call.outputs[0], row_stride: size.columns, write: call.kernel.outputs[0].write };
     matmul::cpu::product(size, a, b, c, call.panels);
 }
 
@@ -208,7 +196,8 @@ fn normalise(call: &mut Call<'_, '_>, Norm { kind, epsilon }: Norm) {
 
 fn normalise_gradient(call: &mut Call<'_, '_>, Norm { kind, .. }: Norm) {
     let [dy, x, weight] = [0, 1, 2].map(|input| call.floats(input));
-    let write = call.kernel.write;
+    // That of x is always replaced; those of parameters are written alike.
+    let write = call.write(1);
     match kind {
         NormKind::Layer => {
             let saved = LayerSaved { x, weight, mean: call.floats(3), rstd: call.floats(4) };
@@ -247,7 +236,8 @@ fn sum(call: &mut Call<'_, '_>) {
     }
 }
 
-/// An update; what it updates is mostly in place, else it is copied first.
+/// An update; what it updates is mostly in place, else it is copied first. In mixed precision a last output takes the
+/// parameters as they are computed with.
 fn update(call: &mut Call<'_, '_>, decayed: u64, length: u64) {
     let extent = Extent { first: call.offset('n'), decayed: decayed as usize, length: length as usize };
     let before = [0, 2, 3].map(|input| call.floats(input));
@@ -263,11 +253,14 @@ fn update(call: &mut Call<'_, '_>, decayed: u64, length: u64) {
         number: update,
         coefficient: Step::clip(gradient_norm_max, f64::from(square_norm)),
     };
-    let [weight, mean, square] = &mut *call.outputs else { panic!("adamw updates parameters and two moments") };
+    let [weight, mean, square, shorter @ ..] = &mut *call.outputs else {
+        panic!("adamw updates parameters and two moments")
+    };
     for (after, before) in [&mut *weight, &mut *mean, &mut *square].into_iter().zip(before) {
         if !before.is_empty() {
             fill::cpu::copy(before, after);
         }
     }
     adamw::cpu::update(&step, extent, State { weight, mean, square }, gradient);
+    shorter.iter_mut().for_each(|parameters| fill::cpu::copy(weight, parameters));
 }

@@ -9,17 +9,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ir::layout::Exchange;
-use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, Phase, Role, Stream};
+use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, PerStream, Role, Stream};
 use ir::units::{Bytes, Seconds};
 
-use crate::arena::Place;
-use crate::dispatch::{Constants, PANELS};
-use crate::exchange::{self, Part};
+use super::exchange::{self, Part};
+use super::job::{Freed, Job};
+use super::kernel::{self, Scratch, Site};
+use super::recorder::Recorder;
+use super::rendezvous::{Gathering, Group, PHASES};
 use crate::fault::Head;
-use crate::job::{Freed, Job};
-use crate::kernel::{self, Site};
-use crate::recorder::{Recorder, Recording};
-use crate::rendezvous::{Gathering, Group, PHASES};
+use crate::host::{Constants, Place, Recording};
+use crate::meetings::{Route, counterpart, direction};
 
 /// What came of trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +50,16 @@ struct Queue {
     start: Seconds,
 }
 
+const FRESH: Queue = Queue { next: 0, reached: Reached::Fresh, start: Seconds::ZERO };
+
 /// One rank in a step.
 #[derive(Debug)]
 pub(crate) struct Rank {
     pub(crate) number: u32,
-    queues: [Queue; Stream::ALL.len()],
+    queues: PerStream<Queue>,
     signalled: Vec<bool>,
     constants: Constants,
-    // What products of matrices need beside their operands.
-    panels: Vec<f32>,
+    scratch: Scratch,
     pub(crate) recorder: Recorder,
 }
 
@@ -79,10 +80,10 @@ impl Rank {
             role.buffers.iter().filter(|buffer| buffer.is_resident()).map(|buffer| buffer.bytes).sum();
         Rank {
             number,
-            queues: [Queue { next: 0, reached: Reached::Fresh, start: Seconds::ZERO }; Stream::ALL.len()],
+            queues: PerStream::all(FRESH),
             signalled: vec![false; events.max().unwrap_or(0)],
             constants: Constants::default(),
-            panels: vec![0.0; PANELS],
+            scratch: Scratch::new(&job.draft, role),
             recorder: Recorder::new(number, role.code.len(), resident),
         }
     }
@@ -91,33 +92,33 @@ impl Rank {
     pub(crate) fn start(&mut self, constants: Constants, recording: Recording, begin: Instant) {
         self.constants = constants;
         self.recorder.start(recording, begin);
-        self.queues = [Queue { next: 0, reached: Reached::Fresh, start: Seconds::ZERO }; Stream::ALL.len()];
+        self.queues = PerStream::all(FRESH);
         self.signalled.fill(false);
     }
 
     /// The place in the code of the instruction at which a stream stands; none at its end.
-    pub(crate) fn head(&self, job: &Job, stream: usize) -> Option<usize> {
+    pub(crate) fn head(&self, job: &Job, stream: Stream) -> Option<usize> {
         job.queues_of(self.number)[stream].get(self.queues[stream].next).map(|&index| index as usize)
     }
 
     /// Whether all streams are at their end.
     pub(crate) fn is_finished(&self, job: &Job) -> bool {
-        (0..Stream::ALL.len()).all(|stream| self.head(job, stream).is_none())
+        Stream::ALL.into_iter().all(|stream| self.head(job, stream).is_none())
     }
 
     /// Where the streams stand that are not at their end.
     pub(crate) fn heads(&self, job: &Job) -> Vec<Head> {
         let role = job.role(self.number);
-        let head = |(stream, _)| {
+        let head = |stream: Stream| {
             let instruction = self.head(job, stream)?;
             let Instr { stream, span, action, .. } = role.code[instruction];
             Some(Head { rank: self.number, instruction, stream, span, action })
         };
-        Stream::ALL.iter().enumerate().filter_map(head).collect()
+        Stream::ALL.into_iter().filter_map(head).collect()
     }
 
     /// Does the next bit of a stream, if it can.
-    pub(crate) fn try_step(&mut self, job: &Job, stream: usize) -> Progress {
+    pub(crate) fn try_step(&mut self, job: &Job, stream: Stream) -> Progress {
         let Some(index) = self.head(job, stream) else { return Progress::Blocked };
         let role = job.role(self.number);
         let instr = &role.code[index];
@@ -151,7 +152,7 @@ impl Rank {
         self.begin(task);
         let (mesh, rank) = (&job.draft.mesh, self.number);
         let site = Site { arena: job.arenas.of(rank), buffers: &role.buffers, bound: operands, mesh, rank };
-        site.run(&job.draft.fragments[id.index()], &self.constants, &mut self.panels);
+        site.run(&job.draft.fragments[id.index()], &self.constants, &mut self.scratch);
         self.end(task);
     }
 
@@ -216,8 +217,8 @@ impl Rank {
 
     fn send(&mut self, task: Task<'_>, to: u16) -> Progress {
         let Task { job, stream, .. } = task;
-        let peer = job.counterpart(self.number, to);
-        let channel = job.channel((self.number, peer), direction(task.instr.stream));
+        let peer = counterpart(&job.draft, self.number, to);
+        let channel = job.channel(Route { from: self.number, to: peer, direction: direction(task.instr.stream) });
         if self.queues[stream].reached == Reached::Fresh {
             channel.post(task.place(task.operands[0]).address);
             job.wake(peer);
@@ -231,12 +232,12 @@ impl Rank {
 
     fn receive(&mut self, task: Task<'_>, from: u16) -> Progress {
         let Task { job, stream, .. } = task;
-        let peer = job.counterpart(self.number, from);
-        let channel = job.channel((peer, self.number), direction(task.instr.stream));
+        let peer = counterpart(&job.draft, self.number, from);
+        let channel = job.channel(Route { from: peer, to: self.number, direction: direction(task.instr.stream) });
         let Some(address) = channel.offer() else { return Progress::Blocked };
         let place = task.place(task.operands[0]);
         self.begin(task);
-        exchange::transfer(&job.arenas, (peer, address), (self.number, place.address), place.elements);
+        exchange::transfer(&job.arenas, (peer, address), (self.number, place.address), place.bytes);
         self.end(task);
         channel.take(self.queues[stream].start, self.recorder.now());
         job.wake(peer);
@@ -254,7 +255,7 @@ impl Rank {
         self.recorder.ran(task.instr.stream, task.instr, self.queues[task.stream].start, end);
     }
 
-    fn advance(&mut self, stream: usize) -> Progress {
+    fn advance(&mut self, stream: Stream) -> Progress {
         let queue = &mut self.queues[stream];
         queue.next += 1;
         queue.reached = Reached::Fresh;
@@ -270,19 +271,11 @@ struct Task<'a> {
     instr: &'a Instr,
     operands: &'a [BufferId],
     index: usize,
-    stream: usize,
+    stream: Stream,
 }
 
 impl Task<'_> {
     fn place(&self, id: BufferId) -> Place {
-        let buffer = &self.role.buffers[id.index()];
-        Place { address: buffer.address, elements: buffer.bytes.0 / size_of::<f32>() as u64 }
-    }
-}
-
-fn direction(stream: Stream) -> Phase {
-    match stream {
-        Stream::Send(phase) | Stream::Receive(phase) => phase,
-        Stream::Compute | Stream::Exchange(_) => Phase::Forward,
+        Place::of(&self.role.buffers[id.index()])
     }
 }

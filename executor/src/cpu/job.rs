@@ -1,0 +1,143 @@
+//! A job: programs with all that their ranks share, made at load.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use ir::program::{Access, CollectiveId, Draft, Instr, PerStream, Role};
+use ir::units::Bytes;
+
+use super::arena::Arenas;
+use super::rendezvous::{Channel, Gathering, Group};
+use crate::fault::LoadError;
+use crate::host::Place;
+use crate::meetings::{Meetings, Route};
+
+/// What happens to freed memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freed {
+    /// It stays as it is.
+    Kept,
+    /// It becomes unfit for use, so that a wrong use shows.
+    Poisoned,
+}
+
+/// Programs and what their ranks share.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) draft: Arc<Draft>,
+    pub(crate) arenas: Arenas,
+    pub(crate) freed: Freed,
+    /// For each role and stream, places in the code.
+    queues: Vec<PerStream<Vec<u32>>>,
+    /// For each role and instruction, bytes of the buffers that it is the first to write.
+    born: Vec<Vec<Bytes>>,
+    meetings: Meetings,
+    /// For each meeting, how far its members have come.
+    groups: Vec<Group>,
+    channels: BTreeMap<Route, Channel>,
+    sleepers: OnceLock<Vec<Thread>>,
+}
+
+impl Job {
+    /// Allocates the arenas, whose resident buffers are zero, and finds out who meets whom.
+    pub(crate) fn new(draft: Arc<Draft>, freed: Freed) -> Result<Job, LoadError> {
+        let stage = |rank| draft.mesh.coordinate(rank, 0) as usize;
+        let arenas = Arenas::new((0..draft.mesh.rank_count()).map(|rank| draft.roles[stage(rank)].arena))?;
+        if freed == Freed::Poisoned {
+            let mut memory = arenas.between_steps();
+            for rank in 0..draft.mesh.rank_count() {
+                memory.poison(rank);
+                for buffer in draft.roles[stage(rank)].buffers.iter().filter(|buffer| buffer.is_resident()) {
+                    memory.write::<u8>(rank, Place::of(buffer)).fill(0);
+                }
+            }
+        }
+        let meetings = Meetings::new(&draft);
+        Ok(Job {
+            arenas,
+            freed,
+            queues: draft.roles.iter().map(queues).collect(),
+            born: draft.roles.iter().map(|role| born(&draft, role)).collect(),
+            groups: meetings.all.iter().map(|meeting| Group::new(&meeting.members)).collect(),
+            channels: meetings.routes.iter().map(|&route| (route, Channel::default())).collect(),
+            meetings,
+            sleepers: OnceLock::new(),
+            draft,
+        })
+    }
+
+    /// The role of a rank.
+    pub(crate) fn role(&self, rank: u32) -> &Role {
+        &self.draft.roles[self.stage(rank)]
+    }
+
+    /// For each stream of a rank, places in its code.
+    pub(crate) fn queues_of(&self, rank: u32) -> &PerStream<Vec<u32>> {
+        &self.queues[self.stage(rank)]
+    }
+
+    /// Bytes of buffers that begin to live with an instruction.
+    pub(crate) fn born(&self, rank: u32, instruction: usize) -> Bytes {
+        self.born[self.stage(rank)][instruction]
+    }
+
+    /// The group with which a rank comes to a collective.
+    pub(crate) fn group(&self, rank: u32, id: CollectiveId) -> &Group {
+        &self.groups[self.meetings.of(rank, id)]
+    }
+
+    /// The way from one rank to another.
+    pub(crate) fn channel(&self, route: Route) -> &Channel {
+        self.channels.get(&route).expect("every send and receive has its channel")
+    }
+
+    /// Names the threads to wake; without them, nobody sleeps.
+    pub(crate) fn wakes(&self, threads: Vec<Thread>) {
+        self.sleepers.set(threads).expect("threads are named once");
+    }
+
+    /// Wakes a rank, which may now be able to go on.
+    pub(crate) fn wake(&self, rank: u32) {
+        if let Some(threads) = self.sleepers.get() {
+            threads[rank as usize].unpark();
+        }
+    }
+
+    /// Wakes the other members of a group once all have come as far as this one.
+    pub(crate) fn wake_if_complete(&self, group: &Group, position: usize, gathering: Gathering) {
+        match gathering {
+            Gathering::Waiting => {}
+            Gathering::Complete => {
+                let others = group.ranks().enumerate().filter(|&(other, _)| other != position);
+                others.for_each(|(_, rank)| self.wake(rank));
+            }
+        }
+    }
+
+    fn stage(&self, rank: u32) -> usize {
+        self.draft.mesh.coordinate(rank, 0) as usize
+    }
+}
+
+fn queues(role: &Role) -> PerStream<Vec<u32>> {
+    let mut queues: PerStream<Vec<u32>> = PerStream::default();
+    for (index, instr) in role.code.iter().enumerate() {
+        queues[instr.stream].push(index as u32);
+    }
+    queues
+}
+
+fn born(draft: &Draft, role: &Role) -> Vec<Bytes> {
+    let mut alive: Vec<bool> = role.buffers.iter().map(|buffer| buffer.is_resident()).collect();
+    let mut first_written = |instr: &Instr| {
+        let mut bytes = Bytes::ZERO;
+        for (id, _) in role.uses(&draft.fragments, instr).filter(|&(_, access)| access != Access::Read) {
+            if !std::mem::replace(&mut alive[id.index()], true) {
+                bytes += role.buffers[id.index()].bytes;
+            }
+        }
+        bytes
+    };
+    role.code.iter().map(&mut first_written).collect()
+}

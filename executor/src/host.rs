@@ -1,0 +1,79 @@
+//! The seam between a training and the devices: whoever runs the ranks of this process is a host.
+//!
+//! Sessions, parameters, checkpoints and traces speak to a host alone and know no device. A host has some of the
+//! ranks, which need not be all: how its ranks meet those of other processes is its own matter.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use ir::program::Buffer;
+use ir::trace::{MemorySample, TraceEvent};
+use ir::units::Seconds;
+
+use crate::fault::Fault;
+
+/// Runs the ranks of this process. Made with their memory allocated and all resident buffers zero.
+pub(crate) trait Host: Debug + Send {
+    /// The ranks of this process.
+    fn ranks(&self) -> Range<u32>;
+
+    /// Runs all its ranks to the end of a step, and says how long that took.
+    fn step(&mut self, constants: &Constants, recording: Recording) -> Result<Seconds, Fault>;
+
+    /// Copies what a rank holds, between steps. Bytes are in the order of this machine.
+    fn read(&self, rank: u32, place: Place, into: &mut [u8]);
+
+    /// Replaces what a rank holds, between steps.
+    fn write(&mut self, rank: u32, place: Place, from: &[u8]);
+
+    /// What its ranks wrote down in the last step, if that was recorded.
+    fn notes(&self) -> Vec<Notes>;
+}
+
+/// So many bytes from an address in the arena of a rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) address: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Place {
+    /// All of a buffer.
+    pub(crate) fn of(buffer: &Buffer) -> Place {
+        Place { address: buffer.address, bytes: buffer.bytes.0 }
+    }
+}
+
+/// Numbers of a step that kernels need.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Constants {
+    /// Learning rate of this step.
+    pub(crate) learning_rate: f64,
+    /// Decay rates of the two moments.
+    pub(crate) betas: [f64; 2],
+    /// Decoupled weight decay.
+    pub(crate) weight_decay: f64,
+    /// The largest norm of the whole gradient.
+    pub(crate) gradient_norm_max: f64,
+    /// Which update this is, from 1.
+    pub(crate) update: u64,
+    /// Tokens of the step, over all ranks.
+    pub(crate) tokens: u64,
+}
+
+/// Whether a step is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// Nothing is written down.
+    Nothing,
+    /// Every instruction that takes time, and every change of live memory.
+    Everything,
+}
+
+/// What a rank wrote down in a step.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Notes {
+    pub(crate) rank: u32,
+    pub(crate) events: Vec<TraceEvent>,
+    pub(crate) memory: Vec<MemorySample>,
+}
