@@ -1,13 +1,14 @@
 //! Pass 7: every buffer of a role gets its address, from when it lives in the order of the code.
 
-use ir::program::{Action, Role};
+use ir::program::{Action, Role, StageId};
 use ir::units::Bytes;
 
 use crate::place::{Effort, Lifetime, place};
+use crate::transfers::role_of;
 use crate::writer::Writer;
 
 /// Places residents first, then what lives within the step.
-pub(crate) fn arena(stage: u32, writer: Writer, effort: Effort) -> Role {
+pub(crate) fn arena(stage: StageId, writer: Writer, effort: Effort) -> Role {
     let Writer { mut buffers, code, operands, .. } = writer;
     let mut resident = 0;
     for buffer in buffers.iter_mut().filter(|buffer| buffer.is_resident()) {
@@ -33,7 +34,7 @@ pub(crate) fn arena(stage: u32, writer: Writer, effort: Effort) -> Role {
         }
     }
     let lifetime = |&buffer: &usize| {
-        assert!(ends[buffer] != u32::MAX, "buffer {buffer} of stage {stage} is never freed");
+        assert!(ends[buffer] != u32::MAX, "buffer {buffer} of stage {} is never freed", stage.0);
         Lifetime { bytes: buffers[buffer].bytes.0, start: starts[buffer], end: ends[buffer] }
     };
     let lifetimes: Vec<Lifetime> = order.iter().map(lifetime).collect();
@@ -42,7 +43,8 @@ pub(crate) fn arena(stage: u32, writer: Writer, effort: Effort) -> Role {
         buffers[buffer].address = resident + address;
     }
     Role {
-        stage,
+        id: role_of(stage),
+        stages: vec![stage],
         buffers,
         code,
         operand_list: operands,

@@ -7,7 +7,7 @@ use ir::op::Op;
 use ir::plan::Shard;
 use ir::program::{
     Action, Block, BlockId, BufferId, Collective, Content, Direction, Fragment, FragmentId, Kernel, Offset, Operand,
-    Output, Part, Span, Stream,
+    Output, Part, Span, Stream, TransferId,
 };
 use ir::units::Bytes;
 
@@ -335,21 +335,21 @@ impl Instance {
         self.sum = Some(self.convert(writer, span, sum, (&from, &to)));
     }
 
-    /// Sends the sum of gradients to the stage that owns the block, and takes back the sum of both.
-    pub(crate) fn send_to_owner(&self, writer: &mut Writer, span: Span, owner: u16) {
+    /// Sends the sum of gradients to the role that owns the block, and takes back the sum of both.
+    pub(crate) fn send_to_owner(&self, writer: &mut Writer, span: Span, [there, back]: [TransferId; 2]) {
         let sum = self.sum.expect("a tied block is joined after the backward passes");
-        writer.push(Stream::Send(Direction::Backward), span, Action::Send { to: owner }, &[sum]);
-        writer.push(Stream::Receive(Direction::Forward), span, Action::Receive { from: owner }, &[sum]);
+        writer.push(Stream::Send(Direction::Backward), span, Action::Send(there), &[sum]);
+        writer.push(Stream::Receive(Direction::Forward), span, Action::Receive(back), &[sum]);
     }
 
     /// Adds the gradients that the other copy of the block has, and sends back the sum.
-    pub(crate) fn join_copy(&self, writer: &mut Writer, span: Span, copy: u16) {
+    pub(crate) fn join_copy(&self, writer: &mut Writer, span: Span, [there, back]: [TransferId; 2]) {
         let sum = self.sum.expect("a tied block is joined after the backward passes");
         let other = writer.value(Bytes(self.shape.kept_gradients() * Element::F32.bytes()));
-        writer.push(Stream::Receive(Direction::Backward), span, Action::Receive { from: copy }, &[other]);
+        writer.push(Stream::Receive(Direction::Backward), span, Action::Receive(there), &[other]);
         writer.push(Stream::Compute, span, Action::Compute(self.fragments.add), &[sum, other]);
         writer.free(span, other);
-        writer.push(Stream::Send(Direction::Forward), span, Action::Send { to: copy }, &[sum]);
+        writer.push(Stream::Send(Direction::Forward), span, Action::Send(back), &[sum]);
     }
 
     /// Adds its squares to the norm of the whole gradient; those of a second copy do not count.

@@ -49,9 +49,12 @@ pub(crate) struct BodyStep {
     pub(crate) last_uses: Vec<u16>,
 }
 
+/// What a step of a body does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyAction {
+pub enum BodyAction {
+    /// Runs kernels.
     Compute(FragmentId),
+    /// Exchanges a tensor, on the stream of an axis.
     Exchange(CollectiveId, Axis),
 }
 

@@ -31,6 +31,7 @@ mod role;
 mod schedule;
 mod spread;
 mod synchronize;
+mod transfers;
 mod visits;
 mod writer;
 
@@ -38,13 +39,17 @@ use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::parallel;
 use ir::plan::Plan;
-use ir::program::{Draft, Programs, Role, StepSize};
+use ir::program::{Draft, Programs, Role, StageId, StepSize};
 use ir::units::Bytes;
 
 pub use axes::mesh;
 pub use check::{Violation, check};
+pub use fragment::BodyAction;
 pub use legal::strategies;
-pub use outline::{LayerBatch, LayerBytes, LayerOutline, boundary_exchanges, layer_bytes, layer_outline};
+pub use outline::{
+    LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, layer_bytes,
+    layer_outline,
+};
 pub use visits::in_flight;
 
 use layer::{Purpose, Setting};
@@ -52,6 +57,7 @@ use layers::Layers;
 use library::Library;
 use place::Effort;
 use schedule::schedule;
+use transfers::Transfers;
 
 /// The programs of a training step, or every reason why there are none: rules broken, or memory missing.
 pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs, Vec<Violation>> {
@@ -66,7 +72,7 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
         draft = self::draft(graph, plan, Purpose::Training, Effort::Most)?;
     }
     let too_large = draft.roles.iter().filter(|role| role.arena > capacity);
-    let memory = |role: &Role| Violation::Memory { stage: role.stage, needed: role.arena, capacity };
+    let memory = |role: &Role| Violation::Memory { stage: role.id.0, needed: role.arena, capacity };
     let missing: Vec<Violation> = too_large.map(memory).collect();
     if missing.is_empty() { verified(draft) } else { Err(missing) }
 }
@@ -131,16 +137,20 @@ fn draft(graph: &Graph, plan: &Plan, purpose: Purpose, effort: Effort) -> Result
 
 /// Passes 5 to 8.
 fn assembled(setting: Setting<'_>, plan: &Plan, layers: &Layers, mut library: Library, effort: Effort) -> Draft {
-    let (writers, blocks) = schedule(setting, plan, layers, &mut library.collectives);
+    let transfers = Transfers::new(setting, plan);
+    let (writers, blocks) = schedule(setting, plan, layers, (&transfers, &mut library.collectives));
     let roles = parallel::map(writers.into_iter().enumerate().collect(), |(stage, writer)| {
-        let mut role = arena::arena(stage as u32, writer, effort);
+        let mut role = arena::arena(StageId(stage as u32), writer, effort);
         synchronize::synchronize(&mut role, &library.fragments);
         role
     });
     let sequence = setting.graph.sequence;
     let step = StepSize { microbatches: plan.microbatches, sequences: setting.sequences, sequence };
     let Library { fragments, collectives } = library;
-    Draft { step, fragments, collectives: collectives.all, blocks, roles, mesh: setting.mesh.clone() }
+    let mesh = setting.mesh.clone();
+    let role_of = Draft::roles_along(&mesh);
+    let transfers = transfers.all;
+    Draft { step, fragments, collectives: collectives.all, blocks, transfers, roles, role_of, mesh }
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use ir::graph::{Graph, KindId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
 use ir::plan::Strategy;
-use ir::program::{Collective, Fragment};
+use ir::program::{Access, Collective, Fragment};
 use ir::units::Bytes;
 
 use crate::axes::{StrategyAxes, mesh_of};
 use crate::block::BlockPlan;
 use crate::check::Violation;
 use crate::differentiate::differentiate;
-use crate::fragment::BodyAction;
+use crate::fragment::{Body, BodyAction, Slot};
 use crate::layer::{Purpose, Setting, compute_element, layer};
 use crate::library::Library;
 use crate::pass::{Boundary, conversions};
@@ -42,12 +42,43 @@ pub struct LayerBatch {
 pub struct LayerOutline {
     /// What it holds.
     pub bytes: LayerBytes,
-    /// What its forward and its backward pass compute for one microbatch, one after the other.
+    /// Its forward pass.
+    pub forward: PassOutline,
+    /// Its backward pass.
+    pub backward: PassOutline,
+    /// What the passes compute.
     pub fragments: Vec<Fragment>,
-    /// The exchanges between fragments, which wait for one and are waited for by the next.
-    pub exchanges: Vec<Collective>,
+    /// What they exchange.
+    pub collectives: Vec<Collective>,
     /// The ranks that exchange.
     pub mesh: Mesh,
+}
+
+/// One pass over a layer, for one microbatch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassOutline {
+    /// What it does, in the order of the code.
+    pub steps: Vec<StepOutline>,
+    /// The step that makes what the next layer on the way takes; none if there is no such layer.
+    pub last: Option<usize>,
+}
+
+/// A kernel run or an exchange of a pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepOutline {
+    /// What is done; each kind of it has a stream of its own.
+    pub action: BodyAction,
+    /// What it needs of its own pass. It waits for that whatever comes before and behind the layer.
+    pub needs: Vec<Need>,
+}
+
+/// What has to be there before a step of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// What the layer before on the way has made.
+    Entry,
+    /// An earlier step of the pass.
+    Step(usize),
 }
 
 /// What a layer kind holds under a strategy.
@@ -72,19 +103,52 @@ pub fn layer_outline(
     let setting = Setting { graph, mesh: &mesh, sequences: batch.sequences, compute, purpose: Purpose::Training };
     let mut library = Library::default();
     let layer = layer(setting, kind, strategy, &mut library);
-    let fragments = library.fragments.clone();
-    let steps = layer.forward.steps.iter().chain(&layer.backward.steps);
-    let exchange = |action: BodyAction| match action {
-        BodyAction::Exchange(id, _) => Some(library.collectives.all[id.index()].clone()),
-        BodyAction::Compute(_) => None,
-    };
-    let exchanges = steps.filter_map(|step| exchange(step.action)).collect();
+    let Library { fragments, collectives } = library.clone();
+    let forward = pass_outline(&layer.forward, &fragments, [Slot::Input, Slot::Output]);
+    let backward = pass_outline(&layer.backward, &fragments, [Slot::OutputGradient, Slot::InputGradient]);
     let plans = layer.blocks.iter().map(|template| BlockPlan::new(&mesh, &layer, template, (compute, &mut library)));
     let state = plans.map(|plan| plan.state()).sum();
     let input = layer.boundary_shape.iter().product::<u64>() * compute.bytes();
     let input = if layer.keeps_input { Bytes(aligned(input)) } else { Bytes::ZERO };
     let bytes = LayerBytes { state, saved: layer.saved.iter().copied().sum::<Bytes>() + input };
-    Ok(LayerOutline { bytes, fragments, exchanges, mesh })
+    Ok(LayerOutline { bytes, forward, backward, fragments, collectives: collectives.all, mesh })
+}
+
+/// What each step of a body needs: reads come after the last write of a slot, writes after all that was done to it.
+fn pass_outline(body: &Body, fragments: &[Fragment], [entry, exit]: [Slot; 2]) -> PassOutline {
+    let from_outside = |slot: &(Slot, Bytes)| if slot.0 == entry { vec![Need::Entry] } else { Vec::new() };
+    let mut written: Vec<Vec<Need>> = body.slots.iter().map(from_outside).collect();
+    let mut read: Vec<Vec<Need>> = vec![Vec::new(); body.slots.len()];
+    let mut steps = Vec::with_capacity(body.steps.len());
+    for (index, step) in body.steps.iter().enumerate() {
+        let access = |operand: usize| match step.action {
+            BodyAction::Compute(id) => fragments[id.index()].bindings[operand].access,
+            BodyAction::Exchange(..) if step.operands.len() == 1 => Access::Update,
+            BodyAction::Exchange(..) => [Access::Read, Access::Write][operand],
+        };
+        let mut needs = Vec::new();
+        for (operand, &slot) in step.operands.iter().enumerate() {
+            needs.extend_from_slice(&written[usize::from(slot)]);
+            if access(operand) != Access::Read {
+                needs.extend_from_slice(&read[usize::from(slot)]);
+            }
+        }
+        for (operand, &slot) in step.operands.iter().enumerate() {
+            if access(operand) == Access::Read {
+                read[usize::from(slot)].push(Need::Step(index));
+            } else {
+                written[usize::from(slot)] = vec![Need::Step(index)];
+                read[usize::from(slot)].clear();
+            }
+        }
+        steps.push(StepOutline { action: step.action, needs });
+    }
+    let exit = body.slots.iter().position(|(slot, _)| *slot == exit);
+    let last = exit.and_then(|slot| match written[slot].last() {
+        Some(&Need::Step(index)) => Some(index),
+        Some(Need::Entry) | None => None,
+    });
+    PassOutline { steps, last }
 }
 
 /// The exchanges that bring the residual stream from the layout of one strategy into that of another, and the ranks

@@ -13,8 +13,8 @@ use crate::visits::Turn;
 use crate::writer::Writer;
 
 impl RoleWriter<'_> {
-    /// Runs a layer forward. Returns what is for the next stage, and that stage.
-    pub(crate) fn forward(&mut self, visit: Visit, index: usize) -> Option<(BufferId, u16)> {
+    /// Runs a layer forward. Returns what is for the next stage.
+    pub(crate) fn forward(&mut self, visit: Visit, index: usize) -> Option<BufferId> {
         let Visit { turn: Turn { microbatch, .. }, layer: id } = visit;
         let layers = self.layers;
         let layer = layers.layer(id);
@@ -48,14 +48,14 @@ impl RoleWriter<'_> {
         }
         let output = self.move_boundary(visit.span(), output, (layer, layers.layer(id + 1)));
         if id + 1 == self.stage_layers().end {
-            return Some((output, self.stage as u16 + 1));
+            return Some(output);
         }
         self.inputs[here + 1] = Some(output);
         None
     }
 
-    /// Runs a layer backward. Returns what is for the stage before, and that stage.
-    pub(crate) fn backward(&mut self, visit: Visit, index: usize) -> Option<(BufferId, u16)> {
+    /// Runs a layer backward. Returns what is for the stage before.
+    pub(crate) fn backward(&mut self, visit: Visit, index: usize) -> Option<BufferId> {
         let Visit { turn: Turn { microbatch, .. }, layer: id } = visit;
         let layers = self.layers;
         let layer = layers.layer(id);
@@ -89,7 +89,7 @@ impl RoleWriter<'_> {
             return None;
         }
         if id == self.stage_layers().start {
-            return Some((outgoing, self.stage as u16 - 1));
+            return Some(outgoing);
         }
         let outgoing = self.move_boundary(visit.span(), outgoing, (layer, layers.layer(id - 1)));
         self.inputs[here] = Some(outgoing);

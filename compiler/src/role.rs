@@ -6,13 +6,16 @@ use ir::graph::{Element, LayerId};
 use ir::layout::{Exchange, Reduce};
 use ir::mesh::{Axis, AxisSet};
 use ir::plan::Plan;
-use ir::program::{Action, Block, BlockId, BufferId, Collective, Content, Direction, Phase, Rows, Span, Stream};
+use ir::program::{
+    Action, Block, BlockId, BufferId, Collective, Content, Direction, Phase, Rows, Span, StageId, Stream,
+};
 use ir::units::Bytes;
 
 use crate::block::{Instance, Uses};
 use crate::layer::{Purpose, Setting};
 use crate::layers::Layers;
 use crate::library::Collectives;
+use crate::transfers::Transfers;
 use crate::visits::{Turn, turns};
 use crate::writer::Writer;
 
@@ -40,7 +43,8 @@ pub(crate) struct RoleWriter<'a> {
     pub(crate) setting: Setting<'a>,
     pub(crate) plan: &'a Plan,
     pub(crate) layers: &'a Layers,
-    pub(crate) stage: u32,
+    pub(crate) stage: StageId,
+    pub(crate) transfers: &'a Transfers,
     visits: Vec<Visit>,
     pub(crate) writer: Writer,
     pub(crate) instances: Vec<Instance>,
@@ -63,21 +67,22 @@ pub(crate) struct RoleWriter<'a> {
 impl<'a> RoleWriter<'a> {
     /// A role with its resident buffers. Its collectives are added to those that there are, its blocks to the list.
     pub(crate) fn new(
-        setting: Setting<'a>,
-        plan: &'a Plan,
+        (setting, plan): (Setting<'a>, &'a Plan),
         layers: &'a Layers,
-        stage: u32,
+        stage: StageId,
+        transfers: &'a Transfers,
         (collectives, blocks): (&Collectives, &mut Vec<Block>),
     ) -> RoleWriter<'a> {
         let mut writer = Writer::new(plan.prefetch, collectives.clone());
         let scalars = writer.buffer(Bytes(2 * Element::F32.bytes()), Content::Scalars);
-        let own = plan.stages[stage as usize].clone();
+        let own = plan.stages[stage.index()].clone();
         let places = (own.len() + 1) * plan.microbatches as usize;
         let mut role = RoleWriter {
             setting,
             plan,
             layers,
             stage,
+            transfers,
             visits: visits(setting, plan, stage),
             writer,
             instances: Vec::new(),
@@ -97,15 +102,15 @@ impl<'a> RoleWriter<'a> {
     }
 
     pub(crate) fn stage_layers(&self) -> std::ops::Range<u32> {
-        self.plan.stages[self.stage as usize].clone()
+        self.plan.stages[self.stage.index()].clone()
     }
 
     fn is_first(&self) -> bool {
-        self.stage == 0
+        self.stage == StageId(0)
     }
 
     fn is_last(&self) -> bool {
-        self.stage as usize + 1 == self.plan.stages.len()
+        self.stage.index() + 1 == self.plan.stages.len()
     }
 
     /// The place of a microbatch's layer in lists; the layer may also be the one behind the stage.
@@ -217,12 +222,18 @@ impl<'a> RoleWriter<'a> {
             Direction::Forward => self.forward(visit, index),
             Direction::Backward => self.backward(visit, index),
         };
-        if let Some((outgoing, to)) = outgoing {
+        if let Some(outgoing) = outgoing {
             // What comes next is received before this is sent: if its memory were that of what is sent, two stages
             // could wait for each other.
             self.receive(index + 1);
             let direction = visit.turn.direction;
-            self.writer.push(Stream::Send(direction), visit.span(), Action::Send { to }, &[outgoing]);
+            // Forward it crosses the cut behind the stage, backward the one in front.
+            let cut = match direction {
+                Direction::Forward => StageId(self.stage.0 + 1),
+                Direction::Backward => self.stage,
+            };
+            let transfer = self.transfers.across(cut, direction, visit.turn.microbatch);
+            self.writer.push(Stream::Send(direction), visit.span(), Action::Send(transfer), &[outgoing]);
             self.writer.free(visit.span(), outgoing);
         }
         let parameters = self.gathered.remove(&index).expect("parameters are gathered before a visit");
@@ -256,16 +267,18 @@ impl<'a> RoleWriter<'a> {
         let Some(&visit) = self.visits.get(index) else { return };
         let layers = self.stage_layers();
         let direction = visit.turn.direction;
-        let (from, sent) = match direction {
-            Direction::Forward if visit.layer == layers.start && !self.is_first() => (self.stage - 1, visit.layer),
-            Direction::Backward if visit.layer + 1 == layers.end && !self.is_last() => (self.stage + 1, layers.end),
+        let (cut, sent) = match direction {
+            Direction::Forward if visit.layer == layers.start && !self.is_first() => (self.stage, visit.layer),
+            Direction::Backward if visit.layer + 1 == layers.end && !self.is_last() => {
+                (StageId(self.stage.0 + 1), layers.end)
+            }
             Direction::Forward | Direction::Backward => return,
         };
         if self.received.contains_key(&index) {
             return;
         }
         let buffer = self.writer.value(self.layers.layer(sent).boundary_bytes(self.setting.compute));
-        let action = Action::Receive { from: from as u16 };
+        let action = Action::Receive(self.transfers.across(cut, direction, visit.turn.microbatch));
         self.writer.push(Stream::Receive(direction), visit.span(), action, &[buffer]);
         self.received.insert(index, buffer);
     }
@@ -273,14 +286,13 @@ impl<'a> RoleWriter<'a> {
     /// Adds up the gradients of tied blocks, which may be on two stages.
     fn join_ties(&mut self) {
         let Some(tie) = self.setting.graph.tie else { return };
-        let owner = self.plan.stage_of(tie.owner.0.0);
-        let user = self.plan.stage_of(tie.user.0.0);
+        let is_owner = self.plan.stage_of(tie.owner.0.0) == self.stage.index();
         for instance in self.instances.iter_mut().filter(|instance| instance.is_tied) {
             let span = Span { layer: Some(instance.layer as u16), ..STEP };
-            if owner != user && self.stage as usize == owner {
-                instance.join_copy(&mut self.writer, span, user as u16);
-            } else if owner != user {
-                instance.send_to_owner(&mut self.writer, span, owner as u16);
+            match self.transfers.tie() {
+                Some(ways) if is_owner => instance.join_copy(&mut self.writer, span, ways),
+                Some(ways) => instance.send_to_owner(&mut self.writer, span, ways),
+                None => {}
             }
             instance.reduce(&mut self.writer, span);
         }
@@ -300,12 +312,12 @@ impl<'a> RoleWriter<'a> {
 }
 
 /// All visits of a stage, in order.
-fn visits(setting: Setting<'_>, plan: &Plan, stage: u32) -> Vec<Visit> {
-    let mut turns = turns(plan.schedule, plan.stages.len() as u32, stage, plan.microbatches);
+fn visits(setting: Setting<'_>, plan: &Plan, stage: StageId) -> Vec<Visit> {
+    let mut turns = turns(plan.schedule, plan.stages.len() as u32, stage.0, plan.microbatches);
     if setting.purpose == Purpose::Evaluation {
         turns.retain(|turn| turn.direction == Direction::Forward);
     }
-    let layers = plan.stages[stage as usize].clone();
+    let layers = plan.stages[stage.index()].clone();
     let mut visits = Vec::with_capacity(turns.len() * layers.len());
     for turn in turns {
         let visit = |layer| Visit { turn, layer };

@@ -37,9 +37,9 @@ fn stream_times(draft: &Draft, index: usize, prices: &Prices) -> PerStream<f64> 
         times[instr.stream] += match instr.action {
             Action::Compute(id) => prices.fragments[id.index()].price.time,
             Action::Exchange(id) => prices.exchange(index, id).price.time,
-            Action::Send { to: other } | Action::Receive { from: other } => {
+            Action::Send(id) | Action::Receive(id) => {
                 let bytes = role.buffers[role.operands(instr)[0].index()].bytes;
-                prices.transfer(bytes, prices.route(index, other as usize)).time
+                prices.transfer(bytes, prices.route_of(draft, id)).time
             }
             Action::Free | Action::Signal(_) | Action::Wait(_) => 0.0,
         };

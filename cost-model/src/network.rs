@@ -28,16 +28,15 @@ pub struct Group {
 }
 
 impl Group {
-    /// The groups that `axes` make of the ranks of `stage`, as the worst placed of them: the one with the fewest
-    /// members on a node.
-    pub fn of(mesh: &Mesh, devices_per_node: u32, stage: u32, axes: &[usize]) -> Group {
-        let first = stage * mesh.ranks_per_stage();
-        let ranks = axes.iter().map(|&axis| mesh.sizes()[axis]).product();
-        let heads = (first..first + mesh.ranks_per_stage())
-            .filter(|&rank| axes.iter().all(|&axis| axis == 0 || mesh.coordinate(rank, axis) == 0));
+    /// The groups that `axes` make of some `ranks`, as the worst placed of them: the one with the fewest members on a
+    /// node.
+    pub fn of(mesh: &Mesh, devices_per_node: u32, ranks: impl Iterator<Item = u32>, axes: &[usize]) -> Group {
+        let size = axes.iter().map(|&axis| mesh.sizes()[axis]).product();
+        let is_head = |rank: u32| axes.iter().all(|&axis| axis == Mesh::PIPELINE || mesh.coordinate(rank, axis) == 0);
+        let heads = ranks.filter(|&rank| is_head(rank));
         let ranks_per_node =
-            heads.map(|head| least_on_a_node(mesh.members(head, axes), devices_per_node)).min().unwrap_or(ranks);
-        Group { ranks, ranks_per_node }
+            heads.map(|head| least_on_a_node(mesh.members(head, axes), devices_per_node)).min().unwrap_or(size);
+        Group { ranks: size, ranks_per_node }
     }
 
     /// Nodes that it spans.

@@ -2,7 +2,7 @@
 
 use ir::cluster::Execution;
 use ir::profile::Route;
-use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs};
+use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Transfer, TransferId};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
 
@@ -96,11 +96,11 @@ impl Prices {
                             prices.exchanges[slot] = Some(exchange_price(draft, index, id, model, &mut groups));
                         }
                     }
-                    Action::Receive { from } => {
+                    Action::Receive(id) => {
                         let bytes = role.buffers[role.operands(instr)[0].index()].bytes;
-                        prices.add_transfer(bytes, prices.route(index, from as usize), model);
+                        prices.add_transfer(bytes, prices.route_of(draft, id), model);
                     }
-                    Action::Compute(_) | Action::Send { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
+                    Action::Compute(_) | Action::Send(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
                 }
             }
         }
@@ -116,8 +116,10 @@ impl Prices {
         self.execution == Execution::Concurrent
     }
 
-    pub(crate) fn route(&self, role: usize, other: usize) -> Route {
-        self.routes[role * self.roles + other]
+    /// The route of a transfer.
+    pub(crate) fn route_of(&self, draft: &Draft, id: TransferId) -> Route {
+        let Transfer { from, to, .. } = draft.transfers[id.index()];
+        self.routes[from.index() * self.roles + to.index()]
     }
 
     pub(crate) fn transfer(&self, bytes: Bytes, route: Route) -> Price {
@@ -171,7 +173,7 @@ fn exchange_price<'a>(
     let axes = collective.exchange.axes();
     let known = groups.iter().find(|(other, _)| *other == axes).map(|&(_, group)| group);
     let group = known.unwrap_or_else(|| {
-        let group = Group::of(&draft.mesh, model.cluster().devices_per_node, role as u32, axes);
+        let group = Group::of(&draft.mesh, model.cluster().devices_per_node, draft.ranks_of(RoleId(role as u32)), axes);
         groups.push((axes, group));
         group
     });
@@ -186,10 +188,8 @@ fn exchange_price<'a>(
 
 /// For each pair of roles, whether any of their ranks at the same place lie on different nodes.
 fn routes(draft: &Draft, devices_per_node: u32) -> Vec<Route> {
-    let (roles, ranks) = (draft.roles.len() as u32, draft.mesh.ranks_per_stage());
-    let crosses = |a: u32, b: u32| {
-        (0..ranks).any(|place| (a * ranks + place) / devices_per_node != (b * ranks + place) / devices_per_node)
-    };
-    let pairs = (0..roles).flat_map(|a| (0..roles).map(move |b| (a, b)));
-    pairs.map(|(a, b)| if crosses(a, b) { Route::Between } else { Route::Inside }).collect()
+    let nodes = |role: &Role| draft.ranks_of(role.id).map(|rank| rank / devices_per_node).collect::<Vec<u32>>();
+    let nodes: Vec<Vec<u32>> = draft.roles.iter().map(nodes).collect();
+    let route = |a: &[u32], b: &[u32]| if a == b { Route::Inside } else { Route::Between };
+    nodes.iter().flat_map(|a| nodes.iter().map(move |b| route(a, b))).collect()
 }

@@ -134,7 +134,7 @@ fn groups_know_their_nodes() {
     // 4 stages of 2 × 4 ranks on nodes of 4.
     let mesh = Mesh::new(4, &[2, 4]);
     let group = |axes: &[usize]| {
-        let Group { ranks, ranks_per_node } = Group::of(&mesh, 4, 1, axes);
+        let Group { ranks, ranks_per_node } = Group::of(&mesh, 4, 8..16, axes);
         (ranks, ranks_per_node)
     };
     assert_eq!(group(&[2]), (4, 4));
@@ -142,7 +142,7 @@ fn groups_know_their_nodes() {
     assert_eq!(group(&[1, 2]), (8, 4));
     assert_eq!(group(&[0, 1, 2]), (32, 4));
     // Nodes of 3: some group of four has one member alone.
-    assert_eq!(Group::of(&mesh, 3, 0, &[2]), Group { ranks: 4, ranks_per_node: 1 });
+    assert_eq!(Group::of(&mesh, 3, 0..8, &[2]), Group { ranks: 4, ranks_per_node: 1 });
 }
 
 /// An H200 as its vendor describes it; the shares of its peaks that large kernels reach were measured.

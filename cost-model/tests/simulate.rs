@@ -162,9 +162,9 @@ fn two_transfers(second: usize) -> Specimen {
         let receiver = 1 - sender;
         let value = specimen.compute(sender, fragment, &[]);
         specimen.order(sender, Stream::Compute, Stream::Send(direction));
-        specimen.push(sender, Stream::Send(direction), Action::Send { to: receiver as u16 }, &[value]);
+        specimen.send(sender, receiver, direction, value);
         let value = specimen.value(receiver);
-        specimen.push(receiver, Stream::Receive(direction), Action::Receive { from: sender as u16 }, &[value]);
+        specimen.receive(receiver, sender, direction, value);
     }
     specimen
 }
@@ -183,9 +183,9 @@ fn a_transfer_is_as_slow_as_its_slower_side() {
     for (direction, receiver) in [(Direction::Forward, 2), (Direction::Backward, 0)] {
         let value = specimen.compute(1, fragment, &[]);
         specimen.order(1, Stream::Compute, Stream::Send(direction));
-        specimen.push(1, Stream::Send(direction), Action::Send { to: receiver as u16 }, &[value]);
+        specimen.send(1, receiver, direction, value);
         let value = specimen.value(receiver);
-        specimen.push(receiver, Stream::Receive(direction), Action::Receive { from: 1 }, &[value]);
+        specimen.receive(receiver, 1, direction, value);
     }
     let trace = specimen.trace();
     for event in trace.events.iter().filter(|event| event.stream != Stream::Compute) {
@@ -267,10 +267,10 @@ fn a_send_takes_no_time_of_its_thread() {
     let value = specimen.compute(0, first, &[]);
     let send = Stream::Send(Direction::Forward);
     specimen.order(0, Stream::Compute, send);
-    specimen.push(0, send, Action::Send { to: 1 }, &[value]);
+    specimen.send(0, 1, Direction::Forward, value);
     specimen.compute(0, long, &[]);
     let value = specimen.value(1);
-    specimen.push(1, Stream::Receive(Direction::Forward), Action::Receive { from: 0 }, &[value]);
+    specimen.receive(1, 0, Direction::Forward, value);
     let trace = specimen.trace();
     near(trace.step.0, 5.0);
     near(trace.totals[0].transfer.0, 1.0);

@@ -60,6 +60,8 @@ pub struct Head {
     pub span: Span,
     /// What it would do.
     pub action: Action,
+    /// The other end of a transfer.
+    pub partner: Option<u32>,
 }
 
 impl fmt::Display for Head {
@@ -69,11 +71,22 @@ impl fmt::Display for Head {
         match self.action {
             Action::Compute(id) => write!(f, "runs fragment {}", id.0),
             Action::Exchange(id) => write!(f, "waits for the members of collective {}", id.0),
-            Action::Send { to } => write!(f, "waits for stage {to} to receive"),
-            Action::Receive { from } => write!(f, "waits for stage {from} to send"),
+            Action::Send(_) => write!(f, "waits for {} to receive", Partner(self.partner)),
+            Action::Receive(_) => write!(f, "waits for {} to send", Partner(self.partner)),
             Action::Free => f.write_str("frees a buffer"),
             Action::Signal(event) => write!(f, "signals event {}", event.0),
             Action::Wait(event) => write!(f, "waits for event {}", event.0),
+        }
+    }
+}
+
+struct Partner(Option<u32>);
+
+impl fmt::Display for Partner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(rank) => write!(f, "rank {rank}"),
+            None => f.write_str("another rank"),
         }
     }
 }

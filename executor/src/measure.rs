@@ -12,7 +12,7 @@ pub(crate) fn trace(draft: &Draft, digest: u64, step: Seconds, ranks: &[Notes]) 
     // A stable sort: where starts are equal, the rank decides.
     events.sort_by(|a, b| a.start.0.total_cmp(&b.start.0));
     let whole = |&Notes { rank, ref events, .. }: &Notes| {
-        let arena = draft.roles[draft.mesh.coordinate(rank, 0) as usize].arena;
+        let arena = draft.role(rank).arena;
         Totals { rank, arena, ..totals(step, events) }
     };
     Trace {
@@ -36,7 +36,7 @@ fn totals(step: Seconds, events: &[TraceEvent]) -> Totals {
     Totals {
         compute: sum(is_compute),
         exchange: sum(|action| matches!(action, Action::Exchange(_))),
-        transfer: sum(|action| matches!(action, Action::Send { .. } | Action::Receive { .. })),
+        transfer: sum(|action| matches!(action, Action::Send(_) | Action::Receive(_))),
         hidden: Seconds(common(&union(is_compute), &union(is_move))),
         idle: Seconds((step.0 - busy).max(0.0)),
         ..Totals::default()
@@ -69,7 +69,7 @@ fn common(a: &[(f64, f64)], b: &[(f64, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ir::program::{CollectiveId, FragmentId, Phase, Span, Stream};
+    use ir::program::{CollectiveId, FragmentId, Phase, Span, Stream, TransferId};
     use ir::trace::Confidence;
 
     fn event(action: Action, start: f64, end: f64) -> TraceEvent {
@@ -83,7 +83,7 @@ mod tests {
         let events = [
             event(Action::Compute(FragmentId(0)), 1.0, 4.0),
             event(Action::Exchange(CollectiveId(0)), 3.0, 6.0),
-            event(Action::Send { to: 1 }, 5.0, 7.0),
+            event(Action::Send(TransferId(1)), 5.0, 7.0),
         ];
         let totals = totals(Seconds(10.0), &events);
         let found = [totals.compute, totals.exchange, totals.transfer, totals.hidden, totals.idle].map(|time| time.0);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::mesh::Axis;
-use ir::program::{Action, Collective, CollectiveId, Direction, Draft, Stream};
+use ir::program::{Action, Collective, CollectiveId, Direction, Draft, RoleId, Transfer, TransferId};
 
 /// Ranks that come to collectives together: on one stream, in one order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,30 +33,37 @@ pub(crate) struct Meetings {
     pub(crate) routes: BTreeSet<Route>,
     // For each rank and collective, its meeting, if the rank takes part.
     of: Vec<Vec<Option<usize>>>,
+    // The ranks of each role, and the place of each rank among those of its role.
+    ranks_of: Vec<Vec<u32>>,
+    places: Vec<usize>,
 }
 
 impl Meetings {
     /// Those of a draft.
     pub(crate) fn new(draft: &Draft) -> Meetings {
-        let mut meetings = Meetings { all: Vec::new(), routes: BTreeSet::new(), of: Vec::new() };
+        let ranks_of: Vec<Vec<u32>> = draft.roles.iter().map(|role| draft.ranks_of(role.id).collect()).collect();
+        let mut places = vec![0; draft.role_of.len()];
+        for ranks in &ranks_of {
+            ranks.iter().enumerate().for_each(|(place, &rank)| places[rank as usize] = place);
+        }
+        let mut meetings = Meetings { all: Vec::new(), routes: BTreeSet::new(), of: Vec::new(), ranks_of, places };
         let mut known = BTreeMap::new();
         for rank in 0..draft.mesh.rank_count() {
             let mut own = vec![None; draft.collectives.len()];
-            for instr in &draft.roles[draft.mesh.coordinate(rank, 0) as usize].code {
-                match instr.action {
-                    Action::Exchange(id) => own[id.index()] = Some(meetings.join(&mut known, draft, (rank, id))),
-                    Action::Send { to } => {
-                        let to = counterpart(draft, rank, to);
-                        meetings.routes.insert(Route { from: rank, to, direction: direction(instr.stream) });
-                    }
-                    Action::Receive { from } => {
-                        let from = counterpart(draft, rank, from);
-                        meetings.routes.insert(Route { from, to: rank, direction: direction(instr.stream) });
-                    }
-                    Action::Compute(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
+            for instr in &draft.role(rank).code {
+                if let Action::Exchange(id) = instr.action {
+                    own[id.index()] = Some(meetings.join(&mut known, draft, (rank, id)));
                 }
             }
             meetings.of.push(own);
+        }
+        for transfer in &draft.transfers {
+            let [from, to] = [transfer.from, transfer.to].map(|role| &meetings.ranks_of[role.index()]);
+            meetings.routes.extend(from.iter().zip(to).map(|(&from, &to)| Route {
+                from,
+                to,
+                direction: transfer.direction,
+            }));
         }
         meetings
     }
@@ -64,6 +71,14 @@ impl Meetings {
     /// The meeting to which a rank comes for a collective, by its place among all.
     pub(crate) fn of(&self, rank: u32, id: CollectiveId) -> usize {
         self.of[rank as usize][id.index()].expect("a rank takes part in each collective of its role")
+    }
+
+    /// The way of a transfer that `rank`, one of its ends, sends or receives.
+    pub(crate) fn route(&self, draft: &Draft, id: TransferId, rank: u32) -> Route {
+        let Transfer { from, to, direction, .. } = draft.transfers[id.index()];
+        let place = self.places[rank as usize];
+        let end = |role: RoleId| self.ranks_of[role.index()][place];
+        Route { from: end(from), to: end(to), direction }
     }
 
     fn join(&mut self, known: &mut BTreeMap<Meeting, usize>, draft: &Draft, (rank, id): (u32, CollectiveId)) -> usize {
@@ -76,27 +91,13 @@ impl Meetings {
     }
 }
 
-/// The rank at the same place of another stage.
-pub(crate) fn counterpart(draft: &Draft, rank: u32, stage: u16) -> u32 {
-    let ranks = draft.mesh.ranks_per_stage();
-    u32::from(stage) * ranks + rank % ranks
-}
-
-/// The direction of a transfer on a stream.
-pub(crate) fn direction(stream: Stream) -> Direction {
-    match stream {
-        Stream::Send(direction) | Stream::Receive(direction) => direction,
-        Stream::Compute | Stream::Exchange(_) => unreachable!("nothing is sent on {}", stream.name()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tests::builder::Builder;
     use ir::layout::Exchange;
     use ir::mesh::Mesh;
-    use ir::program::{Content, StepSize};
+    use ir::program::{Content, StepSize, Stream};
 
     #[test]
     fn ranks_of_a_stage_meet_along_axes_and_stages_meet_rank_by_rank() {
@@ -106,14 +107,15 @@ mod tests {
             builder.collective(Exchange::AllGather { axes: vec![1], dimension: 0 }, axis, &[1])
         };
         let [first, again, other] = [Axis::Data, Axis::Data, Axis::Tensor].map(|axis| gather(&mut builder, axis));
+        let sent = builder.transfer([0, 1], Direction::Forward);
         for role in 0..2 {
             let [x, y] = [1, 2].map(|size| builder.buffer(role, size, Content::Boundary));
             for (id, axis) in [(first, Axis::Data), (again, Axis::Data), (other, Axis::Tensor)] {
                 builder.push(role, Stream::Exchange(axis), Action::Exchange(id), &[x, y]);
             }
             let (stream, action) = match role {
-                0 => (Stream::Send(Direction::Forward), Action::Send { to: 1 }),
-                _ => (Stream::Receive(Direction::Forward), Action::Receive { from: 0 }),
+                0 => (Stream::Send(Direction::Forward), Action::Send(sent)),
+                _ => (Stream::Receive(Direction::Forward), Action::Receive(sent)),
             };
             builder.push(role, stream, action, &[x]);
         }

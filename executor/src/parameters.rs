@@ -66,7 +66,7 @@ pub(crate) fn visit<'a>(
     visitor: &mut dyn FnMut(Piece<'a>),
 ) {
     for rank in ranks {
-        let role = &draft.roles[draft.mesh.coordinate(rank, 0) as usize];
+        let role = draft.role(rank);
         let elements = elements(draft, role);
         for (buffer, element) in role.buffers.iter().zip(elements) {
             let (found, id, part) = match buffer.content {
@@ -108,9 +108,7 @@ fn elements(draft: &Draft, role: &Role) -> Vec<Element> {
                     operands.find(|operand| usize::from(operand.binding) == binding).map(|operand| operand.element)
                 }
                 Action::Exchange(id) => Some(draft.collectives[id.index()].element),
-                Action::Send { .. } | Action::Receive { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => {
-                    None
-                }
+                Action::Send(_) | Action::Receive(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => None,
             };
             let element = &mut elements[id.index()];
             *element = element.or(found);

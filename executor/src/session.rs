@@ -180,7 +180,7 @@ impl Session {
         let tokens = draft.step.tokens() as usize;
         assert_eq!((batch.inputs.len(), batch.targets.len()), (tokens, tokens), "tokens of a step");
         for rank in self.host.ranks() {
-            for buffer in &draft.roles[draft.mesh.coordinate(rank, 0) as usize].buffers {
+            for buffer in &draft.role(rank).buffers {
                 let (source, rows) = match &buffer.content {
                     Content::Tokens(rows) => (batch.inputs, rows),
                     Content::Targets(rows) => (batch.targets, rows),
@@ -211,7 +211,7 @@ impl Session {
     /// The sums over all ranks, which every rank has at the end of a step.
     fn result(&self, time: Seconds, trace: Option<Trace>) -> StepResult {
         let rank = self.host.ranks().start;
-        let buffers = &self.draft.roles[self.draft.mesh.coordinate(rank, 0) as usize].buffers;
+        let buffers = &self.draft.role(rank).buffers;
         let scalars = buffers.iter().find(|buffer| buffer.content == Content::Scalars).expect("every role has scalars");
         let [loss, square_norm] = [0, 1].map(|index| {
             let mut word = [0; size_of::<f32>()];

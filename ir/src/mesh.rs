@@ -1,6 +1,6 @@
 //! The mesh: ranks arranged along axes, so that a rank is known by its coordinate on each axis.
 //!
-//! Axis 0 is the pipeline; the others, from the slowest to the fastest, divide the ranks of a stage. A layer's
+//! Axis 0, [`Mesh::PIPELINE`], is the pipeline; the others, from the slowest to the fastest, divide the ranks of a stage. A layer's
 //! strategy gives each of them to Data or Tensor; layers with unlike degrees share one mesh, whose axes are the
 //! factors that their degrees have in common. That is why an axis here is a factor and not a technique.
 
@@ -91,6 +91,9 @@ pub struct Mesh {
 }
 
 impl Mesh {
+    /// The axis along which roles differ.
+    pub const PIPELINE: usize = 0;
+
     /// A mesh of `stages` times the given factors, slowest first.
     pub fn new(stages: u32, factors: &[u32]) -> Mesh {
         assert!(factors.len() < 31, "a mesh has at most 31 axes, not {}", factors.len() + 1);
@@ -106,7 +109,7 @@ impl Mesh {
 
     /// Stages of the pipeline.
     pub fn stages(&self) -> u32 {
-        self.sizes[0]
+        self.sizes[Mesh::PIPELINE]
     }
 
     /// How many ranks there are.

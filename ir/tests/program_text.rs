@@ -61,7 +61,19 @@ impl Any {
             fragments: self.many(Any::fragment),
             collectives: self.many(Any::collective),
             blocks: self.many(Any::block),
+            transfers: self.many(Any::transfer),
             roles: self.many(Any::role),
+            role_of: self.many(|any| RoleId(any.small())),
+        }
+    }
+
+    fn transfer(&mut self) -> Transfer {
+        Transfer {
+            from: RoleId(self.small()),
+            to: RoleId(self.small()),
+            direction: self.0.one_of(&Direction::ALL),
+            microbatch: self.maybe(|any| any.number() as u16),
+            layer: self.number() as u16,
         }
     }
 
@@ -173,7 +185,8 @@ impl Any {
 
     fn role(&mut self) -> Role {
         let mut role = Role {
-            stage: self.small(),
+            id: RoleId(self.small()),
+            stages: self.many(|any| StageId(any.small())),
             buffers: self.many(|any| Buffer {
                 bytes: Bytes(any.number()),
                 address: any.number(),
@@ -218,8 +231,8 @@ impl Any {
         let actions = [
             Action::Compute(FragmentId(self.0.below(4) as u32)),
             Action::Exchange(CollectiveId(self.0.below(4) as u32)),
-            Action::Send { to: self.number() as u16 },
-            Action::Receive { from: self.number() as u16 },
+            Action::Send(TransferId(self.number() as u32)),
+            Action::Receive(TransferId(self.number() as u32)),
             Action::Free,
             Action::Signal(EventId(self.small())),
             Action::Wait(EventId(self.small())),
@@ -296,11 +309,12 @@ fn damaged_text_never_panics_and_what_parses_prints() {
 const SMALL: &str = "programs format 2
 mesh 1x2
 step microbatches=1 sequences=2 sequence=8
+ranks 2*r0
 collective 0 all-gather axes=[1] dimension=0 for=data shape=[8] f32
 fragment 0 \"zero\" scratch_bound=0
   binding 0 write bytes=256
   kernel zero -> @0:f32[n=64]
-role 0 arena=256 live_bound=256  # 256 B, 256 B alive at most; stage 0 of 1
+role 0 stages=[0] arena=256 live_bound=256  # 256 B, 256 B alive at most
   buffer 0 address=0 bytes=256 value
   compute            m0 L3 F    run f0 -> b0              # \"zero\"
   compute            m0 L3 F    free b0                   # 256 B
@@ -333,24 +347,24 @@ fn mistakes_are_named_with_their_place() {
         (
             "compute            m0 L3 F    run",
             "compite m0 L3 F run",
-            "line 10, column 3: expected the next part: blocks, collectives, fragments, then roles, found `compite`; meant `compute`?",
+            "line 11, column 3: expected the next part: blocks, collectives, fragments, transfers, then roles, found `compite`; meant `compute`?",
         ),
-        ("run f0 -> b0", "rum f0 -> b0", "line 10, column 33: expected what is done, found `rum`; meant `run`?"),
-        ("run f0 -> b0", "run f0 -> c0", "line 10, column 43: expected a buffer like `b3`, found `c0`"),
-        ("kernel zero", "kernel zeero", "line 7, column 10: expected an operation, found `zeero`; meant `zero`?"),
+        ("run f0 -> b0", "rum f0 -> b0", "line 11, column 33: expected what is done, found `rum`; meant `run`?"),
+        ("run f0 -> b0", "run f0 -> c0", "line 11, column 43: expected a buffer like `b3`, found `c0`"),
+        ("kernel zero", "kernel zeero", "line 8, column 10: expected an operation, found `zeero`; meant `zero`?"),
         (
             "sequences=2",
             "seqences=2",
             "line 3, column 21: expected `sequences=…`, found `seqences=2`; meant `sequences`?",
         ),
-        ("shape=[8] f32", "shape=[8]", "line 4, column 64: expected how numbers are stored, found the end"),
-        ("buffer 0 address", "buffer 1 address", "line 9, column 10: expected 0, the next number, found `1`"),
-        ("bytes=256 value", "bytes=-256 value", "line 9, column 22: expected a number that fits, found `-256`"),
+        ("shape=[8] f32", "shape=[8]", "line 5, column 64: expected how numbers are stored, found the end"),
+        ("buffer 0 address", "buffer 1 address", "line 10, column 10: expected 0, the next number, found `1`"),
+        ("bytes=256 value", "bytes=-256 value", "line 10, column 22: expected a number that fits, found `-256`"),
         ("format 2", "format 1", "line 1, column 17: expected `2`, found `1`"),
         (
             "\"zero\" scratch",
             "\"zero scratch",
-            "line 5, column 12: expected a text in quotes, found `\"zero scratch_bound=0`",
+            "line 6, column 12: expected a text in quotes, found `\"zero scratch_bound=0`",
         ),
     ];
     for (from, to, expected) in cases {

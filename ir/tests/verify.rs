@@ -151,12 +151,12 @@ fn events_are_signalled_once_and_first() {
 #[test]
 fn sends_and_receives_come_in_pairs_of_equal_size() {
     check(
-        "  receive(forward)   m0 L0 F    receive r0 -> b1\n",
+        "  receive(forward)   m0 L0 F    receive t0 -> b1\n",
         "",
         "role 0, instruction 7 (send(forward) m0 L0 F): role 1 does not receive what is sent",
     );
     check(
-        "  send(forward)      m0 L0 F    send r1 b3\n",
+        "  send(forward)      m0 L0 F    send t0 b3\n",
         "",
         "role 1, instruction 0 (receive(forward) m0 L0 F): role 0 does not send what is received",
     );
@@ -166,6 +166,62 @@ fn sends_and_receives_come_in_pairs_of_equal_size() {
         "role 1, instruction 0 (receive(forward) m0 L0 F): receives 256 B, but \
          role 0, instruction 7 (send(forward) m0 L0 F) sends 512 B",
     );
+}
+
+#[test]
+fn two_transfers_of_equal_size_in_the_wrong_order_are_caught() {
+    let two = |received: [u8; 2]| {
+        let start = GOOD.find("transfer 0").expect("it is there");
+        let [first, second] = received;
+        format!(
+            r#"{}transfer 0 r0 r1 forward m0 L1
+transfer 1 r0 r1 forward m0 L3
+role 0 stages=[0,2] arena=512 live_bound=512
+  buffer 0 address=0 bytes=256 scalars
+  buffer 1 address=256 bytes=256 boundary
+  send(forward)      m0 F send t0 b1
+  send(forward)      m0 F send t1 b1
+  exchange(pipeline) U exchange c1 b0
+role 1 stages=[1,3] arena=768 live_bound=768
+  buffer 0 address=0 bytes=256 scalars
+  buffer 1 address=256 bytes=256 value
+  buffer 2 address=512 bytes=256 value
+  receive(forward)   m0 F receive t{first} -> b1
+  receive(forward)   m0 F receive t{second} -> b2
+  receive(forward)   m0 F free b1
+  receive(forward)   m0 F free b2
+  exchange(pipeline) U exchange c1 b0
+"#,
+            &GOOD[..start]
+        )
+    };
+    assert_eq!(violations(&two([0, 1])), [""; 0]);
+    let found = violations(&two([1, 0]));
+    let expected = "role 1, instruction 0 (receive(forward) m0 F): receives transfer 1, but \
+                    role 0, instruction 0 (send(forward) m0 F) sends transfer 0 then";
+    assert!(found.iter().any(|violation| violation == expected), "{found:#?}");
+    let found = violations(&two([0, 0]));
+    let twice = "role 1, instruction 1 (receive(forward) m0 F): transfer 0 was sent or received before";
+    assert!(found.iter().any(|violation| violation == twice), "{found:#?}");
+}
+
+#[test]
+fn ends_of_a_transfer_belong_to_its_roles() {
+    check("transfer 0 r0 r1", "transfer 0 r0 r0", "transfer 0: goes from a role to itself");
+    check("transfer 0 r0 r1", "transfer 0 r0 r4", "transfer 0: names role 4, but there are only 2");
+    check(
+        "transfer 0 r0 r1",
+        "transfer 0 r1 r0",
+        "role 0, instruction 7 (send(forward) m0 L0 F): another role has this end of the transfer",
+    );
+    check(
+        "role 0 stages",
+        "transfer 1 r0 r1 forward m0 L1\nrole 0 stages",
+        "transfer 1: carries the same as transfer 0",
+    );
+    check("role 0 stages", "transfer 1 r0 r1 forward m0 L2\nrole 0 stages", "transfer 1: is not sent, or not received");
+    check("ranks 2*r0 2*r1", "ranks 3*r0 1*r1", "mesh: ranks at one place of unlike stages play one role");
+    check("ranks 2*r0 2*r1", "ranks 2*r0 3*r1", "mesh: 5 ranks have roles, but there are 4");
 }
 
 #[test]
@@ -183,43 +239,45 @@ fn roles_come_to_exchanges_in_one_order() {
 #[test]
 fn a_circle_of_waiting_between_roles_is_caught() {
     // Role 0 comes to the exchange once it has received, but role 1 sends only after the exchange.
-    let roles = r#"role 0 arena=512 live_bound=512
+    let roles = r#"transfer 0 r1 r0 backward L0
+role 0 stages=[0] arena=512 live_bound=512
   buffer 0 address=0 bytes=256 scalars
   buffer 1 address=256 bytes=256 value
-  receive(backward)  U receive r1 -> b1
+  receive(backward)  U receive t0 -> b1
   receive(backward)  U signal e0
   exchange(pipeline) U wait e0
   exchange(pipeline) U free b1
   exchange(pipeline) U exchange c1 b0
-role 1 arena=512 live_bound=512
+role 1 stages=[1] arena=512 live_bound=512
   buffer 0 address=0 bytes=256 scalars
   buffer 1 address=256 bytes=256 boundary
   exchange(pipeline) U exchange c1 b0
   exchange(pipeline) U signal e0
   send(backward)     U wait e0
-  send(backward)     U send r0 b1
+  send(backward)     U send t0 b1
 "#;
-    let start = GOOD.find("role 0").expect("it is there");
+    let start = GOOD.find("transfer 0").expect("it is there");
     let text = format!("{}{roles}", &GOOD[..start]);
     let end = "can never begin, because what it waits for waits for it";
     let [first, second] = ["instruction 0 (receive(backward) U)", "instruction 0 (exchange(pipeline) U)"];
     assert_eq!(violations(&text), [format!("role 0, {first}: {end}"), format!("role 1, {second}: {end}")]);
     assert_eq!(violations(&text.replace("send(backward)     U wait e0\n", "")), [""; 0]);
     // The other way round: role 0 sends before the exchange, but role 1 receives only after it.
-    let roles = r#"role 0 arena=512 live_bound=512
+    let roles = r#"transfer 0 r0 r1 forward L0
+role 0 stages=[0] arena=512 live_bound=512
   buffer 0 address=0 bytes=256 scalars
   buffer 1 address=256 bytes=256 boundary
-  send(forward)      U send r1 b1
+  send(forward)      U send t0 b1
   send(forward)      U signal e0
   exchange(pipeline) U wait e0
   exchange(pipeline) U exchange c1 b0
-role 1 arena=512 live_bound=512
+role 1 stages=[1] arena=512 live_bound=512
   buffer 0 address=0 bytes=256 scalars
   buffer 1 address=256 bytes=256 value
   exchange(pipeline) U exchange c1 b0
   exchange(pipeline) U signal e0
   receive(forward)   U wait e0
-  receive(forward)   U receive r0 -> b1
+  receive(forward)   U receive t0 -> b1
   receive(forward)   U free b1
 "#;
     let text = format!("{}{roles}", &GOOD[..start]);
@@ -255,9 +313,9 @@ fn what_is_named_is_there() {
     );
     check("free b6", "free b7", "role 0, instruction 13 (compute U) names buffer 7, but there are only 7");
     check(
-        "send r1 b3",
-        "send r2 b3",
-        "role 0, instruction 7 (send(forward) m0 L0 F) names role 2, but there are only 2",
+        "send t0 b3",
+        "send t2 b3",
+        "role 0, instruction 7 (send(forward) m0 L0 F) names transfer 2, but there are only 1",
     );
     check("run f0 b2 -> b3", "run f0 b2", "role 0, instruction 3 (compute m0 L0 F): has 1 operands, but needs 2");
     check("block=0 part", "block=1 part", "role 0, buffer b0: holds parameters of block 1, but there are only 1");
@@ -269,8 +327,8 @@ fn what_is_named_is_there() {
         "role 0, instruction 0 (exchange(tensor) L0 F): an instruction like this runs on another stream",
     );
     check(
-        "send(forward)      m0 L0 F    send r1 b3",
-        "compute            m0 L0 F    send r1 b3",
+        "send(forward)      m0 L0 F    send t0 b3",
+        "compute            m0 L0 F    send t0 b3",
         "role 0, instruction 7 (compute m0 L0 F): an instruction like this runs on another stream",
     );
 }
@@ -312,7 +370,7 @@ fn equal_programs_have_equal_digests() {
         Programs::verified(draft, Bytes(u64::MAX)).expect("the program is right").digest()
     };
     // A changed number here means that saved digests no longer match: say so in the change log.
-    assert_eq!(format!("{:x}", digest(GOOD)), "1293774cda8de254");
+    assert_eq!(format!("{:x}", digest(GOOD)), "4921b5c1d8146e25");
     let others = [("0.02", "0.03"), ("m0 L0 F    free b2", "m0 L1 F    free b2"), ("\"zero\"", "\"Zero\"")];
     for (from, to) in others {
         assert_ne!(digest(GOOD), digest(&GOOD.replace(from, to)), "{from} or {to} is the same");
@@ -458,7 +516,9 @@ fn judged(code: &Code, slots: &[usize]) -> Sample {
         live_max = live_max.max(live);
         live -= usize::from(access == Access::Free);
     }
-    let mut text = GOOD[..GOOD.find("role 0").expect("it is there")].replace("mesh 2x2", "mesh 1x1");
+    let mut text = GOOD[..GOOD.find("transfer 0").expect("it is there")]
+        .replace("mesh 2x2", "mesh 1x1")
+        .replace("ranks 2*r0 2*r1", "ranks 1*r0");
     text = text.replace("axes=[0,1]", "axes=[1]");
     let first = text.find("collective 0").expect("it is there");
     text.truncate(first);
@@ -472,8 +532,8 @@ fn judged(code: &Code, slots: &[usize]) -> Sample {
     }
     text += &GOOD[GOOD.find("fragment 0").expect("it is there")..GOOD.find("fragment 1").expect("it is there")];
     text += "fragment 1 \"update\" scratch_bound=0\n  binding 0 update bytes=256\n";
-    text += &GOOD[GOOD.find("fragment 2").expect("it is there")..GOOD.find("role 0").expect("it is there")];
-    text += &format!("role 0 arena={} live_bound={}\n", SLOTS * 256, live_max * 256);
+    text += &GOOD[GOOD.find("fragment 2").expect("it is there")..GOOD.find("transfer 0").expect("it is there")];
+    text += &format!("role 0 stages=[0] arena={} live_bound={}\n", SLOTS * 256, live_max * 256);
     for (index, slot) in slots.iter().enumerate() {
         text += &format!("  buffer {index} address={} bytes=256 value\n", slot * 256);
     }

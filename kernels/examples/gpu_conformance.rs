@@ -163,19 +163,17 @@ impl Row {
         let kernel = &self.case.kernel;
         // An update is told by its copy, and a product's factors tell more than its result.
         let operand = if let Op::AdamW { .. } = kernel.op {
-            kernel.outputs.last()
+            kernel.results().last()
         } else {
-            kernel.inputs.get(1).or(kernel.inputs.first()).or(kernel.outputs.first())
+            kernel.inputs.get(1).or(kernel.inputs.first()).or_else(|| kernel.results().next())
         };
         operand.map_or("", |operand| operand.element.name())
     }
 
     fn line(&self) -> String {
         let kernel = &self.case.kernel;
-        let write = match kernel.write {
-            Write::Replace => "",
-            Write::Accumulate => "adds",
-        };
+        let adds = kernel.outputs.iter().any(|output| output.write == Write::Accumulate);
+        let write = if adds { "adds" } else { "" };
         let head = format!("{:<24} {:<6} {write:<6} {:<40}", kernel.op.name(), self.stored(), self.case.shape());
         let outcome = match &self.outcome {
             Ok(outcome) => outcome,
@@ -200,7 +198,7 @@ impl Row {
         let mut record = json!({
             "op": kernel.op.name(),
             "element": self.stored(),
-            "write": format!("{:?}", kernel.write),
+            "write": format!("{:?}", kernel.outputs.last().map_or(Write::Replace, |output| output.write)),
             "shape": self.case.shape(),
             "passed": self.passes(),
             "bytes": kernel.bytes().0,

@@ -1,14 +1,16 @@
 //! What each strategy costs a layer, in two steps.
 //!
-//! [`Costing::outline`] adds up what a layer computes and exchanges for one microbatch: the least that it can cost.
+//! [`Costing::outline`] says how fast layers of a kind can follow each other if nothing slows them: the least that one
+//! can cost.
 //! [`Costing::costs`] takes small programs of the same compiler, played by the same simulator: a layer's cost is the
 //! difference that it makes between two layers and three, for two microbatches and for three. So gathers ahead of
 //! their use and reductions beside the backward pass of a neighbour count as in the whole.
 
 use std::collections::BTreeMap;
 
-use compiler::{LayerBatch, Sample, boundary_exchanges, compile_samples, layer_outline};
+use compiler::{BodyAction, LayerBatch, LayerOutline, Sample, boundary_exchanges, compile_samples, layer_outline};
 use cost_model::{CostModel, Detail, Group, simulate};
+use ir::cluster::Execution;
 use ir::graph::{Graph, KindId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
@@ -16,6 +18,7 @@ use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::Collective;
 use ir::units::Bytes;
 
+use crate::period::{Delays, Service};
 use crate::problem::Costs;
 
 /// What all costs of one search have in common.
@@ -89,9 +92,8 @@ impl Costing<'_> {
     /// The least that a layer kind can cost under a strategy. `layout` is the class of its boundary.
     pub(crate) fn outline(&self, kind: KindId, strategy: &Strategy, layout: usize) -> Costs {
         let outline = layer_outline(self.graph, kind, strategy, self.batch()).expect("a legal strategy has a mesh");
-        let computed = outline.fragments.iter().map(|fragment| self.model.price_fragment(fragment).0.0);
         Costs {
-            time_microbatch: computed.sum::<f64>() + self.exchange_time(&outline.mesh, &outline.exchanges),
+            time_microbatch: self.period(kind, strategy, &outline),
             time_step: 0.0,
             bytes_state: outline.bytes.state.0,
             bytes_saved: outline.bytes.saved.0,
@@ -100,9 +102,51 @@ impl Costing<'_> {
         }
     }
 
+    /// The least time of a microbatch. Passes of inner layers are rows of their own, while those of an outer layer
+    /// follow upon each other. Beside blocks that wait for the host, an outer layer only adds to what is issued.
+    fn period(&self, kind: KindId, strategy: &Strategy, outline: &LayerOutline) -> f64 {
+        let [forward, backward] = self.delays(outline);
+        if self.is_inner(kind) {
+            return (forward.period() + backward.period()).max(self.issue_time(outline));
+        }
+        let period = forward.then(&backward).period().max(backward.then(&forward).period());
+        let plain = LayoutClass::of(strategy).plain(strategy.ranks());
+        let beside =
+            layer_outline(self.graph, self.block(), &plain, self.batch()).expect("a plain strategy has a mesh");
+        let [forward, backward] = self.delays(&beside);
+        let hidden = forward.period() + backward.period() < self.issue_time(&beside);
+        if hidden { period.min(self.issue_time(outline)) } else { period }
+    }
+
+    fn delays(&self, outline: &LayerOutline) -> [Delays; 2] {
+        let time = |action: BodyAction| match action {
+            BodyAction::Compute(id) => self.model.price_fragment(&outline.fragments[id.index()]).0.0,
+            BodyAction::Exchange(id, _) => self.collective_time(&outline.mesh, &outline.collectives[id.index()]),
+        };
+        let service = match self.model.cluster().device.execution {
+            Execution::Concurrent => Service::SideBySide,
+            Execution::Shared { .. } => Service::OneThread,
+        };
+        [&outline.forward, &outline.backward].map(|pass| Delays::of(pass, service, &time))
+    }
+
+    /// Seconds in which the host issues what a layer does.
+    fn issue_time(&self, outline: &LayerOutline) -> f64 {
+        let count = |action: BodyAction| match action {
+            BodyAction::Compute(id) => outline.fragments[id.index()].kernels.len(),
+            BodyAction::Exchange(..) => 1,
+        };
+        let steps = outline.forward.steps.iter().chain(&outline.backward.steps);
+        let issued: usize = steps.map(|step| count(step.action)).sum();
+        issued as f64 * self.model.issue().0
+    }
+
     /// The cost of a layer kind under a strategy with this outline.
     pub(crate) fn costs(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
         let times = self.layer_times(bases, kind, strategy);
+        // Samples are short: where work and host wait for each other in turn, less can be seen of a layer than a long
+        // row of them takes.
+        let microbatch = times.microbatch.max(outline.time_microbatch);
         // Of inner layers, two are looked at, so that gathers ahead are seen.
         let (alone, count) = if self.is_inner(kind) {
             (self.pair(bases, kind, strategy).peak, 2)
@@ -111,7 +155,7 @@ impl Costing<'_> {
         };
         let held = Bytes((outline.bytes_state + outline.bytes_saved) * count);
         Costs {
-            time_microbatch: times.microbatch,
+            time_microbatch: microbatch,
             time_step: times.step,
             bytes_transient: alone.saturating_sub(held).0,
             ..outline.clone()
@@ -122,14 +166,10 @@ impl Costing<'_> {
         LayerBatch { sequences: self.sequences, precision: self.precision }
     }
 
-    /// Seconds of exchanges one after the other.
-    fn exchange_time(&self, mesh: &Mesh, exchanges: &[Collective]) -> f64 {
-        let time = |collective: &Collective| {
-            let per_node = self.model.cluster().devices_per_node;
-            let group = Group::of(mesh, per_node, 0, collective.exchange.axes());
-            self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
-        };
-        exchanges.iter().map(time).sum()
+    fn collective_time(&self, mesh: &Mesh, collective: &Collective) -> f64 {
+        let (per_node, ranks) = (self.model.cluster().devices_per_node, 0..mesh.ranks_per_stage());
+        let group = Group::of(mesh, per_node, ranks, collective.exchange.axes());
+        self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
     }
 
     fn layer_times(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Times {
@@ -155,7 +195,7 @@ impl Costing<'_> {
         let way = |ends| {
             let (mesh, exchanges) =
                 boundary_exchanges(self.graph, self.block(), ends, self.batch()).expect("degrees of a space nest");
-            self.exchange_time(&mesh, &exchanges)
+            exchanges.iter().map(|collective| self.collective_time(&mesh, collective)).sum::<f64>()
         };
         if ends[0] == ends[1] { 0.0 } else { way([&a, &b]) + way([&b, &a]) }
     }
@@ -214,3 +254,6 @@ impl Costing<'_> {
         played.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! simulated whole.
 
 mod costing;
+mod period;
 mod play;
 pub mod problem;
 mod recipes;

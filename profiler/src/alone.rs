@@ -42,8 +42,8 @@ pub(crate) fn alone(programs: &Programs, ranks: u32, keep: &dyn Fn(&Instr) -> bo
             Action::Free => writer.free(instr.span, operands[0]),
             Action::Compute(_)
             | Action::Exchange(_)
-            | Action::Send { .. }
-            | Action::Receive { .. }
+            | Action::Send(_)
+            | Action::Receive(_)
             | Action::Signal(_)
             | Action::Wait(_) => {}
         }
@@ -53,12 +53,15 @@ pub(crate) fn alone(programs: &Programs, ranks: u32, keep: &dyn Fn(&Instr) -> bo
     factors.push(ranks);
     let mut blocks = Vec::new();
     let (role, sequences) = writer.finish(&mut blocks);
+    let mesh = Mesh::new(1, &factors);
     let draft = Draft {
-        mesh: Mesh::new(1, &factors),
+        role_of: Draft::roles_along(&mesh),
+        mesh,
         step: StepSize { sequences: sequences.unwrap_or(1), ..source.step },
         fragments: split.fragments,
         collectives: Vec::new(),
         blocks,
+        transfers: Vec::new(),
         roles: vec![role],
     };
     Alone { draft, works: split.works }
@@ -231,7 +234,18 @@ impl<'a> Writer<'a> {
             *operand = places[operand.index()];
         }
         let Writer { source, code, operand_list, live_bound, .. } = self;
-        (Role { stage: 0, buffers, code, operand_list, arena: source.arena, live_bound }, sequences)
+        (
+            Role {
+                id: RoleId(0),
+                stages: source.stages.clone(),
+                buffers,
+                code,
+                operand_list,
+                arena: source.arena,
+                live_bound,
+            },
+            sequences,
+        )
     }
 }
 

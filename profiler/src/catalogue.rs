@@ -182,7 +182,7 @@ impl Catalogue {
         self.add_exchanges(&programs);
         for role in programs.roles() {
             for instr in &role.code {
-                if let Action::Send { .. } = instr.action {
+                if let Action::Send(_) = instr.action {
                     self.transfers.insert(role.buffers[role.operands(instr)[0].index()].bytes);
                 }
             }

@@ -78,14 +78,18 @@ fn labour(bytes: Bytes) -> Fragment {
 /// A program in which one rank sends to another, again and again.
 pub(crate) fn transfer(bytes: Bytes) -> Draft {
     let mut draft = empty(&[2]);
-    let actions = [
-        (Stream::Send(Direction::Forward), Action::Send { to: 1 }),
-        (Stream::Receive(Direction::Forward), Action::Receive { from: 0 }),
-    ];
-    for (role, action) in actions.into_iter().enumerate() {
+    let (from, to, direction) = (RoleId(0), RoleId(1), Direction::Forward);
+    let transfer = |repeat| Transfer { from, to, direction, microbatch: Some(repeat as u16), layer: 0 };
+    draft.transfers = (0..REPEATS).map(transfer).collect();
+    for role in 0..2 {
         let buffers: Vec<BufferId> = (0..copies(bytes)).map(|_| buffer(&mut draft, role, bytes)).collect();
-        for &buffer in buffers.iter().cycle().take(REPEATS) {
-            push(&mut draft, role, action, &[buffer]);
+        for (repeat, &buffer) in buffers.iter().cycle().take(REPEATS).enumerate() {
+            let id = TransferId(repeat as u32);
+            let what = match role {
+                0 => (Stream::Send(direction), Action::Send(id)),
+                _ => (Stream::Receive(direction), Action::Receive(id)),
+            };
+            push(&mut draft, role, what, &[buffer]);
         }
     }
     finished(draft)
@@ -123,7 +127,8 @@ fn copies(bytes: Bytes) -> usize {
 fn empty(sizes: &[u32]) -> Draft {
     let mesh = Mesh::new(sizes[0], &sizes[1..]);
     let role = |stage| Role {
-        stage,
+        id: RoleId(stage),
+        stages: vec![StageId(stage)],
         buffers: vec![Buffer { bytes: Bytes(ALIGNMENT), address: 0, content: Content::Scalars }],
         code: Vec::new(),
         operand_list: Vec::new(),
@@ -135,7 +140,9 @@ fn empty(sizes: &[u32]) -> Draft {
         fragments: Vec::new(),
         collectives: Vec::new(),
         blocks: Vec::new(),
+        transfers: Vec::new(),
         roles: (0..mesh.stages()).map(role).collect(),
+        role_of: Draft::roles_along(&mesh),
         mesh,
     }
 }

@@ -236,8 +236,8 @@ pub(crate) fn action_name(event: &TraceEvent, programs: &Programs) -> String {
             let collective = programs.collective(id);
             format!("{} over {}", collective.exchange.name(), collective.axis.name())
         }
-        Action::Send { to } => format!("send to stage {to}"),
-        Action::Receive { from } => format!("receive from stage {from}"),
+        Action::Send(id) => format!("send to stage {}", programs.transfer(id).to.0),
+        Action::Receive(id) => format!("receive from stage {}", programs.transfer(id).from.0),
         Action::Free => "free".to_owned(),
         Action::Signal(_) => "signal".to_owned(),
         Action::Wait(_) => "wait".to_owned(),

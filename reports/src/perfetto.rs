@@ -101,7 +101,7 @@ impl Group<'_> {
         for (rank, stream) in used {
             let (pid, tid) = (self.process(rank), self.thread(rank, stream));
             if last != Some(rank) {
-                let stage = programs.mesh().coordinate(rank, 0) + 1;
+                let stage = programs.role_of(rank).id.0 + 1;
                 let name = format!("{} rank {rank} (stage {stage})", self.word);
                 lines.push(metadata("process_name", pid, 0, Name { name }));
                 lines.push(metadata("process_sort_index", pid, 0, Order { sort_index: pid }));

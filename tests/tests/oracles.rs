@@ -154,7 +154,7 @@ fn one_rank_takes_the_sum_of_its_kernels() {
                 assert_eq!(programs.collective(id).exchange.axes(), [0usize; 0], "{instr:?}");
                 None
             }
-            Action::Send { .. } | Action::Receive { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => None,
+            Action::Send(_) | Action::Receive(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => None,
         });
         let sum: Seconds = kernels.sum();
         let step = simulate(&programs, &costs, Detail::Totals).expect("no deadlock").step;

@@ -55,7 +55,7 @@ pub(super) fn deadlock(engine: &Engine<'_>) -> Deadlock {
             let Some(&head) = player.head(stream) else { continue };
             let (instr, instruction) = (player.instr(head), head.place as usize);
             let reason = reason(engine, player.index, head.action);
-            stuck.push(Stuck { stage: player.role.stage, instruction, stream, span: instr.span, reason });
+            stuck.push(Stuck { stage: player.role.id.0, instruction, stream, span: instr.span, reason });
         }
     }
     Deadlock { stuck }
@@ -74,8 +74,8 @@ fn reason(engine: &Engine<'_>, role: usize, action: Action) -> String {
                 None => format!("waits for event {}, which nothing signals", event.0),
             }
         }
-        Action::Send { to } => format!("waits for stage {to} to receive"),
-        Action::Receive { from } => format!("waits for stage {from} to send"),
+        Action::Send(id) => format!("waits for stage {} to receive", engine.draft.transfers[id.index()].to.0),
+        Action::Receive(id) => format!("waits for stage {} to send", engine.draft.transfers[id.index()].from.0),
         Action::Exchange(id) => format!("waits for other stages to come to collective {}", id.0),
         Action::Compute(_) | Action::Free | Action::Signal(_) => "waits for its thread".to_owned(),
     }

@@ -37,7 +37,7 @@ impl Regime {
 
 /// A simulation under way.
 pub(super) struct Engine<'a> {
-    draft: &'a Draft,
+    pub(super) draft: &'a Draft,
     pub(super) prices: &'a Prices,
     pub(super) model: &'a CostModel,
     regime: Regime,
@@ -65,10 +65,9 @@ impl<'a> Engine<'a> {
         let roles = (0..draft.roles.len()).collect();
         let players: Vec<Player<'a>> = parallel::map(roles, |role| Player::new(draft, role, prices, detail));
         let devices = model.cluster().devices_per_node;
-        let ranks = draft.mesh.ranks_per_stage();
         let on_node_of = |player: &Player<'_>, other: &Player<'_>| {
             let node = player.rank / devices;
-            (other.rank..other.rank + ranks).filter(|rank| rank / devices == node).count() as u32
+            draft.ranks_of(other.role.id).filter(|rank| rank / devices == node).count() as u32
         };
         let neighbours = match regime {
             Regime::Thread => {
@@ -158,7 +157,7 @@ impl<'a> Engine<'a> {
                         return;
                     }
                 }
-                Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => {
+                Action::Compute(_) | Action::Exchange(_) | Action::Send(_) | Action::Receive(_) => {
                     let issued = head.issued + self.prices.issue;
                     if self.prices.is_issued_aside() && issued > self.now {
                         player.pending.insert(stream);
@@ -191,14 +190,15 @@ impl<'a> Engine<'a> {
                 }
             }
             Action::Exchange(_) => self.make_ready(role, stream),
-            Action::Send { to } => {
-                let (other, beside) = (to as usize, peer(stream));
-                if self.players[other].arrived_action(beside) == Some(Action::Receive { from: role as u16 }) {
+            Action::Send(id) => {
+                let (other, beside) = (self.draft.transfers[id.index()].to.index(), peer(stream));
+                if self.players[other].arrived_action(beside) == Some(Action::Receive(id)) {
                     self.make_ready(other, beside);
                 }
             }
-            Action::Receive { from } => {
-                if self.players[from as usize].arrived_action(peer(stream)) == Some(Action::Send { to: role as u16 }) {
+            Action::Receive(id) => {
+                let other = self.draft.transfers[id.index()].from.index();
+                if self.players[other].arrived_action(peer(stream)) == Some(Action::Send(id)) {
                     self.make_ready(role, stream);
                 }
             }
@@ -267,15 +267,16 @@ impl<'a> Engine<'a> {
                 let links = exchange.route.map_or(0, |route| outward(route) | inward(route));
                 (exchange.price.time, if all { Parties::All } else { Parties::Own }, links)
             }
-            Action::Receive { from } => {
-                let route = self.prices.route(role, from as usize);
+            Action::Receive(id) => {
+                let from = self.draft.transfers[id.index()].from;
+                let route = self.prices.route_of(self.draft, id);
                 let bytes = player.bytes_moved(head);
                 let work = self.prices.transfer(bytes, route).time;
                 let sender = Parties::Pair { role: role as u16, stream };
-                self.begin(from as usize, peer(stream), Task::new(self.now, work, sender, outward(route)));
-                (work, Parties::Pair { role: from, stream: peer(stream) }, inward(route))
+                self.begin(from.index(), peer(stream), Task::new(self.now, work, sender, outward(route)));
+                (work, Parties::Pair { role: from.0 as u16, stream: peer(stream) }, inward(route))
             }
-            Action::Send { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => {
+            Action::Send(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => {
                 unreachable!("a send starts with its receive, and the others take no time")
             }
         };
@@ -339,10 +340,10 @@ impl<'a> Engine<'a> {
                 self.shares[confidence as usize] += passed;
                 confidence
             }
-            Action::Send { to: other } | Action::Receive { from: other } => {
+            Action::Send(id) | Action::Receive(id) => {
                 player.totals.transfer += Seconds(passed);
                 let bytes = player.bytes_moved(head);
-                let confidence = self.prices.transfer(bytes, self.prices.route(role, other as usize)).confidence;
+                let confidence = self.prices.transfer(bytes, self.prices.route_of(self.draft, id)).confidence;
                 self.shares[confidence as usize] += passed;
                 confidence
             }

@@ -1,7 +1,7 @@
 //! One role in play: its streams, what runs on them, and what it has added up.
 
 use ir::layout::Exchange;
-use ir::mesh::Axis;
+use ir::mesh::{Axis, Mesh};
 use ir::program::{Action, Direction, Draft, EventId, Instr, PerStream, Role, Stream, Streams};
 use ir::trace::Totals;
 use ir::units::{Bytes, Seconds};
@@ -123,12 +123,12 @@ impl<'a> Player<'a> {
             *end += 1;
             match instr.action {
                 Action::Compute(id) => issued += prices.fragments[id.index()].issue,
-                Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => issued += prices.issue,
+                Action::Exchange(_) | Action::Send(_) | Action::Receive(_) => issued += prices.issue,
                 Action::Free => {}
                 Action::Signal(event) | Action::Wait(event) => events = events.max(event.index() + 1),
             }
         }
-        let rank = index as u32 * draft.mesh.ranks_per_stage();
+        let rank = draft.ranks_of(role.id).next().expect("every role has ranks");
         let totals = Totals { rank, arena: role.arena, ..Totals::default() };
         Player {
             role,
@@ -219,5 +219,5 @@ impl<'a> Player<'a> {
 
 /// Whether the pipeline axis is in the group of an exchange.
 pub(super) fn spans_stages(exchange: &Exchange) -> bool {
-    exchange.axes().contains(&0)
+    exchange.axes().contains(&Mesh::PIPELINE)
 }

@@ -2,7 +2,10 @@
 
 use ir::cluster::{Cluster, Device, Execution, Link};
 use ir::mesh::Mesh;
-use ir::program::{Action, Direction, Draft, EventId, Instr, Phase, Role, Span, StepSize, Stream};
+use ir::program::{
+    Action, Direction, Draft, EventId, Instr, Phase, Role, RoleId, Span, StageId, StepSize, Stream, Transfer,
+    TransferId,
+};
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 use super::{Detail, Regime, play};
@@ -29,10 +32,19 @@ fn model() -> CostModel {
     CostModel::new(&cluster, None)
 }
 
-fn role(stage: u32, code: &[(Stream, Action)]) -> Role {
+fn role(id: u32, code: &[(Stream, Action)]) -> Role {
     let span = Span { microbatch: Some(3), layer: Some(7), phase: Phase::Backward };
     let code = code.iter().map(|&(stream, action)| Instr { stream, span, action, operands: (0, 0) }).collect();
-    Role { stage, buffers: Vec::new(), code, operand_list: Vec::new(), arena: Bytes::ZERO, live_bound: Bytes::ZERO }
+    let (id, stages) = (RoleId(id), vec![StageId(id)]);
+    Role {
+        id,
+        stages,
+        buffers: Vec::new(),
+        code,
+        operand_list: Vec::new(),
+        arena: Bytes::ZERO,
+        live_bound: Bytes::ZERO,
+    }
 }
 
 #[test]
@@ -44,13 +56,21 @@ fn a_deadlock_names_what_stands_and_what_it_waits_for() {
         fragments: Vec::new(),
         collectives: Vec::new(),
         blocks: Vec::new(),
+        transfers: vec![Transfer {
+            from: RoleId(1),
+            to: RoleId(0),
+            direction: Direction::Backward,
+            microbatch: Some(3),
+            layer: 7,
+        }],
+        role_of: vec![RoleId(0), RoleId(1)],
         roles: vec![
             role(0, &[(Stream::Compute, Action::Wait(EventId(5)))]),
             role(
                 1,
                 &[
                     (Stream::Compute, Action::Wait(EventId(0))),
-                    (send, Action::Send { to: 0 }),
+                    (send, Action::Send(TransferId(0))),
                     (send, Action::Signal(EventId(0))),
                 ],
             ),

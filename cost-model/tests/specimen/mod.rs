@@ -14,7 +14,8 @@ use ir::plan::Schedule;
 use ir::profile::{Profile, Sample, Slowdown, Work};
 use ir::program::{
     Access, Action, Binding, Buffer, BufferId, Collective, CollectiveId, Content, Direction, Draft, EventId, Fragment,
-    FragmentId, Instr, Kernel, Operand, Output, Phase, Programs, Role, Span, StepSize, Stream,
+    FragmentId, Instr, Kernel, Operand, Output, Phase, Programs, Role, RoleId, Span, StageId, StepSize, Stream,
+    Transfer, TransferId,
 };
 use ir::trace::Trace;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
@@ -60,19 +61,23 @@ impl Specimen {
     /// Empty programs of some stages, each of ranks along `factors`, on devices that run streams side by side.
     pub(crate) fn new(stages: u32, factors: &[u32]) -> Specimen {
         let role = |stage| Role {
-            stage,
+            id: RoleId(stage),
+            stages: vec![StageId(stage)],
             buffers: Vec::new(),
             code: Vec::new(),
             operand_list: Vec::new(),
             arena: Bytes::ZERO,
             live_bound: Bytes::ZERO,
         };
+        let mesh = Mesh::new(stages, factors);
         let draft = Draft {
-            mesh: Mesh::new(stages, factors),
+            role_of: Draft::roles_along(&mesh),
+            mesh,
             step: StepSize { microbatches: 1, sequences: 1, sequence: 1 },
             fragments: Vec::new(),
             collectives: Vec::new(),
             blocks: Vec::new(),
+            transfers: Vec::new(),
             roles: (0..stages).map(role).collect(),
         };
         let profile = Profile {
@@ -159,6 +164,39 @@ impl Specimen {
         role.operand_list.extend_from_slice(operands);
         let span = Span { microbatch: None, layer: None, phase: Phase::Forward };
         role.code.push(Instr { stream, span, action, operands: (operands_start, operands.len() as u16) });
+    }
+
+    /// Sends a value to another role.
+    pub(crate) fn send(&mut self, role: usize, to: usize, direction: Direction, value: BufferId) {
+        let stream = Stream::Send(direction);
+        let transfer = self.transfer(role, (role, to, direction), stream);
+        self.push(role, stream, Action::Send(transfer), &[value]);
+    }
+
+    /// Receives a value from another role: the n-th that is received is the n-th that is sent.
+    pub(crate) fn receive(&mut self, role: usize, from: usize, direction: Direction, value: BufferId) {
+        let stream = Stream::Receive(direction);
+        let transfer = self.transfer(role, (from, role, direction), stream);
+        self.push(role, stream, Action::Receive(transfer), &[value]);
+    }
+
+    /// The next transfer of these ends that `role` has not come to on this stream.
+    fn transfer(&mut self, role: usize, ends: (usize, usize, Direction), stream: Stream) -> TransferId {
+        let (from, to, direction) = (RoleId(ends.0 as u32), RoleId(ends.1 as u32), ends.2);
+        let is_next = |&id: &usize| {
+            let Transfer { from: other_from, to: other_to, direction: other, .. } = self.draft.transfers[id];
+            let id = TransferId(id as u32);
+            let is_done = |instr: &Instr| {
+                instr.stream == stream && [Action::Send(id), Action::Receive(id)].contains(&instr.action)
+            };
+            (other_from, other_to, other) == (from, to, direction) && !self.draft.roles[role].code.iter().any(is_done)
+        };
+        let count = self.draft.transfers.len();
+        let found = (0..count).find(is_next);
+        TransferId(found.unwrap_or_else(|| {
+            self.draft.transfers.push(Transfer { from, to, direction, microbatch: Some(count as u16), layer: 0 });
+            count
+        }) as u32)
     }
 
     /// Makes `after` wait for what `before` was given so far.
@@ -271,7 +309,7 @@ impl Pipeline {
                 let input = from.map(|from| {
                     let input = specimen.value(stage);
                     let stream = Stream::Receive(direction);
-                    specimen.push(stage, stream, Action::Receive { from: from as u16 }, &[input]);
+                    specimen.receive(stage, from, direction, input);
                     specimen.order(stage, stream, Stream::Compute);
                     input
                 });
@@ -290,7 +328,7 @@ impl Pipeline {
                     Some(to) => {
                         let stream = Stream::Send(direction);
                         specimen.order(stage, ready, stream);
-                        specimen.push(stage, stream, Action::Send { to: to as u16 }, &[result]);
+                        specimen.send(stage, to, direction, result);
                         stream
                     }
                     None => ready,

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ir::layout::Exchange;
-use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, PerStream, Role, Stream};
+use ir::program::{Action, BufferId, Collective, CollectiveId, FragmentId, Instr, PerStream, Role, Stream, TransferId};
 use ir::units::{Bytes, Seconds};
 
 use super::exchange::{self, Part};
@@ -19,7 +19,6 @@ use super::recorder::Recorder;
 use super::rendezvous::{Gathering, Group, PHASES};
 use crate::fault::Head;
 use crate::host::{Constants, Place, Recording};
-use crate::meetings::{Route, counterpart, direction};
 
 /// What came of trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +73,7 @@ impl Rank {
         let role = job.role(number);
         let events = role.code.iter().map(|instr| match instr.action {
             Action::Signal(event) | Action::Wait(event) => event.index() + 1,
-            Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } | Action::Free => 0,
+            Action::Compute(_) | Action::Exchange(_) | Action::Send(_) | Action::Receive(_) | Action::Free => 0,
         });
         let resident: Bytes =
             role.buffers.iter().filter(|buffer| buffer.is_resident()).map(|buffer| buffer.bytes).sum();
@@ -112,7 +111,12 @@ impl Rank {
         let head = |stream: Stream| {
             let instruction = self.head(job, stream)?;
             let Instr { stream, span, action, .. } = role.code[instruction];
-            Some(Head { rank: self.number, instruction, stream, span, action })
+            let partner = match action {
+                Action::Send(id) => Some(job.route(self.number, id).to),
+                Action::Receive(id) => Some(job.route(self.number, id).from),
+                Action::Compute(_) | Action::Exchange(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => None,
+            };
+            Some(Head { rank: self.number, instruction, stream, span, action, partner })
         };
         Stream::ALL.into_iter().filter_map(head).collect()
     }
@@ -127,8 +131,8 @@ impl Rank {
         match instr.action {
             Action::Compute(id) => self.compute(task, id),
             Action::Exchange(id) => return self.exchange(task, id),
-            Action::Send { to } => return self.send(task, to),
-            Action::Receive { from } => return self.receive(task, from),
+            Action::Send(id) => return self.send(task, id),
+            Action::Receive(id) => return self.receive(task, id),
             Action::Free => {
                 let buffer = &role.buffers[operands[0].index()];
                 match job.freed {
@@ -215,13 +219,13 @@ impl Rank {
         }
     }
 
-    fn send(&mut self, task: Task<'_>, to: u16) -> Progress {
+    fn send(&mut self, task: Task<'_>, id: TransferId) -> Progress {
         let Task { job, stream, .. } = task;
-        let peer = counterpart(&job.draft, self.number, to);
-        let channel = job.channel(Route { from: self.number, to: peer, direction: direction(task.instr.stream) });
+        let route = job.route(self.number, id);
+        let channel = job.channel(route);
         if self.queues[stream].reached == Reached::Fresh {
             channel.post(task.place(task.operands[0]).address);
-            job.wake(peer);
+            job.wake(route.to);
             self.queues[stream].reached = Reached::Arrived;
             return Progress::Done;
         }
@@ -230,17 +234,17 @@ impl Rank {
         self.advance(stream)
     }
 
-    fn receive(&mut self, task: Task<'_>, from: u16) -> Progress {
+    fn receive(&mut self, task: Task<'_>, id: TransferId) -> Progress {
         let Task { job, stream, .. } = task;
-        let peer = counterpart(&job.draft, self.number, from);
-        let channel = job.channel(Route { from: peer, to: self.number, direction: direction(task.instr.stream) });
+        let route = job.route(self.number, id);
+        let channel = job.channel(route);
         let Some(address) = channel.offer() else { return Progress::Blocked };
         let place = task.place(task.operands[0]);
         self.begin(task);
-        exchange::transfer(&job.arenas, (peer, address), (self.number, place.address), place.bytes);
+        exchange::transfer(&job.arenas, (route.from, address), (self.number, place.address), place.bytes);
         self.end(task);
         channel.take(self.queues[stream].start, self.recorder.now());
-        job.wake(peer);
+        job.wake(route.from);
         self.advance(stream)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
-use ir::program::{Access, CollectiveId, Draft, Instr, PerStream, Role};
+use ir::program::{Access, CollectiveId, Draft, Instr, PerStream, Role, TransferId};
 use ir::units::Bytes;
 
 use super::arena::Arenas;
@@ -42,13 +42,12 @@ pub(crate) struct Job {
 impl Job {
     /// Allocates the arenas, whose resident buffers are zero, and finds out who meets whom.
     pub(crate) fn new(draft: Arc<Draft>, freed: Freed) -> Result<Job, LoadError> {
-        let stage = |rank| draft.mesh.coordinate(rank, 0) as usize;
-        let arenas = Arenas::new((0..draft.mesh.rank_count()).map(|rank| draft.roles[stage(rank)].arena))?;
+        let arenas = Arenas::new((0..draft.mesh.rank_count()).map(|rank| draft.role(rank).arena))?;
         if freed == Freed::Poisoned {
             let mut memory = arenas.between_steps();
             for rank in 0..draft.mesh.rank_count() {
                 memory.poison(rank);
-                for buffer in draft.roles[stage(rank)].buffers.iter().filter(|buffer| buffer.is_resident()) {
+                for buffer in draft.role(rank).buffers.iter().filter(|buffer| buffer.is_resident()) {
                     memory.write::<u8>(rank, Place::of(buffer)).fill(0);
                 }
             }
@@ -69,17 +68,17 @@ impl Job {
 
     /// The role of a rank.
     pub(crate) fn role(&self, rank: u32) -> &Role {
-        &self.draft.roles[self.stage(rank)]
+        self.draft.role(rank)
     }
 
     /// For each stream of a rank, places in its code.
     pub(crate) fn queues_of(&self, rank: u32) -> &PerStream<Vec<u32>> {
-        &self.queues[self.stage(rank)]
+        &self.queues[self.role_of(rank)]
     }
 
     /// Bytes of buffers that begin to live with an instruction.
     pub(crate) fn born(&self, rank: u32, instruction: usize) -> Bytes {
-        self.born[self.stage(rank)][instruction]
+        self.born[self.role_of(rank)][instruction]
     }
 
     /// The group with which a rank comes to a collective.
@@ -87,7 +86,12 @@ impl Job {
         &self.groups[self.meetings.of(rank, id)]
     }
 
-    /// The way from one rank to another.
+    /// The way of a transfer that a rank sends or receives.
+    pub(crate) fn route(&self, rank: u32, id: TransferId) -> Route {
+        self.meetings.route(&self.draft, id, rank)
+    }
+
+    /// What has come on the way from one rank to another.
     pub(crate) fn channel(&self, route: Route) -> &Channel {
         self.channels.get(&route).expect("every send and receive has its channel")
     }
@@ -115,8 +119,8 @@ impl Job {
         }
     }
 
-    fn stage(&self, rank: u32) -> usize {
-        self.draft.mesh.coordinate(rank, 0) as usize
+    fn role_of(&self, rank: u32) -> usize {
+        self.draft.role_of[rank as usize].index()
     }
 }
 

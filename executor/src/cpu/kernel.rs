@@ -36,8 +36,8 @@ impl Scratch {
         let kernels = role.code.iter().filter_map(|instr| match instr.action {
             Action::Compute(id) => Some(&draft.fragments[id.index()].kernels),
             Action::Exchange(_)
-            | Action::Send { .. }
-            | Action::Receive { .. }
+            | Action::Send(_)
+            | Action::Receive(_)
             | Action::Free
             | Action::Signal(_)
             | Action::Wait(_) => None,
@@ -126,14 +126,14 @@ impl Site<'_> {
 
     /// An operand as a kernel writes it; in 16 bits it is rounded afterwards.
     fn output<'a>(&'a self, kernel: &Kernel, output: &Output, wide: &mut &'a mut [f32]) -> &'a mut [f32] {
-        let Output { operand, write } = output;
+        let operand = &output.operand;
         let place = self.place(operand);
         let twice = kernel.results().filter(|other| overlap(self.place(other), place)).count();
         assert!(twice == 1 || place.bytes == 0, "{} writes one place twice", kernel.op.name());
         match operand.element {
             Element::Bf16 => {
                 let widened = split(wide, operand);
-                match write {
+                match output.write {
                     // SAFETY: as in `input`.
                     Write::Accumulate => bf16::widen(unsafe { self.arena.read(place) }, widened),
                     Write::Replace => {}

@@ -23,7 +23,8 @@ pub(crate) fn bytes(elements: u64) -> Bytes {
 impl Builder {
     pub(crate) fn new(mesh: &Mesh, step: StepSize) -> Builder {
         let role = |stage| Role {
-            stage,
+            id: RoleId(stage),
+            stages: vec![StageId(stage)],
             buffers: Vec::new(),
             code: Vec::new(),
             operand_list: Vec::new(),
@@ -32,7 +33,8 @@ impl Builder {
         };
         let roles = (0..mesh.stages()).map(role).collect();
         let (fragments, collectives, blocks) = (Vec::new(), Vec::new(), Vec::new());
-        let draft = Draft { mesh: mesh.clone(), step, fragments, collectives, blocks, roles };
+        let (transfers, role_of) = (Vec::new(), Draft::roles_along(mesh));
+        let draft = Draft { mesh: mesh.clone(), step, fragments, collectives, blocks, transfers, roles, role_of };
         let mut builder = Builder { free: vec![0; mesh.stages() as usize], draft, events: 0 };
         (0..mesh.stages() as usize).for_each(|role| assert_eq!(builder.buffer(role, 2, Content::Scalars), SCALARS));
         builder
@@ -60,6 +62,14 @@ impl Builder {
     pub(crate) fn block(&mut self, block: Block) -> BlockId {
         self.draft.blocks.push(block);
         BlockId(self.draft.blocks.len() as u32 - 1)
+    }
+
+    /// A transfer from one role to another; each of the same ends has the next microbatch.
+    pub(crate) fn transfer(&mut self, [from, to]: [u32; 2], direction: Direction) -> TransferId {
+        let id = self.draft.transfers.len();
+        let (from, to) = (RoleId(from), RoleId(to));
+        self.draft.transfers.push(Transfer { from, to, direction, microbatch: Some(id as u16), layer: 0 });
+        TransferId(id as u32)
     }
 
     pub(crate) fn collective(&mut self, exchange: Exchange, axis: Axis, shape: &[u64]) -> CollectiveId {

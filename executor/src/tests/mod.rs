@@ -40,7 +40,7 @@ fn verified(draft: &Draft, backend: Backend) -> Session {
 }
 
 fn place(session: &Session, rank: u32, id: BufferId, elements: u64) -> Place {
-    let role = &session.draft.roles[session.draft.mesh.coordinate(rank, 0) as usize];
+    let role = session.draft.role(rank);
     Place { address: role.buffers[id.index()].address, bytes: elements * 4 }
 }
 

@@ -68,7 +68,8 @@ fn stuck() -> Draft {
     let step = StepSize { microbatches: 1, sequences: 1, sequence: 1 };
     let mut builder = Builder::new(&Mesh::new(2, &[]), step);
     let x = [0, 1].map(|role| builder.buffer(role, 4, Content::Boundary));
-    builder.push(0, Stream::Receive(Direction::Forward), Action::Receive { from: 1 }, &[x[0]]);
+    let never = builder.transfer([1, 0], Direction::Forward);
+    builder.push(0, Stream::Receive(Direction::Forward), Action::Receive(never), &[x[0]]);
     builder.wait(1, Stream::Exchange(Axis::Data), EventId(7));
     builder.finish()
 }
@@ -81,7 +82,7 @@ fn a_step_that_cannot_end_names_what_every_rank_waits_for() {
         let fault = session.step(TOKEN).unwrap_err();
         let expected = format!(
             "no rank made progress{after}\
-             \n  rank 0 on receive(forward): instruction 0 (m0 L3 F) waits for stage 1 to send\
+             \n  rank 0 on receive(forward): instruction 0 (m0 L3 F) waits for rank 1 to send\
              \n  rank 1 on exchange(data): instruction 0 (m0 L3 F) waits for event 7"
         );
         assert_eq!(fault.to_string(), expected);
@@ -95,7 +96,8 @@ fn a_rank_that_breaks_ends_the_step_for_all() {
     let mut builder = Builder::new(&Mesh::new(2, &[]), step);
     let [x, y] = [0, 1].map(|role| builder.buffer(role, 4, Content::Value));
     let zero = builder.fragment(Op::Zero, 0, 1, 4);
-    builder.push(0, Stream::Receive(Direction::Forward), Action::Receive { from: 1 }, &[x]);
+    let never = builder.transfer([1, 0], Direction::Forward);
+    builder.push(0, Stream::Receive(Direction::Forward), Action::Receive(never), &[x]);
     builder.push(1, Stream::Compute, Action::Compute(zero), &[y]);
     let mut draft = builder.finish();
     draft.roles[1].buffers[y.index()].address = draft.roles[1].arena.0;

@@ -22,16 +22,18 @@ fn there_and_back() -> (Draft, Vec<BufferId>, Vec<BufferId>) {
     };
     let sent = of(&mut builder, 0);
     let returned = of(&mut builder, 0);
-    for &id in &sent {
-        builder.push(0, Stream::Send(Direction::Forward), Action::Send { to: 1 }, &[id]);
+    let there = [(); MICROBATCHES as usize].map(|()| builder.transfer([0, 1], Direction::Forward));
+    let back = [(); MICROBATCHES as usize].map(|()| builder.transfer([1, 0], Direction::Backward));
+    for (&id, &transfer) in sent.iter().zip(&there) {
+        builder.push(0, Stream::Send(Direction::Forward), Action::Send(transfer), &[id]);
     }
-    for &id in &returned {
-        builder.push(0, Stream::Receive(Direction::Backward), Action::Receive { from: 1 }, &[id]);
+    for (&id, &transfer) in returned.iter().zip(&back) {
+        builder.push(0, Stream::Receive(Direction::Backward), Action::Receive(transfer), &[id]);
     }
     let zero = builder.fragment(Op::Zero, 0, 1, ELEMENTS);
-    for _ in 0..MICROBATCHES {
+    for (&there, &back) in there.iter().zip(&back) {
         let [x, other, y] = [(); 3].map(|()| builder.buffer(1, ELEMENTS, Content::Value));
-        builder.push(1, Stream::Receive(Direction::Forward), Action::Receive { from: 0 }, &[x]);
+        builder.push(1, Stream::Receive(Direction::Forward), Action::Receive(there), &[x]);
         let arrived = builder.signal(1, Stream::Receive(Direction::Forward));
         builder.wait(1, Stream::Compute, arrived);
         builder.push(1, Stream::Compute, Action::Compute(zero), &[other]);
@@ -40,7 +42,7 @@ fn there_and_back() -> (Draft, Vec<BufferId>, Vec<BufferId>) {
         builder.push(1, Stream::Compute, Action::Free, &[x]);
         let made = builder.signal(1, Stream::Compute);
         builder.wait(1, Stream::Send(Direction::Backward), made);
-        builder.push(1, Stream::Send(Direction::Backward), Action::Send { to: 0 }, &[y]);
+        builder.push(1, Stream::Send(Direction::Backward), Action::Send(back), &[y]);
         builder.push(1, Stream::Send(Direction::Backward), Action::Free, &[y]);
     }
     (builder.finish(), sent, returned)

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::parse::FORMAT;
 use super::{Digest, quantity};
 use crate::error::{Mistake, Mistakes, shown};
-use crate::program::{Action, CollectiveId, EventId, FragmentId, Phase, Span, Stream};
+use crate::program::{Action, CollectiveId, EventId, FragmentId, Phase, Span, Stream, TransferId};
 use crate::trace::{Confidence, MemorySample, Origin, Totals, Trace, TraceEvent};
 use crate::units::{Bytes, Seconds};
 
@@ -171,8 +171,8 @@ fn action_words(action: Action) -> String {
     match action {
         Action::Compute(FragmentId(id)) => numbered("run", &id),
         Action::Exchange(CollectiveId(id)) => numbered("exchange", &id),
-        Action::Send { to } => numbered("send", &to),
-        Action::Receive { from } => numbered("receive", &from),
+        Action::Send(TransferId(id)) => numbered("send", &id),
+        Action::Receive(TransferId(id)) => numbered("receive", &id),
         Action::Free => "free".to_owned(),
         Action::Signal(EventId(id)) => numbered("signal", &id),
         Action::Wait(EventId(id)) => numbered("wait", &id),
@@ -187,8 +187,8 @@ fn parse_action(words: &str) -> Option<Action> {
     Some(match word {
         "run" => Action::Compute(FragmentId(number.parse().ok()?)),
         "exchange" => Action::Exchange(CollectiveId(number.parse().ok()?)),
-        "send" => Action::Send { to: number.parse().ok()? },
-        "receive" => Action::Receive { from: number.parse().ok()? },
+        "send" => Action::Send(TransferId(number.parse().ok()?)),
+        "receive" => Action::Receive(TransferId(number.parse().ok()?)),
         "signal" => Action::Signal(EventId(number.parse().ok()?)),
         "wait" => Action::Wait(EventId(number.parse().ok()?)),
         _ => return None,
@@ -241,8 +241,8 @@ mod tests {
             let actions = [
                 Action::Compute(FragmentId(7)),
                 Action::Exchange(CollectiveId(0)),
-                Action::Send { to: 3 },
-                Action::Receive { from: 65_535 },
+                Action::Send(TransferId(3)),
+                Action::Receive(TransferId(u32::MAX)),
                 Action::Free,
                 Action::Signal(EventId(9)),
                 Action::Wait(EventId(12)),

@@ -5,8 +5,9 @@
 //!   only by `Signal` and `Wait`: a wait ends once the signal of its event was reached on the signal's own stream.
 //! - Instructions are issued in the order of the code.
 //! - An exchange begins when every member of its group has come to it, and ends for all at once; members come to the
-//!   exchanges of one group on one stream in the same order. So with a send and its receive: the n-th send from a
-//!   role to another on the forward (backward) stream is the n-th receive of that pair on that stream.
+//!   exchanges of one group on one stream in the same order. So with a send and its receive: what one role sends to
+//!   another on the forward (backward) stream, the other receives on its stream of that direction in the same order.
+//!   Both name the transfer, and each transfer is sent once and received once.
 //! - A buffer lives from the first instruction that writes it to its `Free`, which takes effect in its stream's
 //!   order and is the last access. Resident buffers live always. Buffers that share addresses never live at once.
 //! - Events are used once: one signal, any number of waits.
@@ -17,6 +18,7 @@ mod collective;
 mod kernel;
 mod role;
 mod stream;
+mod transfer;
 
 use crate::graph::index;
 use crate::mesh::Mesh;
@@ -27,6 +29,8 @@ pub use collective::Collective;
 pub use kernel::{Access, Binding, Fragment, Kernel, Offset, Operand, Output, Product, Storage};
 pub use role::{Accesses, Action, Instr, Role};
 pub use stream::{Direction, PerStream, Phase, Span, Stream, Streams};
+
+pub use transfer::Transfer;
 
 /// Addresses and sizes of buffers are multiples of this.
 pub const ALIGNMENT: u64 = 256;
@@ -42,6 +46,18 @@ index!(
 index!(
     /// A collective of the programs.
     CollectiveId
+);
+index!(
+    /// A transfer of the programs.
+    TransferId
+);
+index!(
+    /// A role: ranks that run the same program.
+    RoleId
+);
+index!(
+    /// A stage of the pipeline: consecutive layers. A role plays one or more of them.
+    StageId
 );
 index!(
     /// A block of parameters of the programs.
@@ -83,8 +99,30 @@ pub struct Draft {
     pub collectives: Vec<Collective>,
     /// Blocks of parameters.
     pub blocks: Vec<Block>,
-    /// One program a stage, in order.
+    /// What roles send each other.
+    pub transfers: Vec<Transfer>,
+    /// The programs, each at the place that its id names.
     pub roles: Vec<Role>,
+    /// The role that each rank plays. All roles have as many ranks, and the ranks of a group that spans the pipeline
+    /// each play another.
+    pub role_of: Vec<RoleId>,
+}
+
+impl Draft {
+    /// The role of a rank.
+    pub fn role(&self, rank: u32) -> &Role {
+        &self.roles[self.role_of[rank as usize].index()]
+    }
+
+    /// The ranks that play a role, in order.
+    pub fn ranks_of(&self, role: RoleId) -> impl Iterator<Item = u32> + '_ {
+        (0..).zip(&self.role_of).filter(move |&(_, &other)| other == role).map(|(rank, _)| rank)
+    }
+
+    /// The role of each rank where roles stand along the mesh's pipeline axis in their order.
+    pub fn roles_along(mesh: &Mesh) -> Vec<RoleId> {
+        (0..mesh.rank_count()).map(|rank| RoleId(mesh.coordinate(rank, Mesh::PIPELINE))).collect()
+    }
 }
 
 /// One program for each role. Made only by `Programs::verified`, so holding them is proof that they were checked.
@@ -110,14 +148,14 @@ impl Programs {
         &self.draft.mesh
     }
 
-    /// One program a stage, in order.
+    /// The program of each role.
     pub fn roles(&self) -> &[Role] {
         &self.draft.roles
     }
 
     /// The role of a rank.
     pub fn role_of(&self, rank: u32) -> &Role {
-        &self.draft.roles[self.draft.mesh.coordinate(rank, 0) as usize]
+        self.draft.role(rank)
     }
 
     /// A fragment.
@@ -128,6 +166,11 @@ impl Programs {
     /// A collective.
     pub fn collective(&self, id: CollectiveId) -> &Collective {
         &self.draft.collectives[id.index()]
+    }
+
+    /// A transfer.
+    pub fn transfer(&self, id: TransferId) -> &Transfer {
+        &self.draft.transfers[id.index()]
     }
 
     /// A block of parameters.

@@ -1,6 +1,9 @@
-//! The program of one stage: instructions and the buffers they work on.
+//! The program of one role: instructions and the buffers they work on.
 
-use super::{Access, Binding, Buffer, BufferId, CollectiveId, EventId, Fragment, FragmentId, Span, Stream};
+use super::{
+    Access, Binding, Buffer, BufferId, CollectiveId, EventId, Fragment, FragmentId, RoleId, Span, StageId, Stream,
+    TransferId,
+};
 use crate::units::Bytes;
 
 /// What an instruction does. Its operands stand in the role's list, see [`Role::operands`].
@@ -10,16 +13,10 @@ pub enum Action {
     Compute(FragmentId),
     /// Takes part in a collective. Operands: source, destination; only one for an all-reduce, which is in place.
     Exchange(CollectiveId),
-    /// Sends its operand to the rank at the same place of another stage.
-    Send {
-        /// That stage.
-        to: u16,
-    },
-    /// Receives its operand from the rank at the same place of another stage.
-    Receive {
-        /// That stage.
-        from: u16,
-    },
+    /// Sends its operand to the rank at the same place of another role.
+    Send(TransferId),
+    /// Receives its operand from the rank at the same place of another role.
+    Receive(TransferId),
     /// Ends the life of its operand.
     Free,
     /// Lets waits for the event go on.
@@ -40,8 +37,8 @@ impl Instr {
             // An exchange in place has one operand.
             Action::Exchange(_) if self.operands.1 == 1 => fixed(&[Access::Update]),
             Action::Exchange(_) => fixed(&[Access::Read, Access::Write]),
-            Action::Send { .. } => fixed(&[Access::Read]),
-            Action::Receive { .. } => fixed(&[Access::Write]),
+            Action::Send(_) => fixed(&[Access::Read]),
+            Action::Receive(_) => fixed(&[Access::Write]),
             Action::Free => fixed(&[Access::Update]),
             Action::Signal(_) | Action::Wait(_) => fixed(&[]),
         }
@@ -82,11 +79,13 @@ pub struct Instr {
     pub operands: (u32, u16),
 }
 
-/// The program of all ranks of one stage. Equal if it does the same: where operands stand in the list is no part of it.
+/// The program of all ranks of one role. Equal if it does the same: where operands stand in the list is no part of it.
 #[derive(Clone, Debug)]
 pub struct Role {
-    /// The stage.
-    pub stage: u32,
+    /// Its place among the roles.
+    pub id: RoleId,
+    /// The stages that it plays.
+    pub stages: Vec<StageId>,
     /// All buffers.
     pub buffers: Vec<Buffer>,
     /// Instructions, in order of issue.
@@ -123,7 +122,8 @@ impl PartialEq for Role {
             (a.stream, a.span, a.action) == (b.stream, b.span, b.action)
                 && operands(self, a.operands) == operands(other, b.operands)
         };
-        (self.stage, self.arena, self.live_bound) == (other.stage, other.arena, other.live_bound)
+        (self.id, self.arena, self.live_bound) == (other.id, other.arena, other.live_bound)
+            && self.stages == other.stages
             && self.buffers == other.buffers
             && self.code.len() == other.code.len()
             && self.code.iter().zip(&other.code).all(same)

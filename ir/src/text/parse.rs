@@ -1,6 +1,6 @@
 //! Text to programs. Says where it stops understanding; never panics. What it reads need not be right.
 
-use super::print::access_name;
+use super::print::{access_name, direction_name};
 use super::word::{Line, Result, Word};
 use super::{TextError, op};
 use crate::graph::{Element, Init};
@@ -9,8 +9,8 @@ use crate::mesh::{Axis, Mesh};
 use crate::op::Write;
 use crate::program::{
     Access, Action, Binding, Block, BlockId, BlockParameter, Buffer, BufferId, Collective, CollectiveId, Content,
-    Draft, EventId, Fragment, FragmentId, Instr, Kernel, Offset, Operand, Output, Part, Phase, Role, Rows, Span,
-    StepSize, Stream,
+    Direction, Draft, EventId, Fragment, FragmentId, Instr, Kernel, Offset, Operand, Output, Part, Phase, Role, RoleId,
+    Rows, Span, StageId, StepSize, Stream, Transfer, TransferId,
 };
 use crate::units::Bytes;
 
@@ -34,8 +34,19 @@ pub fn parse(text: &str) -> std::result::Result<Draft, TextError> {
         sequence: line.field("sequence")?.number()?,
     };
     line.end()?;
-    let mut draft =
-        Draft { mesh, step, fragments: Vec::new(), collectives: Vec::new(), blocks: Vec::new(), roles: Vec::new() };
+    let mut line = lines.take();
+    line.expect("ranks")?;
+    let role_of = ranks(&mut line)?;
+    let mut draft = Draft {
+        mesh,
+        step,
+        fragments: Vec::new(),
+        collectives: Vec::new(),
+        blocks: Vec::new(),
+        transfers: Vec::new(),
+        roles: Vec::new(),
+        role_of,
+    };
     while let Some(line) = lines.take_if("block") {
         draft.blocks.push(block(draft.blocks.len(), line, &mut lines)?);
     }
@@ -45,6 +56,9 @@ pub fn parse(text: &str) -> std::result::Result<Draft, TextError> {
     while let Some(line) = lines.take_if("fragment") {
         draft.fragments.push(fragment(draft.fragments.len(), line, &mut lines)?);
     }
+    while let Some(line) = lines.take_if("transfer") {
+        draft.transfers.push(transfer(draft.transfers.len(), line)?);
+    }
     while let Some(line) = lines.take_if("role") {
         draft.roles.push(role(line, &mut lines)?);
     }
@@ -52,9 +66,10 @@ pub fn parse(text: &str) -> std::result::Result<Draft, TextError> {
     if rest.is_over() {
         return Ok(draft);
     }
-    let mut known = vec!["block", "parameter", "collective", "fragment", "binding", "kernel", "role", "buffer"];
+    let mut known =
+        vec!["block", "parameter", "collective", "fragment", "binding", "kernel", "transfer", "role", "buffer"];
     known.extend(Stream::ALL.iter().map(|stream| stream.name()));
-    Err(rest.word().unknown("the next part: blocks, collectives, fragments, then roles", &known))
+    Err(rest.word().unknown("the next part: blocks, collectives, fragments, transfers, then roles", &known))
 }
 
 /// Lines with words in them.
@@ -98,6 +113,37 @@ fn mesh(word: Word<'_>) -> Result<Mesh> {
         Some((&stages, factors)) if factors.len() < 31 => Ok(Mesh::new(stages, factors)),
         Some(_) | None => Err(word.error("at most 31 axes")),
     }
+}
+
+/// `4*r0 4*r1`: how many ranks in turn play each role.
+fn ranks(line: &mut Line<'_>) -> Result<Vec<RoleId>> {
+    let mut role_of = Vec::new();
+    while !line.is_over() {
+        let (count, role) = line.word().split('*', "ranks and their role, like `4*r0`")?;
+        let role = RoleId(role.id("r", "a role like `r0`")?);
+        let end = role_of.len() + count.number::<u32>()? as usize;
+        if end > RANK_COUNT_MAX {
+            return Err(count.error("fewer ranks"));
+        }
+        role_of.resize(end, role);
+    }
+    Ok(role_of)
+}
+
+/// More ranks than any job has: a damaged text must not ask for all memory.
+const RANK_COUNT_MAX: usize = 1 << 24;
+
+/// `0 r0 r1 forward m0 L5`, behind `transfer`.
+fn transfer(index: usize, mut line: Line<'_>) -> Result<Transfer> {
+    line.index(index)?;
+    let from = RoleId(line.word().id("r", "a role like `r0`")?);
+    let to = RoleId(line.word().id("r", "a role like `r0`")?);
+    let direction = line.word().named("`forward` or `backward`", &Direction::ALL, direction_name)?;
+    let has_microbatch = line.peek().text.starts_with('m');
+    let microbatch = has_microbatch.then(|| line.word().id("m", "a microbatch like `m0`")).transpose()?;
+    let layer = line.word().id("L", "a layer like `L12`")?;
+    line.end()?;
+    Ok(Transfer { from, to, direction, microbatch, layer })
 }
 
 fn axes(word: Word<'_>) -> Result<Vec<usize>> {
@@ -272,7 +318,8 @@ fn offset(word: Word<'_>) -> Result<Offset> {
 
 fn role(mut line: Line<'_>, lines: &mut Lines<'_>) -> Result<Role> {
     let mut role = Role {
-        stage: line.word().number()?,
+        id: RoleId(line.word().number()?),
+        stages: line.field("stages")?.list(|word| Ok(StageId(word.number()?)))?,
         buffers: Vec::new(),
         code: Vec::new(),
         operand_list: Vec::new(),
@@ -367,8 +414,8 @@ fn action(line: &mut Line<'_>) -> Result<Action> {
     Ok(match name.text {
         "run" => Action::Compute(FragmentId(line.word().id("f", "a fragment like `f3`")?)),
         "exchange" => Action::Exchange(CollectiveId(line.word().id("c", "a collective like `c3`")?)),
-        "send" => Action::Send { to: line.word().id("r", "a role like `r1`")? },
-        "receive" => Action::Receive { from: line.word().id("r", "a role like `r1`")? },
+        "send" => Action::Send(TransferId(line.word().id("t", "a transfer like `t1`")?)),
+        "receive" => Action::Receive(TransferId(line.word().id("t", "a transfer like `t1`")?)),
         "free" => Action::Free,
         "signal" => Action::Signal(EventId(line.word().id("e", "an event like `e3`")?)),
         "wait" => Action::Wait(EventId(line.word().id("e", "an event like `e3`")?)),

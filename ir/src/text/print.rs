@@ -8,8 +8,8 @@ use crate::graph::Init;
 use crate::layout::{Exchange, Reduce};
 use crate::op::Write;
 use crate::program::{
-    Access, Action, Block, Buffer, BufferId, Collective, Content, Draft, Fragment, Instr, Kernel, Operand, Part, Role,
-    Rows,
+    Access, Action, Block, Buffer, BufferId, Collective, Content, Direction, Draft, Fragment, Instr, Kernel, Operand,
+    Part, Role, RoleId, Rows, Transfer, TransferId,
 };
 use crate::units::Bytes;
 
@@ -26,6 +26,7 @@ fn programs(text: &mut String, draft: &Draft) -> fmt::Result {
     writeln!(text, "mesh {}", draft.mesh)?;
     let [microbatches, sequences] = [u64::from(step.microbatches), step.sequences];
     writeln!(text, "step microbatches={microbatches} sequences={sequences} sequence={}", step.sequence)?;
+    writeln!(text, "ranks {}", ranks(&draft.role_of))?;
     for (index, block) in draft.blocks.iter().enumerate() {
         self::block(text, index, block)?;
     }
@@ -37,10 +38,19 @@ fn programs(text: &mut String, draft: &Draft) -> fmt::Result {
     for (index, fragment) in draft.fragments.iter().enumerate() {
         self::fragment(text, index, fragment)?;
     }
+    for (index, transfer) in draft.transfers.iter().enumerate() {
+        self::transfer(text, index, transfer)?;
+    }
     for role in &draft.roles {
         self::role(text, draft, role)?;
     }
     Ok(())
+}
+
+/// `4*r0 4*r1`: how many ranks in turn play each role.
+fn ranks(role_of: &[RoleId]) -> String {
+    let runs = role_of.chunk_by(|a, b| a == b).map(|run| format!("{}*r{}", run.len(), run[0].0));
+    runs.collect::<Vec<_>>().join(" ")
 }
 
 fn list<T: ToString>(items: &[T]) -> String {
@@ -135,10 +145,27 @@ fn operand(operand: &Operand) -> String {
     format!("@{}{offset}:{}{}", operand.binding, operand.element.name(), list(&sizes))
 }
 
+fn transfer(text: &mut String, index: usize, transfer: &Transfer) -> fmt::Result {
+    let Transfer { from, to, direction, microbatch, layer } = transfer;
+    write!(text, "transfer {index} r{} r{} {}", from.0, to.0, direction_name(*direction))?;
+    if let Some(microbatch) = microbatch {
+        write!(text, " m{microbatch}")?;
+    }
+    writeln!(text, " L{layer}")
+}
+
+pub(super) fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "forward",
+        Direction::Backward => "backward",
+    }
+}
+
 fn role(text: &mut String, draft: &Draft, role: &Role) -> fmt::Result {
-    let Role { stage, arena, live_bound, .. } = role;
-    write!(text, "role {stage} arena={} live_bound={}", arena.0, live_bound.0)?;
-    writeln!(text, "  # {arena}, {} alive at most; stage {stage} of {}", live_bound, draft.mesh.stages())?;
+    let Role { id, stages, arena, live_bound, .. } = role;
+    let stages = list(&stages.iter().map(|stage| stage.0).collect::<Vec<_>>());
+    write!(text, "role {} stages={stages} arena={} live_bound={}", id.0, arena.0, live_bound.0)?;
+    writeln!(text, "  # {arena}, {live_bound} alive at most")?;
     for (index, buffer) in role.buffers.iter().enumerate() {
         let Buffer { bytes, address, content } = buffer;
         writeln!(text, "  buffer {index} address={address} bytes={} {}", bytes.0, self::content(content))?;
@@ -191,8 +218,8 @@ fn instruction(text: &mut String, draft: &Draft, role: &Role, instr: &Instr) -> 
             let remark = draft.collectives.get(id.index()).map(|collective| moved(draft, collective));
             (format!("exchange c{}", id.0), 1, remark)
         }
-        Action::Send { to } => (format!("send r{to}"), 1, bytes(role, &operands)),
-        Action::Receive { from } => (format!("receive r{from}"), 0, bytes(role, &operands)),
+        Action::Send(id) => (format!("send t{}", id.0), 1, carried(draft, id, bytes(role, &operands))),
+        Action::Receive(id) => (format!("receive t{}", id.0), 0, carried(draft, id, bytes(role, &operands))),
         Action::Free => ("free".to_owned(), 1, bytes(role, &operands)),
         Action::Signal(event) => (format!("signal e{}", event.0), 0, None),
         Action::Wait(event) => (format!("wait e{}", event.0), 0, None),
@@ -208,6 +235,12 @@ fn instruction(text: &mut String, draft: &Draft, role: &Role, instr: &Instr) -> 
         Some(remark) => writeln!(text, "{line:<ACTION_WIDTH$} # {remark}"),
         None => writeln!(text, "{line}"),
     }
+}
+
+/// What a transfer carries and who is at its ends, for the reader.
+fn carried(draft: &Draft, id: TransferId, bytes: Option<String>) -> Option<String> {
+    let Transfer { from, to, .. } = draft.transfers.get(id.index())?;
+    Some(format!("{}, r{} to r{}", bytes?, from.0, to.0))
 }
 
 fn bytes(role: &Role, operands: &[BufferId]) -> Option<String> {

@@ -8,8 +8,8 @@ use crate::graph::{Element, Init};
 use crate::layout::{Exchange, Reduce};
 use crate::op::{Activation, NormKind, Op, Pattern, Rotation, Write};
 use crate::program::{
-    Access, Action, Block, Buffer, Collective, Content, Draft, Fragment, Instr, Kernel, Operand, Part, Phase, Role,
-    Rows,
+    Access, Action, Block, Buffer, Collective, Content, Direction, Draft, Fragment, Instr, Kernel, Operand, Part,
+    Phase, Role, Rows, Transfer,
 };
 
 /// The digest of a draft, from those of its roles.
@@ -22,6 +22,8 @@ pub(super) fn of(draft: &Draft, roles: &[u64]) -> u64 {
     digest.list(&draft.fragments, fragment);
     digest.list(&draft.collectives, collective);
     digest.list(&draft.blocks, block);
+    digest.list(&draft.transfers, transfer);
+    digest.list(&draft.role_of, |digest, role| digest.word(u64::from(role.0)));
     digest.list(roles, |digest, &role| digest.word(role));
     digest.0
 }
@@ -29,7 +31,8 @@ pub(super) fn of(draft: &Draft, roles: &[u64]) -> u64 {
 /// The digest of one role.
 pub(super) fn of_role(role: &Role) -> u64 {
     let mut digest = Digest::new();
-    digest.word(u64::from(role.stage));
+    digest.word(u64::from(role.id.0));
+    digest.list(&role.stages, |digest, stage| digest.word(u64::from(stage.0)));
     digest.word(role.arena.0);
     digest.word(role.live_bound.0);
     digest.list(&role.buffers, buffer);
@@ -112,6 +115,16 @@ fn collective(digest: &mut Digest, collective: &Collective) {
     digest.word(collective.axis as u64);
     digest.list(&collective.shape, |digest, &size| digest.word(size));
     digest.word(element(collective.element));
+}
+
+fn transfer(digest: &mut Digest, transfer: &Transfer) {
+    let Transfer { from, to, direction, microbatch, layer } = *transfer;
+    digest.word(u64::from(from.0) | u64::from(to.0) << 32);
+    let backward = match direction {
+        Direction::Forward => 0,
+        Direction::Backward => 1,
+    };
+    digest.word(backward | u64::from(layer) << 1 | microbatch.map_or(0, |one| u64::from(one) + 1) << 17);
 }
 
 fn fragment(digest: &mut Digest, fragment: &Fragment) {
@@ -241,8 +254,8 @@ fn instruction(digest: &mut Digest, role: &Role, instr: &Instr) {
     let (kind, number) = match instr.action {
         Action::Compute(id) => (0, id.0),
         Action::Exchange(id) => (1, id.0),
-        Action::Send { to } => (2, u32::from(to)),
-        Action::Receive { from } => (3, u32::from(from)),
+        Action::Send(id) => (2, id.0),
+        Action::Receive(id) => (3, id.0),
         Action::Free => (4, 0),
         Action::Signal(id) => (5, id.0),
         Action::Wait(id) => (6, id.0),

@@ -1,7 +1,10 @@
 //! Where roles meet: sends and receives in pairs, exchanges between stages in one order, and no circle of waiting.
 
 use super::{Place, Report, Violation};
-use crate::program::{Action, CollectiveId, Draft, Instr, PerStream, Role, Stream};
+use crate::mesh::Mesh;
+use crate::program::{
+    Action, CollectiveId, Direction, Draft, Instr, PerStream, Role, RoleId, Stream, Transfer, TransferId,
+};
 
 /// Reports what does not match between roles; once all else is right, whether they all come to their end.
 pub(super) fn check(draft: &Draft, roles: &[Meetings], report: &mut Report) {
@@ -9,12 +12,14 @@ pub(super) fn check(draft: &Draft, roles: &[Meetings], report: &mut Report) {
     if draft.roles.len() < 2 {
         return;
     }
-    let sorted = |list: fn(&Meetings) -> &Vec<Transfer>| {
-        let mut all: Vec<Transfer> = roles.iter().flat_map(list).copied().collect();
-        all.sort_by_key(|transfer| transfer.key);
+    let sorted = |list: fn(&Meetings) -> &Vec<End>| {
+        let mut all: Vec<End> = roles.iter().flat_map(list).copied().collect();
+        all.sort_by_key(|end| end.key);
         all
     };
-    pair(draft, &sorted(|role| &role.sends), &sorted(|role| &role.receives), report);
+    let (sends, receives) = (sorted(|role| &role.sends), sorted(|role| &role.receives));
+    once(draft, [&sends, &receives], report);
+    pair(draft, &sends, &receives, report);
     exchanges(draft, roles, report);
     if report.found.is_empty() {
         progress(draft, roles, report);
@@ -24,8 +29,8 @@ pub(super) fn check(draft: &Draft, roles: &[Meetings], report: &mut Report) {
 /// All instructions of a role where it may have to wait or lets others go on, in code order.
 #[derive(Default)]
 pub(super) struct Meetings {
-    sends: Vec<Transfer>,
-    receives: Vec<Transfer>,
+    sends: Vec<End>,
+    receives: Vec<End>,
     /// Exchanges between stages, by stream.
     exchanges: PerStream<Vec<(usize, CollectiveId)>>,
     /// These, signals and waits, by stream: all others go on by themselves.
@@ -37,18 +42,11 @@ impl Meetings {
         let crosses: Vec<bool> =
             (0..draft.collectives.len() as u32).map(|id| is_crossing(draft, CollectiveId(id))).collect();
         let mut meetings = Meetings::default();
-        let own = place as u32;
         for (instruction, instr) in role.code.iter().enumerate() {
             let stream = instr.stream;
             match instr.action {
-                Action::Send { to } => {
-                    let key = (own, u32::from(to), stream);
-                    meetings.sends.push(Transfer { key, role: place, instruction });
-                }
-                Action::Receive { from } => {
-                    let key = (u32::from(from), own, stream.peer().unwrap_or(stream));
-                    meetings.receives.push(Transfer { key, role: place, instruction });
-                }
+                Action::Send(id) => meetings.sends.push(End::new(draft, id, place, instruction)),
+                Action::Receive(id) => meetings.receives.push(End::new(draft, id, place, instruction)),
                 Action::Exchange(id) if crosses[id.index()] => meetings.exchanges[stream].push((instruction, id)),
                 Action::Signal(_) | Action::Wait(_) => {}
                 Action::Compute(_) | Action::Exchange(_) | Action::Free => continue,
@@ -59,24 +57,49 @@ impl Meetings {
     }
 }
 
-/// A send or a receive.
+/// One end of a transfer: a send or a receive.
 #[derive(Clone, Copy)]
-struct Transfer {
-    /// From, to, and the stream on which it is sent.
-    key: (u32, u32, Stream),
+struct End {
+    /// What is in order: all that goes from one role to another in one direction.
+    key: (RoleId, RoleId, Direction),
+    id: TransferId,
     role: usize,
     instruction: usize,
 }
 
+impl End {
+    fn new(draft: &Draft, id: TransferId, role: usize, instruction: usize) -> End {
+        let Transfer { from, to, direction, .. } = draft.transfers[id.index()];
+        End { key: (from, to, direction), id, role, instruction }
+    }
+
+    fn place(&self, draft: &Draft) -> Place {
+        let role = &draft.roles[self.role];
+        Place::new(role.id.0, self.instruction, &role.code[self.instruction])
+    }
+}
+
+/// Each transfer has one send and one receive.
+fn once(draft: &Draft, lists: [&[End]; 2], report: &mut Report) {
+    for ends in lists {
+        let mut seen = vec![false; draft.transfers.len()];
+        for end in ends {
+            if std::mem::replace(&mut seen[end.id.index()], true) {
+                report.push(Violation::TransferTwice { at: end.place(draft), transfer: end.id.0 });
+            }
+        }
+        if let Some(transfer) = seen.iter().position(|seen| !seen) {
+            report.push(Violation::Transfer { transfer, words: "is not sent, or not received".to_owned() });
+        }
+    }
+}
+
 /// Walks both lists, which are sorted by pair and then in code order.
-fn pair(draft: &Draft, sends: &[Transfer], receives: &[Transfer], report: &mut Report) {
-    let place = |transfer: &Transfer| {
-        let role = &draft.roles[transfer.role];
-        Place::new(role.stage, transfer.instruction, &role.code[transfer.instruction])
-    };
-    let bytes = |transfer: &Transfer| {
-        let role = &draft.roles[transfer.role];
-        role.buffers[role.operands(&role.code[transfer.instruction])[0].index()].bytes
+fn pair(draft: &Draft, sends: &[End], receives: &[End], report: &mut Report) {
+    let place = |end: &End| end.place(draft);
+    let bytes = |end: &End| {
+        let role = &draft.roles[end.role];
+        role.buffers[role.operands(&role.code[end.instruction])[0].index()].bytes
     };
     let [mut next_send, mut next_receive] = [0, 0];
     loop {
@@ -84,7 +107,11 @@ fn pair(draft: &Draft, sends: &[Transfer], receives: &[Transfer], report: &mut R
             (None, None) => return,
             (Some(send), Some(receive)) if send.key == receive.key => {
                 let [sent, received] = [bytes(send), bytes(receive)];
-                if sent != received {
+                if send.id != receive.id {
+                    let (at, sender) = (place(receive), place(send));
+                    let (received, sent) = (receive.id.0, send.id.0);
+                    report.push(Violation::TransferOrder { at, received, sender, sent });
+                } else if sent != received {
                     let [at, sender] = [place(receive), place(send)];
                     report.push(Violation::TransferSize { at, received, sender, sent });
                 }
@@ -92,11 +119,11 @@ fn pair(draft: &Draft, sends: &[Transfer], receives: &[Transfer], report: &mut R
                 next_receive += 1;
             }
             (Some(send), receive) if receive.is_none_or(|receive| send.key < receive.key) => {
-                report.push(Violation::SendWithoutReceive { at: place(send), peer: send.key.1 });
+                report.push(Violation::SendWithoutReceive { at: place(send), peer: send.key.1.0 });
                 next_send += 1;
             }
             (_, Some(receive)) => {
-                report.push(Violation::ReceiveWithoutSend { at: place(receive), peer: receive.key.0 });
+                report.push(Violation::ReceiveWithoutSend { at: place(receive), peer: receive.key.0.0 });
                 next_receive += 1;
             }
             (Some(_), None) => unreachable!("a send without any receive left is taken above"),
@@ -107,7 +134,7 @@ fn pair(draft: &Draft, sends: &[Transfer], receives: &[Transfer], report: &mut R
 /// Whether stages meet in a collective. A slice moves nothing, so nobody waits for it.
 fn is_crossing(draft: &Draft, id: CollectiveId) -> bool {
     let exchange = &draft.collectives[id.index()].exchange;
-    exchange.axes().contains(&0) && exchange.moves()
+    exchange.axes().contains(&Mesh::PIPELINE) && exchange.moves()
 }
 
 /// A group that has the pipeline's axis has ranks of all stages: all must come in the order of the first.
@@ -120,14 +147,14 @@ fn exchanges(draft: &Draft, roles: &[Meetings], report: &mut Report) {
                     draft.collectives[other.index()] == draft.collectives[id.index()]
                 };
                 if !expected.get(count).is_some_and(same) {
-                    let at = Place::new(role.stage, index, &role.code[index]);
+                    let at = Place::new(role.id.0, index, &role.code[index]);
                     report.push(Violation::ExchangeOrder { at, count: count + 1, stream: stream.name() });
                     break;
                 }
             }
             if own.len() < expected.len() {
                 report.push(Violation::ExchangeCount {
-                    role: role.stage,
+                    role: role.id.0,
                     stream: stream.name(),
                     found: own.len(),
                     needed: expected.len(),
@@ -152,7 +179,7 @@ fn progress(draft: &Draft, roles: &[Meetings], report: &mut Report) {
     for run in &runs {
         let stuck = Stream::ALL.into_iter().filter_map(|stream| run.head_index(stream)).min();
         if let Some(index) = stuck {
-            report.push(Violation::Deadlock { at: Place::new(run.role.stage, index, &run.role.code[index]) });
+            report.push(Violation::Deadlock { at: Place::new(run.role.id.0, index, &run.role.code[index]) });
         }
     }
 }
@@ -201,21 +228,16 @@ fn advance(draft: &Draft, runs: &mut [Run<'_>], role: usize) -> bool {
 fn step(draft: &Draft, runs: &mut [Run<'_>], role: usize, stream: Stream) -> bool {
     let Some(&instr) = runs[role].head(stream) else { return false };
     match instr.action {
-        Action::Send { to } => {
+        Action::Send(id) | Action::Receive(id) => {
+            let Transfer { from, to, .. } = draft.transfers[id.index()];
+            let (partner, action) =
+                if instr.action == Action::Send(id) { (to, Action::Receive(id)) } else { (from, Action::Send(id)) };
             let Some(other) = stream.peer() else { return false };
-            let meets = runs[usize::from(to)].head(other).map(|instr| instr.action);
-            if meets != Some(Action::Receive { from: role as u16 }) {
+            let partner = &mut runs[partner.index()];
+            if partner.head(other).map(|head| head.action) != Some(action) {
                 return false;
             }
-            runs[usize::from(to)].done[other] += 1;
-        }
-        Action::Receive { from } => {
-            let Some(other) = stream.peer() else { return false };
-            let meets = runs[usize::from(from)].head(other).map(|instr| instr.action);
-            if meets != Some(Action::Send { to: role as u16 }) {
-                return false;
-            }
-            runs[usize::from(from)].done[other] += 1;
+            partner.done[other] += 1;
         }
         Action::Wait(event) if !runs[role].signalled[event.index()] => return false,
         Action::Signal(event) => runs[role].signalled[event.index()] = true,

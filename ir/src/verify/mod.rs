@@ -91,8 +91,10 @@ pub enum Violation {
     Fragment { fragment: usize, words: String },
     #[error("role {role}, buffer b{buffer}: {words}")]
     Buffer { role: u32, buffer: usize, words: String },
-    #[error("role {role}: stands at place {place}; roles stand in the order of their stages")]
-    Stage { role: u32, place: usize },
+    #[error("role {role}: stands at place {place}; roles stand in the order of their numbers")]
+    Role { role: u32, place: usize },
+    #[error("transfer {transfer}: {words}")]
+    Transfer { transfer: usize, words: String },
     #[error("role {role}: takes {arena} of memory, but a rank has only {capacity}")]
     OverCapacity { role: u32, arena: Bytes, capacity: Bytes },
     #[error("{at}: has {found} operands, but needs {needed}")]
@@ -101,8 +103,8 @@ pub enum Violation {
     WrongStream { at: Place },
     #[error("{at}: b{buffer} has {found}, but {needed} are needed")]
     TooSmall { at: Place, buffer: u32, found: Bytes, needed: Bytes },
-    #[error("{at}: sends to its own stage, or receives from it")]
-    OwnPeer { at: Place },
+    #[error("{at}: another role has this end of the transfer")]
+    WrongEnd { at: Place },
     #[error("{at}: uses b{buffer} twice, and writes it")]
     Aliased { at: Place, buffer: u32 },
     #[error("{at}: reads b{buffer}, which nothing wrote before")]
@@ -139,6 +141,10 @@ pub enum Violation {
     SendWithoutReceive { at: Place, peer: u32 },
     #[error("{at}: role {peer} does not send what is received")]
     ReceiveWithoutSend { at: Place, peer: u32 },
+    #[error("{at}: receives transfer {received}, but {sender} sends transfer {sent} then")]
+    TransferOrder { at: Place, received: u32, sender: Place, sent: u32 },
+    #[error("{at}: transfer {transfer} was sent or received before")]
+    TransferTwice { at: Place, transfer: u32 },
     #[error("{at}: receives {received}, but {sender} sends {sent}")]
     TransferSize { at: Place, received: Bytes, sender: Place, sent: Bytes },
     #[error("{at}: is the {count}. exchange of {stream} between stages, where role 0 has another or none")]
@@ -156,10 +162,11 @@ impl Violation {
             self,
             Violation::Missing { .. }
                 | Violation::Mesh { .. }
-                | Violation::Stage { .. }
+                | Violation::Role { .. }
                 | Violation::OperandCount { .. }
                 | Violation::WrongStream { .. }
-                | Violation::OwnPeer { .. }
+                | Violation::WrongEnd { .. }
+                | Violation::Transfer { .. }
         )
     }
 }
@@ -167,7 +174,7 @@ impl Violation {
 /// An instruction of a role.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
-    /// The stage.
+    /// The role.
     pub role: u32,
     /// Its index in the code.
     pub instruction: usize,

@@ -104,7 +104,7 @@ impl Follow<'_> {
             for segment in self.memory.of(id) {
                 if let Some(other) = segment.occupant.replace(id) {
                     self.report.push(Violation::ResidentsOverlap {
-                        role: self.role.stage,
+                        role: self.role.id.0,
                         buffer: id.0,
                         other: other.0,
                     });
@@ -121,7 +121,7 @@ impl Follow<'_> {
         clock[stream] += 1;
         let now = Now { index, stamp: Stamp { stream, position: clock[stream] } };
         match instr.action {
-            Action::Compute(_) | Action::Exchange(_) | Action::Send { .. } | Action::Receive { .. } => {
+            Action::Compute(_) | Action::Exchange(_) | Action::Send(_) | Action::Receive(_) => {
                 let (role, draft) = (self.role, self.draft);
                 for (buffer, access) in role.uses(&draft.fragments, instr) {
                     self.access(now, buffer, access);
@@ -213,7 +213,7 @@ impl Follow<'_> {
     }
 
     fn free(&mut self, now: Now, id: BufferId) {
-        let at = || Place::new(self.role.stage, now.index, &self.role.code[now.index]);
+        let at = || Place::new(self.role.id.0, now.index, &self.role.code[now.index]);
         let buffer = id.0;
         let life = &mut self.lives[id.index()];
         if self.role.buffers[id.index()].is_resident() {
@@ -239,7 +239,7 @@ impl Follow<'_> {
     }
 
     fn end(&mut self) {
-        let role = self.role.stage;
+        let role = self.role.id.0;
         for (index, (life, buffer)) in self.lives.iter().zip(&self.role.buffers).enumerate() {
             if life.state != State::Freed && !buffer.is_resident() {
                 self.report.push(Violation::NeverFreed { role, buffer: index as u32 });
@@ -252,7 +252,7 @@ impl Follow<'_> {
     }
 
     fn place(&self, index: usize) -> Place {
-        Place::new(self.role.stage, index, &self.role.code[index])
+        Place::new(self.role.id.0, index, &self.role.code[index])
     }
 
     fn place_of(&self, stamp: Stamp) -> Place {
@@ -276,7 +276,7 @@ fn unordered(accesses: &Clock, clock: &Clock) -> Option<Stamp> {
 fn place_of(role: &Role, stamp: Stamp) -> Place {
     let mut same = role.code.iter().enumerate().filter(|(_, instr)| instr.stream == stamp.stream);
     let (index, instr) = same.nth(stamp.position as usize - 1).expect("a stamp counts instructions of the code");
-    Place::new(role.stage, index, instr)
+    Place::new(role.id.0, index, instr)
 }
 
 /// Who lives where.

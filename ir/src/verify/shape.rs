@@ -1,10 +1,12 @@
 //! Everything that is named exists, and is large enough.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Place, Report, Violation, fragment};
 use crate::layout::Exchange;
 use crate::mesh::{AxisSet, Mesh};
-use crate::program::BufferId;
 use crate::program::{ALIGNMENT, Action, Block, Buffer, Collective, Content, Draft, Instr, Part, Role, Rows, Stream};
+use crate::program::{BufferId, RoleId, Transfer};
 use crate::units::Bytes;
 
 /// Reports what is wrong with what roles name. Returns what each collective needs, if all is right.
@@ -18,6 +20,8 @@ pub(super) fn check(draft: &Draft, report: &mut Report) -> Option<Vec<Needs>> {
     for (index, collective) in draft.collectives.iter().enumerate() {
         self::collective(&draft.mesh, index, collective, report);
     }
+    roles(draft, report);
+    transfers(draft, report);
     for (index, fragment) in draft.fragments.iter().enumerate() {
         fragment::check(&draft.mesh, index, fragment, report);
     }
@@ -33,11 +37,11 @@ pub(super) fn check_role(
     (place, role): (usize, &Role),
     report: &mut Report,
 ) {
-    if role.stage as usize != place {
-        report.push(Violation::Stage { role: role.stage, place });
+    if role.id.index() != place {
+        report.push(Violation::Role { role: role.id.0, place });
     }
     if role.arena > capacity {
-        report.push(Violation::OverCapacity { role: role.stage, arena: role.arena, capacity });
+        report.push(Violation::OverCapacity { role: role.id.0, arena: role.arena, capacity });
     }
     for (index, buffer) in role.buffers.iter().enumerate() {
         self::buffer(draft, role, index, buffer, report);
@@ -68,6 +72,47 @@ fn mesh(draft: &Draft, report: &mut Report) -> bool {
     };
     report.push(Violation::Mesh { words });
     false
+}
+
+/// Every rank has a role, every role as many ranks, and ranks that differ only along the pipeline unlike roles.
+fn roles(draft: &Draft, report: &mut Report) {
+    let ranks = draft.mesh.rank_count() as usize;
+    let count = draft.roles.len();
+    let is_there = |role: &RoleId| role.index() < count;
+    let words = if draft.role_of.len() != ranks {
+        format!("{} ranks have roles, but there are {ranks}", draft.role_of.len())
+    } else if let Some(role) = draft.role_of.iter().find(|role| !is_there(role)) {
+        format!("a rank plays role {}, but there are only {count}", role.0)
+    } else {
+        let column = draft.mesh.ranks_per_stage() as usize;
+        let differ = (0..column).all(|place| {
+            let along: BTreeSet<RoleId> = draft.role_of[place..].iter().step_by(column).copied().collect();
+            along.len() == count
+        });
+        if differ {
+            return;
+        }
+        "ranks at one place of unlike stages play one role".to_owned()
+    };
+    report.push(Violation::Mesh { words });
+}
+
+/// Transfers go from one role to another, and no two carry the same.
+fn transfers(draft: &Draft, report: &mut Report) {
+    let mut seen: BTreeMap<Transfer, usize> = BTreeMap::new();
+    for (index, &transfer) in draft.transfers.iter().enumerate() {
+        let count = draft.roles.len();
+        let words = if transfer.from == transfer.to {
+            "goes from a role to itself".to_owned()
+        } else if let Some(role) = [transfer.from, transfer.to].into_iter().find(|role| role.index() >= count) {
+            format!("names role {}, but there are only {count}", role.0)
+        } else if let Some(first) = seen.insert(transfer, index) {
+            format!("carries the same as transfer {first}")
+        } else {
+            continue;
+        };
+        report.push(Violation::Transfer { transfer: index, words });
+    }
 }
 
 /// Whether each axis is there, and named once.
@@ -178,7 +223,7 @@ fn buffer(draft: &Draft, role: &Role, index: usize, buffer: &Buffer, report: &mu
             Ok(_) => return,
         }
     };
-    report.push(Violation::Buffer { role: role.stage, buffer: index, words });
+    report.push(Violation::Buffer { role: role.id.0, buffer: index, words });
 }
 
 /// The least that a content takes.
@@ -237,7 +282,7 @@ struct Here<'a> {
 
 fn instruction(draft: &Draft, needs: &[Needs], role: &Role, here: Here<'_>, report: &mut Report) {
     let Here { index, instr } = here;
-    let at = Place::new(role.stage, index, instr);
+    let at = Place::new(role.id.0, index, instr);
     let (start, count) = instr.operands;
     let end = start as usize + usize::from(count);
     if !report.in_range(&at, "operand", end, role.operand_list.len() + 1) {
@@ -255,7 +300,7 @@ fn instruction(draft: &Draft, needs: &[Needs], role: &Role, here: Here<'_>, repo
         Action::Compute(id) => draft.fragments[id.index()].bindings.len(),
         Action::Exchange(id) if draft.collectives[id.index()].exchange.is_in_place() => 1,
         Action::Exchange(_) => 2,
-        Action::Send { .. } | Action::Receive { .. } | Action::Free => 1,
+        Action::Send(_) | Action::Receive(_) | Action::Free => 1,
         Action::Signal(_) | Action::Wait(_) => 0,
     };
     if operands.len() != needed {
@@ -264,6 +309,14 @@ fn instruction(draft: &Draft, needs: &[Needs], role: &Role, here: Here<'_>, repo
     }
     if !runs_on(draft, instr) {
         report.push(Violation::WrongStream { at });
+    }
+    let end = match instr.action {
+        Action::Send(id) => Some(draft.transfers[id.index()].from),
+        Action::Receive(id) => Some(draft.transfers[id.index()].to),
+        Action::Compute(_) | Action::Exchange(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => None,
+    };
+    if end.is_some_and(|end| end != role.id) {
+        report.push(Violation::WrongEnd { at });
     }
     let mut fits = |&id: &BufferId, needed: Bytes| {
         let found = role.buffers[id.index()].bytes;
@@ -282,7 +335,7 @@ fn instruction(draft: &Draft, needs: &[Needs], role: &Role, here: Here<'_>, repo
             fits(&operands[0], source);
             operands[1..].iter().for_each(|operand| fits(operand, destination));
         }
-        Action::Send { .. } | Action::Receive { .. } | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
+        Action::Send(_) | Action::Receive(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
     }
 }
 
@@ -291,13 +344,7 @@ fn named(draft: &Draft, role: &Role, at: Place, action: Action, report: &mut Rep
     match action {
         Action::Compute(id) => report.in_range(&at, "fragment", id.index(), draft.fragments.len()),
         Action::Exchange(id) => report.in_range(&at, "collective", id.index(), draft.collectives.len()),
-        Action::Send { to: peer } | Action::Receive { from: peer } => {
-            let own = u32::from(peer) == role.stage;
-            if own {
-                report.push(Violation::OwnPeer { at });
-            }
-            !own && report.in_range(&at, "role", usize::from(peer), draft.roles.len())
-        }
+        Action::Send(id) | Action::Receive(id) => report.in_range(&at, "transfer", id.index(), draft.transfers.len()),
         Action::Free => true,
         // Each event has a signal, so that there are fewer events than instructions.
         Action::Signal(event) | Action::Wait(event) => report.in_range(&at, "event", event.index(), role.code.len()),
@@ -312,8 +359,8 @@ fn runs_on(draft: &Draft, instr: &Instr) -> bool {
             let collective = &draft.collectives[id.index()];
             !collective.exchange.moves() || stream == Stream::Exchange(collective.axis)
         }
-        (Action::Send { .. }, stream) => matches!(stream, Stream::Send(_)),
-        (Action::Receive { .. }, stream) => matches!(stream, Stream::Receive(_)),
+        (Action::Send(id), stream) => stream == Stream::Send(draft.transfers[id.index()].direction),
+        (Action::Receive(id), stream) => stream == Stream::Receive(draft.transfers[id.index()].direction),
         (Action::Free | Action::Signal(_) | Action::Wait(_), _) => true,
     }
 }

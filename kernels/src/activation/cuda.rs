@@ -26,7 +26,7 @@ pub(crate) fn gradient(request: Request<'_>, activation: Activation) -> Result<L
 }
 
 fn lower(request: Request<'_>, activation: Activation, entry: &'static str) -> Result<Lowered, Error> {
-    let operands: Vec<&Operand> = request.kernel.inputs.iter().chain(&request.kernel.outputs).collect();
+    let operands: Vec<&Operand> = request.kernel.operands().collect();
     let element = request.element(&operands)?;
     let (width, elements) = (request.size('f'), request.input(0).elements().min(request.output(0).elements()));
     let (sizes, grid) = match activation {

@@ -56,9 +56,9 @@ impl Constants {
 }
 
 pub(crate) fn lower(request: Request<'_>, decayed: u64, length: u64) -> Result<Lowered, Error> {
-    let single = request.kernel.inputs.iter().chain(&request.kernel.outputs[..3]).collect::<Vec<_>>();
+    let single = request.kernel.inputs.iter().chain(request.kernel.results().take(3)).collect::<Vec<_>>();
     request.expect(Element::F32, &single)?;
-    let copy = match request.kernel.outputs.get(3) {
+    let copy = match request.kernel.results().nth(3) {
         Some(operand) => {
             request.expect(Element::Bf16, &[operand])?;
             output(3)

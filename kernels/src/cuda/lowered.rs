@@ -132,12 +132,12 @@ impl<'a> Request<'a> {
     }
 
     pub(crate) fn output(&self, index: usize) -> &'a Operand {
-        &self.kernel.outputs[index]
+        &self.kernel.outputs[index].operand
     }
 
     /// 1 if a result that may be added to what was there is, else 0.
-    pub(crate) fn adds(&self, _output: usize) -> Argument {
-        Argument::Count(match self.kernel.write {
+    pub(crate) fn adds(&self, output: usize) -> Argument {
+        Argument::Count(match self.kernel.outputs[output].write {
             Write::Replace => 0,
             Write::Accumulate => 1,
         })
@@ -145,8 +145,7 @@ impl<'a> Request<'a> {
 
     /// The local size of a letter.
     pub(crate) fn size(&self, letter: char) -> u64 {
-        let operands = self.kernel.inputs.iter().chain(&self.kernel.outputs);
-        let found = operands.flat_map(|operand| &operand.dimensions).find(|(other, _)| *other == letter);
+        let found = self.kernel.operands().flat_map(|operand| &operand.dimensions).find(|(other, _)| *other == letter);
         found.map(|&(_, size)| size).expect("an operation finds its letters in its operands")
     }
 

@@ -79,8 +79,7 @@ impl Call {
 
 impl Prepared {
     pub(crate) fn new(kernel: &Kernel, calls: Vec<Call>) -> Prepared {
-        let operands = kernel.inputs.iter().chain(&kernel.outputs);
-        Prepared { op: kernel.op.name(), past: operands.map(|operand| operand.offset % ALIGNMENT).collect(), calls }
+        Prepared { op: kernel.op.name(), past: kernel.operands().map(|operand| operand.offset % ALIGNMENT).collect(), calls }
     }
 
     pub(crate) fn cast(call: Call) -> Prepared {

@@ -83,7 +83,7 @@ pub(crate) struct Factors {
 impl Product {
     pub(crate) fn new(library: Rc<Library>, kernel: &Kernel, choice: Choice) -> Result<Product, Error> {
         let shape = kernel.product();
-        let [a, b, result] = [&kernel.inputs[0], &kernel.inputs[1], &kernel.outputs[0]];
+        let [a, b, result] = [&kernel.inputs[0], &kernel.inputs[1], &kernel.outputs[0].operand];
         let is_known = matches!(
             (a.element, b.element, result.element),
             (Element::F32, Element::F32, Element::F32) | (Element::Bf16, Element::Bf16, Element::F32 | Element::Bf16)
@@ -102,7 +102,7 @@ impl Product {
             Storage::InnerFirst => Layout::new(a.element, shape.rows, shape.inner)?,
         };
         let to = Layout::new(result.element, shape.columns, shape.rows)?;
-        let keep = match kernel.write {
+        let keep = match kernel.outputs[0].write {
             Write::Replace => 0.0,
             Write::Accumulate => 1.0,
         };

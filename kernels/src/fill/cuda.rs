@@ -10,7 +10,7 @@ use crate::cuda::lowered::{
 const EACH: u64 = 8;
 
 pub(crate) fn zero(request: Request<'_>) -> Lowered {
-    let outputs = request.kernel.outputs.iter().enumerate();
+    let outputs = request.kernel.results().enumerate();
     let clear = |(index, operand): (usize, &ir::program::Operand)| {
         Work::Clear(Clear { place: Place::Output(index, 0), bytes: operand.bytes().0, value: 0 })
     };

@@ -40,7 +40,7 @@ pub(crate) fn forward(request: Request<'_>, norm: Norm) -> Result<Lowered, Error
     let width = request.size('h');
     let stored: Vec<&Operand> = request.kernel.inputs.iter().chain([request.output(0)]).collect();
     let element = request.element(&stored)?;
-    request.expect(Element::F32, &request.kernel.outputs[1..].iter().collect::<Vec<_>>())?;
+    request.expect(Element::F32, &request.kernel.results().skip(1).collect::<Vec<_>>())?;
     let (source, block) = source(element, width, norm.kind, &stored);
     let nowhere = Argument::Address(Place::Nowhere);
     let (bias, mean, deviation) = match norm.kind {
@@ -56,7 +56,7 @@ pub(crate) fn gradient(request: Request<'_>, kind: NormKind) -> Result<Lowered, 
     let width = request.size('h');
     let stored = [request.input(0), request.input(1), request.input(2), request.output(0)];
     let element = request.element(&stored)?;
-    let single: Vec<&Operand> = request.kernel.inputs[3..].iter().chain(&request.kernel.outputs[1..]).collect();
+    let single: Vec<&Operand> = request.kernel.inputs[3..].iter().chain(request.kernel.results().skip(1)).collect();
     request.expect(Element::F32, &single)?;
     let (source, block) = source(element, width, kind, &stored);
     let (mean, deviation) = match kind {

@@ -1,6 +1,6 @@
 //! Rotary positions on an accelerator; the idea stands in `rotary.cu`.
 
-use ir::op::{Direction, Rotary};
+use ir::op::{Rotation, Rotary};
 
 use crate::cuda::Error;
 use crate::cuda::lowered::{Argument, Launch, Lowered, Request, Source, THREADS, input, output};
@@ -14,9 +14,9 @@ pub(crate) fn lower(request: Request<'_>, rotary: Rotary) -> Result<Lowered, Err
     if !head.is_multiple_of(2) || head > HEAD_MAX {
         return Err(request.unsupported(format!("heads of {head}, not even and at most {HEAD_MAX}")));
     }
-    let direction = match rotary.direction {
-        Direction::Forward => 1.0,
-        Direction::Inverse => -1.0,
+    let direction = match rotary.rotation {
+        Rotation::Forward => 1.0,
+        Rotation::Inverse => -1.0,
     };
     let mut arguments = vec![input(0), output(0)];
     arguments.extend([sequence, groups * slots, slots - 2, head].map(Argument::Count));

@@ -62,7 +62,7 @@ fn exchanges(question: &Question, outcome: &Outcome) -> String {
     for role in programs.roles() {
         for instr in &role.code {
             if let Action::Exchange(id) = instr.action {
-                let key = (role.stage, instr.span.layer.and_then(run_of), instr.span.phase.letter(), id);
+                let key = (role.id.0, instr.span.layer.and_then(run_of), instr.span.phase.letter(), id);
                 *counts.entry(key).or_insert(0) += 1;
             }
         }
@@ -130,13 +130,19 @@ fn memory(question: &Question, outcome: &Outcome) -> String {
     ]);
     for role in outcome.programs.roles() {
         let classes = Classes::of(&question.graph, plan, role);
-        let layers = &plan.stages[role.stage as usize];
+        let layers = layers_of(plan, role);
         let sizes = [classes.parameters, classes.moments, classes.gradients, classes.saved, classes.transient];
         let numbers = sizes.into_iter().chain([role.arena, question.devices.cluster.capacity()]);
-        let cells = [role.stage.to_string(), format!("{}..{}", layers.start, layers.end)];
+        let cells = [role.id.0.to_string(), format!("{}..{}", layers.start, layers.end)];
         table.push(cells.into_iter().chain(numbers.map(|size| unit.show(size))).collect());
     }
     table.text()
+}
+
+/// The layers of the stage that a role plays.
+fn layers_of(plan: &Plan, role: &Role) -> std::ops::Range<u32> {
+    let stage = role.stages.first().expect("a role plays a stage");
+    plan.stages[stage.index()].clone()
 }
 
 /// The arena of a role by what it holds.
@@ -158,13 +164,13 @@ impl Classes {
         let moments = resident(|content| matches!(content, Content::FirstMoment { .. } | Content::SecondMoment { .. }));
         let batch = LayerBatch { sequences: plan.microbatch_sequences(), precision: plan.precision };
         let (mut state, mut saved) = (Bytes::ZERO, Bytes::ZERO);
-        for layer in plan.stages[role.stage as usize].clone() {
+        for layer in layers_of(plan, role) {
             let kind = graph.layers[layer as usize];
             let bytes =
                 layer_bytes(graph, kind, &plan.strategies[layer as usize], batch).expect("the plan was compiled");
             (state, saved) = (state + bytes.state, saved + bytes.saved);
         }
-        let held = in_flight(plan.schedule, plan.stages.len() as u32, role.stage, plan.microbatches);
+        let held = in_flight(plan.schedule, plan.stages.len() as u32, role.id.0, plan.microbatches);
         let saved = saved * u64::from(held);
         let gradients = state.saturating_sub(parameters + moments);
         let transient = role.arena.saturating_sub(parameters + moments + gradients + saved);

@@ -1,5 +1,6 @@
 //! Where the step goes: each moment of the mean rank counted once, predicted above measured.
 
+use ir::mesh::Mesh;
 use ir::trace::Trace;
 use ir::units::Seconds;
 
@@ -59,7 +60,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
 /// The ranks of a trace that belong to a stage, or all.
 fn ranks(report: &Report<'_>, trace: &Trace, stage: Option<u32>) -> Vec<u32> {
     let mesh = report.programs.mesh();
-    let wanted = |&rank: &u32| stage.is_none_or(|stage| mesh.coordinate(rank, 0) == stage);
+    let wanted = |&rank: &u32| stage.is_none_or(|stage| mesh.coordinate(rank, Mesh::PIPELINE) == stage);
     let mut ranks: Vec<u32> = trace.totals.iter().map(|totals| totals.rank).filter(wanted).collect();
     if ranks.is_empty() {
         ranks = trace.events.iter().map(|event| event.rank).filter(wanted).collect();

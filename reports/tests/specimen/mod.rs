@@ -9,8 +9,8 @@ use ir::mesh::{Axis, Mesh};
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::{
-    Action, Collective, CollectiveId, Direction, Draft, Fragment, FragmentId, Phase, Programs, Role, Span, StepSize,
-    Stream,
+    Action, Collective, CollectiveId, Direction, Draft, Fragment, FragmentId, Phase, Programs, Role, RoleId, Span,
+    StageId, StepSize, Stream, Transfer, TransferId,
 };
 use ir::seed::Seed;
 use ir::trace::{Confidence, MemorySample, Origin, Totals, Trace, TraceEvent};
@@ -115,15 +115,18 @@ fn draft() -> Draft {
     };
     let collective = |exchange, axis| Collective { exchange, axis, shape: vec![1024], element: Element::F32 };
     let role = |stage| Role {
-        stage,
+        id: RoleId(stage),
+        stages: vec![StageId(stage)],
         buffers: Vec::new(),
         code: Vec::new(),
         operand_list: Vec::new(),
         arena: Bytes::ZERO,
         live_bound: Bytes::ZERO,
     };
+    let mesh = Mesh::new(STAGES, &[2, 2]);
     Draft {
-        mesh: Mesh::new(STAGES, &[2, 2]),
+        role_of: Draft::roles_along(&mesh),
+        mesh,
         step: StepSize { microbatches: u32::from(MICROBATCHES), sequences: 8, sequence: 1024 },
         fragments: FRAGMENTS.iter().map(fragment).collect(),
         collectives: vec![
@@ -133,8 +136,21 @@ fn draft() -> Draft {
             collective(Exchange::AllReduce { axes: vec![0, 1, 2], reduce: Reduce::Sum }, Axis::Pipeline),
         ],
         blocks: Vec::new(),
+        transfers: Direction::ALL
+            .iter()
+            .flat_map(|&direction| (0..MICROBATCHES).map(move |one| transfer(direction, one)))
+            .collect(),
         roles: (0..STAGES).map(role).collect(),
     }
+}
+
+/// What goes over the one cut between the two stages.
+fn transfer(direction: Direction, microbatch: u16) -> Transfer {
+    let (from, to) = match direction {
+        Direction::Forward => (RoleId(0), RoleId(1)),
+        Direction::Backward => (RoleId(1), RoleId(0)),
+    };
+    Transfer { from, to, direction, microbatch: Some(microbatch), layer: 6 }
 }
 
 /// Plays one rank of each stage: when each stream is free, and when each microbatch came.
@@ -232,8 +248,10 @@ impl Clock {
 
     fn send(&mut self, [from, to]: [u32; 2], direction: Direction, microbatch: u16, ready: f64) -> f64 {
         let span = Span { microbatch: Some(microbatch), layer: None, phase: direction.phase() };
-        let end = self.run((from, Stream::Send(direction)), span, Action::Send { to: to as u16 }, [ready, 5e-4]);
-        let receive = Action::Receive { from: from as u16 };
+        let first = if direction == Direction::Forward { 0 } else { MICROBATCHES };
+        let id = TransferId(u32::from(first + microbatch));
+        let end = self.run((from, Stream::Send(direction)), span, Action::Send(id), [ready, 5e-4]);
+        let receive = Action::Receive(id);
         self.run((to, Stream::Receive(direction)), span, receive, [ready, end - ready])
     }
 

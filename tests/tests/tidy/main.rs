@@ -48,7 +48,7 @@ const UNSAFE: [&str; 14] = [
 /// Files that may be longer than others, and how long: lists, and stories that would not be clearer in two parts.
 const LONG: [(&str, usize); 9] = [
     ("compiler/src/block.rs", 430),
-    ("compiler/src/fragment.rs", 415),
+    ("compiler/src/fragment.rs", 420),
     ("cost-model/tests/simulate.rs", 420),
     ("ir/src/file/plan.rs", 430),
     ("ir/tests/verify.rs", 500),

@@ -2,7 +2,7 @@
 
 use ir::graph::Element;
 use ir::op::{Activation, NormKind, Op, Write};
-use ir::program::{Kernel, Offset, Operand};
+use ir::program::{Kernel, Offset, Operand, Output};
 
 use super::expected;
 use super::number::{bytes_of, round};
@@ -81,10 +81,18 @@ impl Form {
             self.operand(binding - 1, letters, stored)
         };
         let inputs = inputs.iter().map(&mut place).collect();
-        let outputs = outputs.iter().map(&mut place).collect();
+        let outputs = outputs.iter().enumerate().map(|(index, letters)| {
+            let write = match self.op {
+                // The gradient of what was normalised is always new.
+                Op::NormGradient(_) if index == 0 => Write::Replace,
+                _ => self.write,
+            };
+            Output { operand: place(letters), write }
+        });
+        let outputs = outputs.collect();
         let letters = self.op.offsets().iter();
         let offsets = letters.map(|&letter| Offset { letter, axes: Vec::new(), step: 0 }).collect();
-        Kernel { op: self.op, inputs, outputs, write: self.write, offsets, workspace: None }
+        Kernel { op: self.op, inputs, outputs, offsets, workspace: None }
     }
 
     fn operand(&self, binding: u16, letters: &str, stored: Stored) -> Operand {
@@ -108,7 +116,7 @@ impl Case {
             tokens: TOKENS,
             inputs: Vec::new(),
             before: Vec::new(),
-            tolerances: kernel.outputs.iter().map(|output| tolerance(form, output)).collect(),
+            tolerances: kernel.results().map(|output| tolerance(form, output)).collect(),
             kernel,
         };
         case.draw(random);
@@ -151,7 +159,7 @@ impl Case {
     /// Sizes, for tables.
     pub fn shape(&self) -> String {
         let ir::profile::Work::Kernel { shape, .. } = self.kernel.work() else { return String::new() };
-        let off = self.kernel.inputs.iter().chain(&self.kernel.outputs).any(|operand| operand.offset > 0);
+        let off = self.kernel.operands().any(|operand| operand.offset > 0);
         if off { format!("{shape} off") } else { shape }
     }
 
@@ -167,7 +175,7 @@ impl Case {
                 Values::Floats(values.map(|value| round(2.0 * value, operand.element)).collect())
             });
         }
-        for (index, operand) in self.kernel.outputs.iter().enumerate() {
+        for (index, operand) in self.kernel.results().enumerate() {
             let counts = expected::reads_before(&self.kernel, index);
             self.before.push(counts.then(|| random.values(operand.elements() as usize)));
         }

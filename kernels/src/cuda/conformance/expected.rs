@@ -1,6 +1,6 @@
 //! What the reference says, in double precision.
 
-use ir::op::{Activation, Direction, Norm, NormKind, Op, Pattern, Rotary, Write};
+use ir::op::{Activation, Rotation, Norm, NormKind, Op, Pattern, Rotary, Write};
 use ir::program::{Kernel, Storage};
 
 use super::case::{Case, Values};
@@ -18,8 +18,9 @@ use crate::{Packed, activation, adamw, add, bias, embed, position, rotary};
 pub(crate) fn reads_before(kernel: &Kernel, output: usize) -> bool {
     match kernel.op {
         Op::CrossEntropy { .. } | Op::SquareSum { .. } => true,
-        Op::MatMul | Op::BiasGradient | Op::EmbedGradient | Op::PositionGradient => kernel.write == Write::Accumulate,
-        Op::NormGradient(_) => kernel.write == Write::Accumulate && output > 0,
+        Op::MatMul | Op::BiasGradient | Op::EmbedGradient | Op::PositionGradient | Op::NormGradient(_) => {
+            kernel.outputs[output].write == Write::Accumulate
+        }
         Op::Embed
         | Op::Position
         | Op::Norm(_)
@@ -42,15 +43,15 @@ pub(crate) fn reads_before(kernel: &Kernel, output: usize) -> bool {
 pub(crate) fn of(case: &Case) -> Vec<Vec<f64>> {
     let mut outputs: Vec<Vec<f64>> = case
         .kernel
-        .outputs
-        .iter()
+        .results()
         .zip(&case.before)
         .map(|(operand, before)| {
             let count = operand.elements() as usize;
             before.as_ref().map_or(vec![f64::NAN; count], |before| widen(before))
         })
         .collect();
-    Reference { case, write: case.kernel.write }.run(&mut outputs);
+    let write = case.kernel.outputs.last().map_or(Write::Replace, |output| output.write);
+    Reference { case, write }.run(&mut outputs);
     outputs
 }
 
@@ -254,11 +255,11 @@ impl Reference<'_> {
         }
     }
 
-    fn rotary(&self, Rotary { base, direction }: Rotary, out: &mut [f64]) {
+    fn rotary(&self, Rotary { base, rotation }: Rotary, out: &mut [f64]) {
         let angles = Angles { theta: base, first_position: 0 };
-        match direction {
-            Direction::Forward => rotary::cpu::forward(self.packed(), angles, &self.floats(0), out),
-            Direction::Inverse => rotary::cpu::gradient(self.packed(), angles, &self.floats(0), out),
+        match rotation {
+            Rotation::Forward => rotary::cpu::forward(self.packed(), angles, &self.floats(0), out),
+            Rotation::Inverse => rotary::cpu::gradient(self.packed(), angles, &self.floats(0), out),
         }
     }
 

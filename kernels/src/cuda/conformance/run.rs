@@ -41,12 +41,12 @@ pub fn run(device: &Device, case: &Case, expected: &[Vec<f64>]) -> Result<Outcom
     let bench = Bench::new(device, case)?;
     let first = bench.results()?;
     let second = bench.results()?;
-    let operands = case.kernel.outputs.iter();
+    let operands = case.kernel.results();
     let errors = operands.zip(&first).zip(expected).map(|((operand, bytes), expected)| {
         let bytes = &bytes[operand.offset as usize..][..operand.bytes().0 as usize];
         error(&floats_of(bytes, operand.element), expected)
     });
-    let is_contained = case.kernel.outputs.iter().zip(&first).all(|(operand, bytes)| {
+    let is_contained = case.kernel.results().zip(&first).all(|(operand, bytes)| {
         let (begin, end) = (operand.offset as usize, (operand.offset + operand.bytes().0) as usize);
         bytes[..begin].iter().chain(&bytes[end..]).all(|&byte| byte == POISON)
     });
@@ -79,7 +79,7 @@ impl<'a> Bench<'a> {
             begin
         };
         let inputs: Vec<u64> = kernel.inputs.iter().map(|it| place(it.offset + it.bytes().0)).collect();
-        let outputs: Vec<u64> = kernel.outputs.iter().map(|it| place(it.offset + it.bytes().0)).collect();
+        let outputs: Vec<u64> = kernel.results().map(|it| place(it.offset + it.bytes().0)).collect();
         let (workspace, constants) = (place(device.workspace(kernel).0), place(size_of::<Constants>() as u64));
         let memory = device.allocate(Bytes(end))?;
         let stream = device.stream()?;
@@ -91,7 +91,7 @@ impl<'a> Bench<'a> {
             case,
             prepared: device.prepare(kernel, &case.offsets, case.tokens)?,
             inputs: inputs.iter().zip(&kernel.inputs).map(at).collect(),
-            outputs: outputs.iter().zip(&kernel.outputs).map(at).collect(),
+            outputs: outputs.iter().zip(kernel.results()).map(at).collect(),
             workspace: base + workspace,
             constants: base + constants,
             stream,
@@ -116,7 +116,7 @@ impl<'a> Bench<'a> {
 
     /// Poisons, runs once, and reads outputs with what lies before and behind them.
     fn results(&self) -> Result<Vec<Vec<u8>>, Error> {
-        let operands = self.case.kernel.outputs.iter().zip(&self.outputs);
+        let operands = self.case.kernel.results().zip(&self.outputs);
         let whole = |operand: &ir::program::Operand| (operand.offset + operand.bytes().0).next_multiple_of(ALIGNMENT);
         self.stream.fill(self.workspace, POISON, self.device.workspace(&self.case.kernel))?;
         for ((operand, &address), before) in operands.clone().zip(&self.case.before) {

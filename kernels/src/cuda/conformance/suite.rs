@@ -1,7 +1,7 @@
 //! Which cases there are: every operation at small odd sizes, and at sizes of real models.
 
 use ir::graph::Element;
-use ir::op::{Activation, Direction, Norm, NormKind, Op, Pattern, Rotary, Write};
+use ir::op::{Activation, Rotation, Norm, NormKind, Op, Pattern, Rotary, Write};
 
 use super::case::Form;
 use crate::random::Random;
@@ -145,8 +145,8 @@ impl Suite {
             let is_slow = self.extent == Extent::Large && element == Element::F32;
             let (s, b) = if is_slow { (s / 2, 1) } else { (s, self.of(1, (1, 3), 1)) };
             let sizes = [('b', b), ('s', s), ('g', g), ('r', r), ('c', r + 2), ('d', d)];
-            for direction in [Direction::Forward, Direction::Inverse] {
-                let rotary = Rotary { base: 10_000.0, direction };
+            for rotation in [Rotation::Forward, Rotation::Inverse] {
+                let rotary = Rotary { base: 10_000.0, rotation };
                 self.both((Op::Rotary(rotary), element), Write::Replace, &sizes);
             }
             for pattern in [Pattern::Causal, Pattern::Full] {

@@ -37,14 +37,14 @@ fn kernels_agree_with_the_reference_thread_by_thread() {
             continue;
         }
         count += 1;
-        let what = format!("{} {:?} {}", case.kernel.op.name(), case.kernel.write, case.shape());
+        let what = format!("{} {:?} {}", case.kernel.op.name(), case.kernel.outputs.last().map(|output| output.write), case.shape());
         let up = shim.run(&case, Order::Ascending);
         let down = shim.run(&case, Order::Descending);
         if up != down {
             wrong.push(format!("{what}: threads in another order give another result"));
         }
         for (index, expected) in case.expected().iter().enumerate() {
-            let error = error(&floats_of(&up[index], case.kernel.outputs[index].element), expected);
+            let error = error(&floats_of(&up[index], case.kernel.outputs[index].operand.element), expected);
             if error > case.tolerances[index] {
                 wrong.push(format!(
                     "{what}, output {index}: off by {error:.2e}, at most {:.0e}",
@@ -109,8 +109,8 @@ impl Shim {
             memory.write(kernel.inputs[index].offset, &case.input_bytes(index));
         }
         let mut outputs: Vec<Aligned> =
-            kernel.outputs.iter().map(|operand| Aligned::new(operand.offset + operand.bytes().0)).collect();
-        for ((memory, operand), before) in outputs.iter_mut().zip(&kernel.outputs).zip(&case.before) {
+            kernel.results().map(|operand| Aligned::new(operand.offset + operand.bytes().0)).collect();
+        for ((memory, operand), before) in outputs.iter_mut().zip(kernel.results()).zip(&case.before) {
             if let Some(before) = before {
                 memory.write(operand.offset, &bytes_of(before, operand.element));
             }
@@ -129,7 +129,7 @@ impl Shim {
                 .collect::<Vec<_>>(),
             outputs: &outputs
                 .iter()
-                .zip(&kernel.outputs)
+                .zip(kernel.results())
                 .map(|(it, operand)| place(it, operand.offset))
                 .collect::<Vec<_>>(),
             workspace: workspace.address(),
@@ -137,8 +137,7 @@ impl Shim {
         };
         self.work(&lowered, at, order);
         kernel
-            .outputs
-            .iter()
+            .results()
             .zip(&outputs)
             .map(|(operand, memory)| {
                 let (begin, end) = (operand.offset as usize, (operand.offset + operand.bytes().0) as usize);
