@@ -26,6 +26,7 @@ pub mod matmul;
 pub mod norm;
 pub mod position;
 pub mod reduce;
+pub mod reorder;
 pub mod rotary;
 pub mod square_sum;
 

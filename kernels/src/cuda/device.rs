@@ -19,8 +19,10 @@ use super::lower::lower;
 use super::lowered::{Launch, Lowered, Request, Source, Work};
 use super::prepared::{Call, Prepared};
 use super::product::{Choice, Library, Product, WORKSPACE};
+use super::window::Window;
 use super::{Error, library};
 use crate::fill;
+use crate::reorder::{self, Reorder};
 
 /// The oldest driver whose functions we call: CUDA 12.8, of January 2025.
 const DRIVER_MIN: i32 = 12_080;
@@ -32,6 +34,7 @@ const ANY_OFFSETS: [u64; 4] = [0; 4];
 pub struct Device {
     ordinal: usize,
     device: sys::CUdevice,
+    context: sys::CUcontext,
     name: String,
     processors: u32,
     compiler: Compiler,
@@ -85,6 +88,7 @@ impl Device {
         Ok(Device {
             ordinal,
             device,
+            context,
             name,
             processors: processors as u32,
             compiler: Compiler::new(major, minor)?,
@@ -166,7 +170,29 @@ impl Device {
     /// A copy from one form of numbers to another, of one input to one output.
     pub fn prepare_cast(&self, from: Element, to: Element, elements: u64) -> Result<Prepared, Error> {
         let launch = fill::cuda::cast(from, to, elements);
-        Ok(Prepared::cast(self.function(&launch)?))
+        Ok(Prepared::copy("cast", vec![self.function(&launch)?]))
+    }
+
+    /// A copy of runs, of one input to one output.
+    pub fn prepare_reorder(&self, reorder: &Reorder) -> Result<Prepared, Error> {
+        let works = reorder::cuda::lower(reorder).works.into_iter();
+        let calls = works.map(|work| match work {
+            Work::Launch(launch) => self.function(&launch),
+            Work::Clear(clear) => Ok(Call::Clear(clear)),
+            Work::Product => unreachable!("a copy is no product"),
+        });
+        Ok(Prepared::copy("reorder", calls.collect::<Result<_, _>>()?))
+    }
+
+    /// A way to this device's memory from any thread.
+    pub fn window(&self) -> Window {
+        Window::new(self.context)
+    }
+
+    /// Waits until all of the device's work is done.
+    pub fn synchronize(&self) -> Result<(), Error> {
+        // SAFETY: the context of this device is current on this thread.
+        check(unsafe { sys::cuCtxSynchronize() }, "cuCtxSynchronize")
     }
 
     fn load(&self, lowered: Lowered, kernel: &Kernel) -> Result<Prepared, Error> {

@@ -47,14 +47,19 @@ pub(crate) fn need_products() -> Result<(), Error> {
 
 /// Loads the first library whose file name begins so, if one is in our folders.
 fn load_first(prefix: &str) {
-    let found = folders().into_iter().find_map(|folder| find(&folder, prefix));
-    if let Some(path) = found {
+    if let Some(path) = find_library(prefix) {
         // SAFETY: the libraries of the toolkit have initialisers without preconditions.
         if let Ok(library) = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) } {
             // It stays loaded: functions of it are called until the end.
             std::mem::forget(library);
         }
     }
+}
+
+/// The first file in the folders of the toolkit whose name is the prefix and a version, such as `libnccl.so.`; the last
+/// of several in one folder.
+pub fn find_library(prefix: &str) -> Option<PathBuf> {
+    folders().into_iter().find_map(|folder| find(&folder, prefix))
 }
 
 /// The file in this folder whose name is the prefix and a version; the last of several.

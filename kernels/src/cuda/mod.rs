@@ -19,6 +19,7 @@ pub(crate) mod lower;
 pub(crate) mod lowered;
 mod prepared;
 mod product;
+mod window;
 
 #[cfg(test)]
 mod shim;
@@ -30,5 +31,7 @@ pub use device::Device;
 pub use driver::{Event, Memory, Stream};
 pub use error::Error;
 pub use graph::Graph;
+pub use library::find_library;
 pub use prepared::{Addresses, Prepared};
 pub use product::Choice;
+pub use window::Window;

@@ -79,11 +79,16 @@ impl Call {
 
 impl Prepared {
     pub(crate) fn new(kernel: &Kernel, calls: Vec<Call>) -> Prepared {
-        Prepared { op: kernel.op.name(), past: kernel.operands().map(|operand| operand.offset % ALIGNMENT).collect(), calls }
+        Prepared {
+            op: kernel.op.name(),
+            past: kernel.operands().map(|operand| operand.offset % ALIGNMENT).collect(),
+            calls,
+        }
     }
 
-    pub(crate) fn cast(call: Call) -> Prepared {
-        Prepared { op: "cast", past: vec![0, 0], calls: vec![call] }
+    /// Of one input and one output, both at multiples of [`ALIGNMENT`].
+    pub(crate) fn copy(op: &'static str, calls: Vec<Call>) -> Prepared {
+        Prepared { op, past: vec![0, 0], calls }
     }
 
     /// Enqueues it.

@@ -7,6 +7,7 @@ use super::conformance::{Extent, suite};
 use super::lower::lower;
 use super::lowered::{Request, Source, Work};
 use super::{Device, Error};
+use crate::reorder::{self, Reorder};
 
 /// Sources of all cases of real sizes.
 fn sources() -> BTreeSet<Source> {
@@ -21,6 +22,14 @@ fn sources() -> BTreeSet<Source> {
             Work::Clear(_) | Work::Product => None,
         }));
     }
+    // Runs of all words that there are.
+    sources.extend([32, 12, 6].map(|run| Reorder::swap([3, 5], run)).iter().flat_map(|reorder| {
+        let works = reorder::cuda::lower(reorder).works.into_iter();
+        works.filter_map(|work| match work {
+            Work::Launch(launch) => Some(launch.source),
+            Work::Clear(_) | Work::Product => None,
+        })
+    }));
     sources
 }
 

@@ -1,6 +1,6 @@
 //! Rotary positions on an accelerator; the idea stands in `rotary.cu`.
 
-use ir::op::{Rotation, Rotary};
+use ir::op::{Rotary, Rotation};
 
 use crate::cuda::Error;
 use crate::cuda::lowered::{Argument, Launch, Lowered, Request, Source, THREADS, input, output};

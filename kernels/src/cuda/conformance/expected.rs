@@ -1,6 +1,6 @@
 //! What the reference says, in double precision.
 
-use ir::op::{Activation, Rotation, Norm, NormKind, Op, Pattern, Rotary, Write};
+use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, Write};
 use ir::program::{Kernel, Storage};
 
 use super::case::{Case, Values};

@@ -1,7 +1,7 @@
 //! Which cases there are: every operation at small odd sizes, and at sizes of real models.
 
 use ir::graph::Element;
-use ir::op::{Activation, Rotation, Norm, NormKind, Op, Pattern, Rotary, Write};
+use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, Write};
 
 use super::case::Form;
 use crate::random::Random;

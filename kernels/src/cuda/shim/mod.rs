@@ -14,6 +14,7 @@ use super::conformance::{Case, Extent, bytes_of, error, floats_of, suite};
 use super::lower::lower;
 use super::lowered::{Launch, Lowered, Request, Work};
 use super::{Addresses, Constants};
+use crate::reorder::{self, Reorder};
 
 const SHIM: &str = include_str!("shim.hpp");
 /// What results hold before.
@@ -37,7 +38,12 @@ fn kernels_agree_with_the_reference_thread_by_thread() {
             continue;
         }
         count += 1;
-        let what = format!("{} {:?} {}", case.kernel.op.name(), case.kernel.outputs.last().map(|output| output.write), case.shape());
+        let what = format!(
+            "{} {:?} {}",
+            case.kernel.op.name(),
+            case.kernel.outputs.last().map(|output| output.write),
+            case.shape()
+        );
         let up = shim.run(&case, Order::Ascending);
         let down = shim.run(&case, Order::Descending);
         if up != down {
@@ -55,6 +61,26 @@ fn kernels_agree_with_the_reference_thread_by_thread() {
     }
     assert!(count > 100, "only {count} cases");
     assert!(wrong.is_empty(), "{} of {count} (seed {SEED}):\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn runs_are_copied_to_their_places() {
+    let mut shim = Shim::new();
+    let swaps = [([3, 5], 32), ([7, 2], 12), ([1, 9], 6), ([600, 4], 64)];
+    let part = |run| Reorder { counts: [4, 1], run, first: run, from: [3 * run, 0], to: [run, 0] };
+    for reorder in swaps.map(|(counts, run)| Reorder::swap(counts, run)).into_iter().chain([16, 4, 10].map(part)) {
+        let bytes = reorder.bytes() * 3;
+        let source: Vec<u8> = (0..bytes).map(|at| (at * 31 % 251) as u8).collect();
+        let mut expected = vec![POISON; reorder.bytes() as usize];
+        reorder.apply(&source, &mut expected);
+        let (mut from, to) = (Aligned::new(bytes), Aligned::new(reorder.bytes()));
+        from.write(0, &source);
+        let at = Addresses { inputs: &[from.address()], outputs: &[to.address()], workspace: 0, constants: 0 };
+        shim.work(&reorder::cuda::lower(&reorder), at, Order::Ascending);
+        let found = to.bytes();
+        assert_eq!(found[..expected.len()], expected, "{reorder:?}");
+        assert!(found[expected.len()..].iter().all(|&byte| byte == POISON), "{reorder:?} writes past its end");
+    }
 }
 
 /// Bytes at a multiple of 16, as bindings are.
@@ -93,7 +119,8 @@ type Run = unsafe extern "C" fn(entry: i32, grid: *const u64, block: u64, descen
 
 impl Shim {
     fn new() -> Shim {
-        let folder = std::env::temp_dir().join(format!("kernels-shim-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("kernels-shim-{}-{:?}", std::process::id(), std::thread::current().id()));
         fs::create_dir_all(&folder).expect("there is a place for temporary files");
         Shim { folder, libraries: BTreeMap::new() }
     }
