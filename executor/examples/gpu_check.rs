@@ -293,9 +293,21 @@ fn even(layers: u32, stages: u32) -> Vec<std::ops::Range<u32>> {
     (0..stages).map(|stage| layers * stage / stages..layers * (stage + 1) / stages).collect()
 }
 
-/// Plans of a model of so many layers on so many GPUs, with a batch of 8.
-fn plans(gpus: u32, layers: u32) -> Vec<(String, Plan)> {
-    let plan = |microbatches: u32, stages: u32, strategy: Strategy| Plan {
+/// Ways to compute again what is not kept, by name.
+const RECOMPUTES: [(&str, Recompute); 3] =
+    [("nothing", Recompute::Nothing), ("cheap", Recompute::Selective), ("full", Recompute::Full)];
+
+/// What ranks of Data keep a share of, by name.
+const SHARDS: [(&str, Shard); 4] = [
+    ("nothing", Shard::Nothing),
+    ("optimizer", Shard::Optimizer),
+    ("gradients", Shard::Gradients),
+    ("parameters", Shard::Parameters),
+];
+
+/// A plan of a model of so many layers, with a batch of 8.
+fn small(layers: u32, microbatches: u32, stages: u32, strategy: Strategy) -> Plan {
+    Plan {
         batch: 8,
         microbatches,
         schedule: Schedule::OneForwardOneBackward,
@@ -303,82 +315,90 @@ fn plans(gpus: u32, layers: u32) -> Vec<(String, Plan)> {
         stages: even(layers, stages),
         strategies: vec![strategy; layers as usize],
         prefetch: 1,
-    };
-    let recomputes = [("nothing", Recompute::Nothing), ("cheap", Recompute::Selective), ("full", Recompute::Full)];
+    }
+}
+
+/// Plans of a model of so many layers on so many GPUs.
+fn plans(gpus: u32, layers: u32) -> Vec<(String, Plan)> {
+    match gpus {
+        1 => single_plans(layers),
+        2 => simple_plans(gpus, layers),
+        _ => [simple_plans(gpus, layers), mixed_plans(gpus, layers)].concat(),
+    }
+}
+
+fn single_plans(layers: u32) -> Vec<(String, Plan)> {
+    let mut all = Vec::new();
+    for (name, recompute) in RECOMPUTES {
+        for microbatches in [1, 2, 4, 8] {
+            let plan = small(layers, microbatches, 1, Strategy { recompute, ..SINGLE });
+            all.push((format!("recompute {name}, {microbatches} microbatches"), plan));
+        }
+    }
+    let mut mixed = small(layers, 2, 1, SINGLE);
+    for (strategy, (_, recompute)) in mixed.strategies.iter_mut().zip(RECOMPUTES.iter().cycle()) {
+        strategy.recompute = *recompute;
+    }
+    all.push(("recompute by layer, 2 microbatches".to_owned(), mixed.clone()));
+    all.push(("all forward, 2 microbatches".to_owned(), Plan { schedule: Schedule::AllForward, ..mixed }));
+    all
+}
+
+/// Along one axis, and along two by turns.
+fn simple_plans(n: u32, layers: u32) -> Vec<(String, Plan)> {
+    let plan = |microbatches, stages, strategy| small(layers, microbatches, stages, strategy);
     let mut all: Vec<(String, Plan)> = Vec::new();
-    let mut add = |what: &str, plan: Plan| all.push((what.to_owned(), plan));
-    if gpus == 1 {
-        for (name, recompute) in recomputes {
-            for microbatches in [1, 2, 4, 8] {
-                let strategy = Strategy { recompute, ..SINGLE };
-                add(&format!("recompute {name}, {microbatches} microbatches"), plan(microbatches, 1, strategy));
-            }
-        }
-        let mut mixed = plan(2, 1, SINGLE);
-        for (strategy, (_, recompute)) in mixed.strategies.iter_mut().zip(recomputes.iter().cycle()) {
-            strategy.recompute = *recompute;
-        }
-        add("recompute by layer, 2 microbatches", mixed.clone());
-        add("all forward, 2 microbatches", Plan { schedule: Schedule::AllForward, ..mixed });
-        return all;
+    let mut add = |what: String, plan: Plan| all.push((what, plan));
+    for (name, shard) in SHARDS {
+        add(format!("data {n}, shard {name}"), plan(1, 1, data(n, shard)));
     }
-    let shards = [
-        ("nothing", Shard::Nothing),
-        ("optimizer", Shard::Optimizer),
-        ("gradients", Shard::Gradients),
-        ("parameters", Shard::Parameters),
-    ];
-    let n = gpus;
-    for (name, shard) in shards {
-        add(&format!("data {n}, shard {name}"), plan(1, 1, data(n, shard)));
-    }
-    for (name, shard) in [shards[2], shards[3]] {
+    let microbatches = 8 / n;
+    for (name, shard) in [SHARDS[2], SHARDS[3]] {
         let strategy = Strategy { recompute: Recompute::Full, ..data(n, shard) };
-        let microbatches = 8 / n;
         let what = format!("data {n}, shard {name}, recompute full, {microbatches} microbatches, prefetch 2");
-        add(&what, Plan { prefetch: 2, ..plan(microbatches, 1, strategy) });
+        add(what, Plan { prefetch: 2, ..plan(microbatches, 1, strategy) });
     }
-    add(
-        &format!("data {n}, shard parameters, prefetch 0"),
-        Plan { prefetch: 0, ..plan(1, 1, data(n, Shard::Parameters)) },
-    );
+    let late = plan(1, 1, data(n, Shard::Parameters));
+    add(format!("data {n}, shard parameters, prefetch 0"), Plan { prefetch: 0, ..late });
     let t = n.min(4);
-    let rest = data(n / t, Shard::Optimizer);
-    let both = |sequence| Strategy { data: rest.data, shard: rest.shard, ..tensor(t, sequence) };
-    add(&format!("tensor {t}"), plan(2, 1, both(Sequence::Whole)));
-    add(&format!("tensor {t}, sequence split"), plan(2, 1, both(Sequence::Split)));
+    let both = |sequence| Strategy { data: n / t, shard: Shard::Optimizer, ..tensor(t, sequence) };
+    add(format!("tensor {t}"), plan(2, 1, both(Sequence::Whole)));
+    add(format!("tensor {t}, sequence split"), plan(2, 1, both(Sequence::Split)));
     let strategy = Strategy { recompute: Recompute::Selective, ..both(Sequence::Split) };
-    add(&format!("tensor {t}, sequence split, recompute cheap"), plan(4, 1, strategy));
+    add(format!("tensor {t}, sequence split, recompute cheap"), plan(4, 1, strategy));
     let p = n.min(4);
-    let each = data(n / p, Shard::Nothing);
-    add(&format!("pipeline {p}, 1f1b, 4 microbatches"), plan(4, p, each.clone()));
-    add(
-        &format!("pipeline {p}, all forward, 4 microbatches"),
-        Plan { schedule: Schedule::AllForward, ..plan(4, p, each.clone()) },
-    );
-    let strategy = Strategy { recompute: Recompute::Full, ..each };
-    add(&format!("pipeline {p}, 1f1b, recompute full, 2 microbatches"), plan(2, p, strategy));
+    let each = || data(n / p, Shard::Nothing);
+    add(format!("pipeline {p}, 1f1b, 4 microbatches"), plan(4, p, each()));
+    let forward = Plan { schedule: Schedule::AllForward, ..plan(4, p, each()) };
+    add(format!("pipeline {p}, all forward, 4 microbatches"), forward);
+    let strategy = Strategy { recompute: Recompute::Full, ..each() };
+    add(format!("pipeline {p}, 1f1b, recompute full, 2 microbatches"), plan(2, p, strategy));
     // Layers that are spread in unlike ways: what is split along sequences is then split along heads, and the reverse.
     let mut unlike = plan(2, 1, data(n, Shard::Optimizer));
     let other = Strategy { data: n / 2, shard: Shard::Optimizer, ..tensor(2, Sequence::Split) };
     unlike.strategies.iter_mut().skip(1).step_by(2).for_each(|strategy| *strategy = other.clone());
-    add(&format!("data {n} and data {} tensor 2 by turns", n / 2), unlike.clone());
-    for strategy in &mut unlike.strategies {
-        strategy.sequence = Sequence::Whole;
-    }
-    add(&format!("data {n} and data {} tensor 2 by turns, sequence whole", n / 2), unlike);
-    if n >= 4 {
-        let half = n / 2;
-        for (name, shard) in shards {
+    add(format!("data {n} and data {} tensor 2 by turns", n / 2), unlike.clone());
+    unlike.strategies.iter_mut().for_each(|strategy| strategy.sequence = Sequence::Whole);
+    add(format!("data {n} and data {} tensor 2 by turns, sequence whole", n / 2), unlike);
+    all
+}
+
+/// Along several axes at once.
+fn mixed_plans(n: u32, layers: u32) -> Vec<(String, Plan)> {
+    let plan = |microbatches, stages, strategy| small(layers, microbatches, stages, strategy);
+    let half = n / 2;
+    let mut all: Vec<(String, Plan)> = SHARDS
+        .into_iter()
+        .map(|(name, shard)| {
             let strategy = Strategy { shard, data: half, ..tensor(2, Sequence::Split) };
-            add(&format!("data {half}, tensor 2, sequence split, shard {name}"), plan(2, 1, strategy));
-        }
-        add(&format!("pipeline 2, data {half}, shard optimizer"), plan(2, 2, data(half, Shard::Optimizer)));
-        let strategy = Strategy { recompute: Recompute::Full, ..data(half, Shard::Parameters) };
-        add(&format!("pipeline 2, data {half}, shard parameters, recompute full"), plan(2, 2, strategy));
-        let strategy = Strategy { data: n / 4, ..tensor(2, Sequence::Split) };
-        add(&format!("pipeline 2, data {}, tensor 2, sequence split", n / 4), plan(4, 2, strategy));
-    }
+            (format!("data {half}, tensor 2, sequence split, shard {name}"), plan(2, 1, strategy))
+        })
+        .collect();
+    all.push((format!("pipeline 2, data {half}, shard optimizer"), plan(2, 2, data(half, Shard::Optimizer))));
+    let strategy = Strategy { recompute: Recompute::Full, ..data(half, Shard::Parameters) };
+    all.push((format!("pipeline 2, data {half}, shard parameters, recompute full"), plan(2, 2, strategy)));
+    let strategy = Strategy { data: n / 4, ..tensor(2, Sequence::Split) };
+    all.push((format!("pipeline 2, data {}, tensor 2, sequence split", n / 4), plan(4, 2, strategy)));
     all
 }
 
@@ -415,7 +435,7 @@ fn model(name: &str) -> Model {
     let training = Training {
         batch: 8,
         precision: Precision::Full,
-        learning_rate: 1e-3,
+        learning_rate: 3e-3,
         warmup_steps: 0,
         weight_decay: 0.1,
         gradient_norm_max: 1.0,
@@ -486,12 +506,22 @@ fn load(model: &Model, programs: &Programs, backend: Backend) -> Result<Session,
     Session::load(programs, &settings, Seed(7)).map_err(|error| error.to_string())
 }
 
-fn step(model: &Model, batch: u64, session: &mut Session, traced: bool) -> Result<StepResult, String> {
-    let mut draws = Draws::new(Seed(session.steps_done()));
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Plain,
+    Traced,
+}
+
+/// The same two batches by turns: what a training learns of them shows whether its updates are right.
+fn step(model: &Model, batch: u64, session: &mut Session, step: Step) -> Result<StepResult, String> {
+    let mut draws = Draws::new(Seed(session.steps_done() % 2));
     let count = batch * model.sequence + 1;
     let tokens: Vec<i32> = (0..count).map(|_| draws.below(model.vocabulary) as i32).collect();
     let batch = Batch { inputs: &tokens[..tokens.len() - 1], targets: &tokens[1..] };
-    let result = if traced { session.step_traced(batch) } else { session.step(batch) };
+    let result = match step {
+        Step::Plain => session.step(batch),
+        Step::Traced => session.step_traced(batch),
+    };
     result.map_err(|fault| fault.to_string())
 }
 
@@ -501,7 +531,8 @@ fn train(model: &Model, programs: &Programs, backend: Backend) -> Result<(Vec<[f
     let mut numbers = Vec::new();
     let mut trace = None;
     for number in 1..=STEPS {
-        let result = step(model, model.training.batch, &mut session, number == STEPS)?;
+        let kind = if number == STEPS { Step::Traced } else { Step::Plain };
+        let result = step(model, model.training.batch, &mut session, kind)?;
         numbers.push([result.loss, result.gradient_norm]);
         trace = result.trace;
     }
@@ -590,7 +621,7 @@ fn speed(case: &Case) -> Result<String, String> {
     let mut times = Vec::new();
     let mut losses = Vec::new();
     for number in 0..WARM + TIMED {
-        let result = step(&model, case.plan.batch, &mut session, false)?;
+        let result = step(&model, case.plan.batch, &mut session, Step::Plain)?;
         losses.push(result.loss);
         if number >= WARM {
             times.push(result.time.0);
@@ -599,7 +630,7 @@ fn speed(case: &Case) -> Result<String, String> {
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
     if case.issue == Issue::Eager {
-        let trace = step(&model, case.plan.batch, &mut session, true)?.trace;
+        let trace = step(&model, case.plan.batch, &mut session, Step::Traced)?.trace;
         show(&programs, &trace.ok_or("the traced step has no trace")?);
     }
     let tokens = (case.plan.batch * model.sequence) as f64;

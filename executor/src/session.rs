@@ -67,7 +67,7 @@ pub struct Batch<'a> {
 }
 
 /// Tokens go to a rank in pieces of so many bytes, from the stack: steps allocate nothing.
-const TOKEN_BYTES: usize = 4096;
+const TOKEN_BYTES: usize = 1 << 15;
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]

@@ -41,6 +41,8 @@ use shared::Shared;
 
 /// Longer than any phase of loading takes, with all code to be compiled.
 const LOAD_PATIENCE: Duration = Duration::from_secs(300);
+/// Stack of a rank: it compiles code, for which the usual one is too small.
+const STACK: usize = 64 << 20;
 /// A rank that should have ended a step says so within this.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -96,6 +98,7 @@ impl Gpus {
     pub(crate) fn load(draft: Arc<Draft>, issue: Issue, patience: Seconds) -> Result<Gpus, LoadError> {
         let count = draft.mesh.rank_count();
         let device = |rank, error| LoadError::Device { rank, error };
+        nccl::set_environment();
         let found = Device::count().map_err(|error| device(0, error))?;
         if found < count as usize {
             let rank = found as u32;
@@ -321,7 +324,7 @@ impl Worker {
                 drop(own_answers.send(Answer::Broken));
             }
         };
-        let thread = thread::Builder::new().name(format!("rank {rank}")).spawn(life);
+        let thread = thread::Builder::new().name(format!("rank {rank}")).stack_size(STACK).spawn(life);
         let thread = Some(thread.map_err(|_| LoadError::Thread { rank })?);
         Ok(Worker { orders, answers, thread, window: None, issued })
     }

@@ -7,7 +7,7 @@
 use std::env;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use cudarc::nccl::sys::{
     cudaStream_t, ncclComm_t, ncclConfig_t, ncclDataType_t, ncclRedOp_t, ncclResult_t, ncclUniqueId,
@@ -79,15 +79,27 @@ fn functions() -> Result<&'static Functions> {
     FUNCTIONS.get_or_init(load).as_ref().ok_or(missing)
 }
 
-fn load() -> Option<Functions> {
-    for (name, value) in [("NCCL_NVLS_ENABLE", "0"), ("NCCL_GRAPH_MIXING_SUPPORT", "0")] {
-        // In-switch reduction needs multicast memory, which shared machines do not allow; and a communicator's eager
-        // and recorded work never overlap here, so support for that would only cost time.
-        if env::var_os(name).is_none() {
-            // SAFETY: done once, before the library that reads it is loaded; our own threads read no environment then.
+/// Settings of the driver and of the library, where the user has none; done before anything reads them.
+pub(crate) fn set_environment() {
+    static DONE: Once = Once::new();
+    let settings = [
+        // More streams than queues would wait for each other without need, and for ever behind an exchange.
+        ("CUDA_DEVICE_MAX_CONNECTIONS", "32"),
+        // In-switch reduction needs multicast memory, which shared machines do not allow.
+        ("NCCL_NVLS_ENABLE", "0"),
+        // Eager and recorded work of a communicator never overlap here: support for that would only cost time.
+        ("NCCL_GRAPH_MIXING_SUPPORT", "0"),
+    ];
+    DONE.call_once(|| {
+        for (name, value) in settings.into_iter().filter(|(name, _)| env::var_os(name).is_none()) {
+            // SAFETY: done once, before the libraries that read it are loaded and before ranks have threads.
             unsafe { env::set_var(name, value) };
         }
-    }
+    });
+}
+
+fn load() -> Option<Functions> {
+    set_environment();
     let found = find_library("libnccl.so.").into_iter().map(|path| path.into_os_string());
     let names = found.chain(["libnccl.so.2", "libnccl.so"].map(Into::into));
     // SAFETY: the library's initialisers have no preconditions.

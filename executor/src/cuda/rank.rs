@@ -116,32 +116,7 @@ impl Rank {
         let layout = Beside::new(role, workspace, &moves);
         let beside = device.allocate(layout.bytes)?;
         let base = beside.address();
-        let mut copies = Vec::new();
-        let mut compute = plan.of_code.into_iter();
-        let mut commands = Vec::with_capacity(role.code.len());
-        for (instr, moved) in role.code.iter().zip(moves) {
-            let launches = compute.next().expect("there is a place for every instruction");
-            commands.push(match (instr.action, moved) {
-                (Action::Compute(_), _) => Command::Compute(launches),
-                (_, Some(mut moved)) => {
-                    if let Move::Exchange { flat, copies: places, .. } = &mut moved {
-                        for (place, reorder) in places.iter_mut().zip([flat.pack, flat.unpack]) {
-                            if let Some(reorder) = reorder {
-                                *place = Some(copies.len());
-                                copies.push(device.prepare_reorder(&reorder)?);
-                            }
-                        }
-                    }
-                    Command::Move(Box::new(moved))
-                }
-                (Action::Signal(event), _) => Command::Signal(event),
-                (Action::Wait(event), _) => Command::Wait(event),
-                (Action::Free, _) => Command::Free,
-                (Action::Exchange(_) | Action::Send(_) | Action::Receive(_), None) => {
-                    unreachable!("every move has its command")
-                }
-            });
-        }
+        let (commands, copies) = commands(&device, role, plan.of_code, moves)?;
         let events = (0..event_count(role)).map(|_| device.event()).collect::<Result<_, _>>()?;
         let marks = commands.iter().map(|command| match command {
             Command::Move(_) => device.event().map(Some),
@@ -200,10 +175,11 @@ impl Rank {
     /// Uses every kernel, and every communicator in every way, once, in the order that all ranks have.
     pub(crate) fn warm(&self) -> Result<(), Error> {
         for (instr, command) in self.role().code.iter().zip(&self.commands) {
-            if let Command::Compute(launches) = command {
-                if launches.is_first {
+            match command {
+                Command::Compute(launches) if launches.is_first => {
                     self.launch(launches, self.stream(instr.stream))?;
                 }
+                Command::Compute(_) | Command::Move(_) | Command::Signal(_) | Command::Wait(_) | Command::Free => {}
             }
         }
         self.device.synchronize()?;
@@ -418,9 +394,13 @@ impl Rank {
         }
     }
 
-    /// Where the streams stand that are not at their end, as far as their marks and signals tell.
+    /// Where the streams stand that are not at their end, as far as their marks and signals tell. Of a recorded step
+    /// nothing tells it: its first instruction stands for all.
     fn heads(&self) -> Vec<Head> {
         let role = self.role();
+        if self.graph.is_some() {
+            return vec![self.shared.head(self.number, 0)];
+        }
         let head = |stream: Stream| {
             let mut head = None;
             for (index, instr) in role.code.iter().enumerate().filter(|(_, instr)| instr.stream == stream) {
@@ -511,6 +491,40 @@ pub(crate) fn takes_time(instr: &Instr) -> bool {
         Action::Compute(_) | Action::Exchange(_) | Action::Send(_) | Action::Receive(_) => true,
         Action::Free | Action::Signal(_) | Action::Wait(_) => false,
     }
+}
+
+/// What each instruction is issued as, and the copies that exchanges need.
+fn commands(
+    device: &Device,
+    role: &Role,
+    launches: Vec<Launches>,
+    moves: Vec<Option<Move>>,
+) -> Result<(Vec<Command>, Vec<Prepared>), Error> {
+    let mut copies = Vec::new();
+    let mut commands = Vec::with_capacity(role.code.len());
+    for ((instr, launches), moved) in role.code.iter().zip(launches).zip(moves) {
+        commands.push(match (instr.action, moved) {
+            (Action::Compute(_), _) => Command::Compute(launches),
+            (_, Some(mut moved)) => {
+                if let Move::Exchange { flat, copies: places, .. } = &mut moved {
+                    for (place, reorder) in places.iter_mut().zip([flat.pack, flat.unpack]) {
+                        if let Some(reorder) = reorder {
+                            *place = Some(copies.len());
+                            copies.push(device.prepare_reorder(&reorder)?);
+                        }
+                    }
+                }
+                Command::Move(Box::new(moved))
+            }
+            (Action::Signal(event), _) => Command::Signal(event),
+            (Action::Wait(event), _) => Command::Wait(event),
+            (Action::Free, _) => Command::Free,
+            (Action::Exchange(_) | Action::Send(_) | Action::Receive(_), None) => {
+                unreachable!("every move has its command")
+            }
+        });
+    }
+    Ok((commands, copies))
 }
 
 fn event_count(role: &Role) -> usize {

@@ -82,11 +82,9 @@ impl Form {
         };
         let inputs = inputs.iter().map(&mut place).collect();
         let outputs = outputs.iter().enumerate().map(|(index, letters)| {
-            let write = match self.op {
-                // The gradient of what was normalised is always new.
-                Op::NormGradient(_) if index == 0 => Write::Replace,
-                _ => self.write,
-            };
+            // The gradient of what was normalised is always new.
+            let is_new = index == 0 && matches!(self.op, Op::NormGradient(_));
+            let write = if is_new { Write::Replace } else { self.write };
             Output { operand: place(letters), write }
         });
         let outputs = outputs.collect();
