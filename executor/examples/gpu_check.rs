@@ -1,10 +1,13 @@
 //! Trainings on GPUs against the same on CPU ranks, and how fast a larger one is. Prints a line a plan, and fails if
 //! losses disagree.
 //!
-//! `gpu_check [--gpus N] [--only TEXT] [--skip-checks] [--skip-speed] [--dry] [--limit SECONDS]`
+//! `gpu_check [--gpus N] [--only TEXT] [--skip-checks] [--skip-speed] [--dry] [--list]
+//! [--limit SECONDS] [--seconds SECONDS]`
 //!
 //! Plans run in a process of their own, which is ended and started again behind the plan that it is stuck in or dies
-//! of. `--dry` runs the CPU's part alone, with every plan on the CPU; `--list` names all cases.
+//! of. A
+//! case that prints nothing for `--limit` is such; after `--seconds` no other case is begun. `--only` takes the cases
+//! whose names have a text in them. `--dry` runs the CPU's part alone, with every plan on the CPU.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose results are printed")]
 
 use std::collections::BTreeMap;
@@ -92,6 +95,7 @@ struct Options {
     wanted: Wanted,
     target: Target,
     limit: u64,
+    seconds: u64,
     role: Role,
 }
 
@@ -103,6 +107,7 @@ impl Options {
             wanted: Wanted::Both,
             target: Target::Gpus,
             limit: LIMIT,
+            seconds: u64::MAX,
             role: Role::Parent,
         };
         while let Some(name) = arguments.next() {
@@ -112,6 +117,7 @@ impl Options {
                 "--gpus" => options.gpus = number(value()?)? as u32,
                 "--only" => options.only = value()?,
                 "--limit" => options.limit = number(value()?)?,
+                "--seconds" => options.seconds = number(value()?)?,
                 "--child" => options.role = Role::Child { from: number(value()?)? as usize },
                 "--list" => options.role = Role::List,
                 "--dry" => (options.target, options.wanted) = (Target::Cpu, Wanted::Checks),
@@ -147,6 +153,12 @@ fn lead(options: &Options, cases: &[Case]) -> ExitCode {
                 Ok(line) => {
                     if let Some(index) = line.strip_prefix(MARK).and_then(|it| it.parse::<usize>().ok()) {
                         current = index;
+                        if begin.elapsed().as_secs() >= options.seconds {
+                            drop(child.kill());
+                            drop(child.wait());
+                            println!("not begun, as the time is up: {} cases", cases.len() - current);
+                            break true;
+                        }
                         continue;
                     }
                     if line.contains(FAILED) {
