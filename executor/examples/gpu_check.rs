@@ -599,7 +599,8 @@ fn check(options: &Options, case: &Case, expected: &mut Expected) -> Result<Stri
         let [first, last] = [found.first(), found.last()].map(|it| it.map_or(f64::NAN, |it| it[0]));
         let [should_first, should_last] = [expected.first(), expected.last()].map(|it| it.map_or(f64::NAN, |it| it[0]));
         line += &format!(
-            " {FAILED}: over {bound:.0e}; losses {first:.5} .. {last:.5}, expected {should_first:.5} .. {should_last:.5}"
+            " {FAILED}: over {bound:.0e}; losses {first:.5} .. {last:.5}, \
+             expected {should_first:.5} .. {should_last:.5}"
         );
     }
     Ok(line)
