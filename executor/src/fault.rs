@@ -7,7 +7,7 @@ use ir::units::{Bytes, Seconds};
 use thiserror::Error;
 
 /// Why programs cannot be loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 pub enum LoadError {
     /// The system gave no memory for an arena.
     #[error("no memory for an arena of {bytes} (rank {rank})")]
@@ -16,6 +16,24 @@ pub enum LoadError {
         rank: u32,
         /// What it asked for.
         bytes: Bytes,
+    },
+    /// A GPU, or what it needs, is missing or failed.
+    #[error("rank {rank}: {error}")]
+    Device {
+        /// The rank.
+        rank: u32,
+        /// What is wrong, and what to do.
+        error: kernels::cuda::Error,
+    },
+    /// A GPU did not do its part of loading in time.
+    #[error("rank {rank} has not {what} after {:.0}", .patience)]
+    Late {
+        /// The rank.
+        rank: u32,
+        /// What it should have done.
+        what: &'static str,
+        /// How long was waited.
+        patience: Seconds,
     },
     /// A thread could not be started.
     #[error("no thread for rank {rank}")]
@@ -35,6 +53,14 @@ pub enum Fault {
         patience: Seconds,
         /// What every stream that was not at its end waited in, by rank.
         heads: Vec<Head>,
+    },
+    /// A GPU failed.
+    #[error("rank {rank}: {error}")]
+    Device {
+        /// The rank.
+        rank: u32,
+        /// What failed.
+        error: kernels::cuda::Error,
     },
     /// A kernel or an exchange broke one of our own invariants; the message is on standard error.
     #[error("rank {rank} broke off in a failed assertion")]

@@ -61,6 +61,9 @@ pub(crate) struct Constants {
     pub(crate) tokens: u64,
 }
 
+/// ε of the update (Kingma and Ba 2015).
+pub(crate) const UPDATE_EPSILON: f64 = 1e-8;
+
 /// Whether a step is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recording {

@@ -1,5 +1,5 @@
 //! Trains: a session speaks to a host, which runs programs on ranks. The CPU's ranks share this process, each with one
-//! arena, and run in real time or in any legal order.
+//! arena, and run in real time or in any legal order; those on GPUs have a thread and a GPU each.
 //!
 //! Modules stand in the order in which one should read them.
 
@@ -23,10 +23,12 @@ mod measure;
 
 mod cpu;
 
+mod cuda;
+
 #[cfg(test)]
 mod tests;
 
 pub use checkpoint::CheckpointError;
 pub use fault::{Fault, Head, LoadError};
 pub use rate::learning_rate;
-pub use session::{Backend, Batch, Session, Settings, StepResult};
+pub use session::{Backend, Batch, Issue, Session, Settings, StepResult};

@@ -18,7 +18,7 @@ EXAMPLES
 EXIT STATUS
   0 done, 1 the run failed, 2 wrong use or files, 130 interrupted by Ctrl-C, 141 nobody reads the output";
 
-/// Trains under a plan on CPU ranks, and reports predicted beside measured.
+/// Trains under a plan on CPU ranks or GPUs, and reports predicted beside measured.
 ///
 /// Prints a line a step, and at the end a table of what was predicted and what was measured. The step time is that of
 /// steps that are not traced; traced steps say where it goes.
@@ -62,9 +62,12 @@ pub(crate) struct Options {
     /// Go on from the last checkpoint in the folder of --checkpoint
     #[arg(long, requires = "checkpoint")]
     pub(crate) resume: bool,
-    /// Who runs the ranks; results are the same
-    #[arg(long, value_name = "NAME", value_enum, default_value_t = BackendName::Threads)]
-    pub(crate) backend: BackendName,
+    /// Who runs the ranks [default: cuda if the plan's cluster has GPUs, else threads]
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) backend: Option<BackendName>,
+    /// On GPUs, issue every step anew instead of replaying a recorded one
+    #[arg(long)]
+    pub(crate) no_graph: bool,
     /// Run a plan whose prediction is of other programs
     #[arg(long)]
     pub(crate) ignore_prediction: bool,
@@ -84,6 +87,8 @@ pub(crate) struct Options {
 pub(crate) enum BackendName {
     /// A thread a rank, in real time
     Threads,
+    /// A GPU of this machine for each rank
+    Cuda,
     /// All ranks in one thread, in a random order that the programs allow; freed memory is poisoned
     Shuffle,
 }

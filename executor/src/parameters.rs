@@ -4,15 +4,20 @@
 //! bits to compute with, these are the rounding of the master; reading asks the master, writing gives both.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::ops::Range;
+use std::thread;
 
-use ir::graph::Element;
+use ir::graph::{Element, Init};
 use ir::program::{Action, BlockId, BlockParameter, Content, Draft, Role};
 use ir::seed::Seed;
 use ir::shares::Holding;
 use kernels::bf16::Bf16;
 
 use crate::host::{Host, Place};
+
+/// Elements from which it pays to ask other processors for help.
+const MANY: usize = 1 << 18;
 
 /// What there is one of for each element of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,9 +174,28 @@ pub(crate) fn initialise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
     visit(draft, host.ranks(), (Quantity::Value, Copies::All), &mut |piece| {
         let seed = seed.derive(u64::from(piece.layer)).derive_name(&piece.parameter.name);
         let indices = piece.first..piece.first + piece.length;
-        let values: Vec<f32> = indices.map(|index| piece.parameter.init.value(seed, index)).collect();
-        piece.write(host, &values);
+        piece.write(host, &values(piece.parameter.init, seed, indices));
     });
+}
+
+/// Initial values of elements; many of them by all processors, as each depends on its index alone.
+fn values(init: Init, seed: Seed, indices: Range<u64>) -> Vec<f32> {
+    let mut values = vec![0.0; (indices.end - indices.start) as usize];
+    let fill = |first: u64, values: &mut [f32]| {
+        values.iter_mut().zip(first..).for_each(|(value, index)| *value = init.value(seed, index));
+    };
+    if values.len() < MANY {
+        fill(indices.start, &mut values);
+        return values;
+    }
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let part = values.len().div_ceil(workers);
+    thread::scope(|scope| {
+        for (values, first) in values.chunks_mut(part).zip((indices.start..).step_by(part)) {
+            scope.spawn(move || fill(first, values));
+        }
+    });
+    values
 }
 
 impl Piece<'_> {

@@ -11,6 +11,7 @@ use ir::units::Seconds;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::cpu::Processor;
+use crate::cuda::Gpus;
 use crate::fault::{Fault, LoadError};
 use crate::host::{Constants, Host, Place, Recording};
 use crate::measure;
@@ -30,7 +31,7 @@ pub struct Settings {
     pub patience: Seconds,
 }
 
-/// Who runs the ranks. Results are the same, to the bit.
+/// Who runs the ranks. On CPUs results are the same to the bit; on GPUs sums have another order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// A thread a rank, in real time.
@@ -40,6 +41,20 @@ pub enum Backend {
         /// Decides the order.
         seed: u64,
     },
+    /// A GPU of this machine for each rank.
+    Cuda {
+        /// How steps reach it.
+        issue: Issue,
+    },
+}
+
+/// How a step reaches a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issue {
+    /// Instruction by instruction.
+    Eager,
+    /// After the first step all at once, from a recording.
+    Recorded,
 }
 
 /// The rows of one step: `microbatches · sequences` of them, microbatch by microbatch.
@@ -52,7 +67,7 @@ pub struct Batch<'a> {
 }
 
 /// Tokens go to a rank in pieces of so many bytes, from the stack: steps allocate nothing.
-const TOKEN_BYTES: usize = 4096;
+const TOKEN_BYTES: usize = 1 << 15;
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +110,7 @@ impl Session {
         let draft = Arc::new(draft);
         let mut host: Box<dyn Host> = match settings.backend {
             Backend::Threads => Box::new(Processor::threads(Arc::clone(&draft), settings.patience)?),
+            Backend::Cuda { issue } => Box::new(Gpus::load(Arc::clone(&draft), issue, settings.patience)?),
             Backend::Shuffle { seed } => Box::new(Processor::shuffled(Arc::clone(&draft), Seed(seed))?),
         };
         parameters::initialise(&draft, &mut *host, seed);

@@ -43,6 +43,19 @@ layers:
   0..4: { data: 2, shard: parameters }
 ";
 
+#[test]
+fn missing_gpus_are_told_in_a_sentence_with_a_way_out() {
+    if kernels::cuda::Device::count().is_ok() {
+        return;
+    }
+    let place = Place::new("gpus");
+    let output = place.run("plan.yaml --text text.txt --steps 1 --backend cuda");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("libcuda.so.1 cannot be loaded: install the NVIDIA driver"), "{errors}");
+    assert!(errors.contains("--backend threads"), "{errors}");
+}
+
 /// A folder with a model, a plan and a text.
 struct Place(PathBuf);
 

@@ -18,6 +18,7 @@ pub mod add;
 pub mod attention;
 pub mod bf16;
 pub mod bias;
+pub mod cuda;
 pub mod embed;
 pub mod fill;
 pub mod loss;
@@ -25,10 +26,12 @@ pub mod matmul;
 pub mod norm;
 pub mod position;
 pub mod reduce;
+pub mod reorder;
 pub mod rotary;
 pub mod square_sum;
 
 mod packed;
+mod random;
 
 #[cfg(test)]
 mod oracle;

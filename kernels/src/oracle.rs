@@ -1,26 +1,6 @@
 //! What tests compare with: seeded random numbers and finite differences.
 
-use ir::seed::{Draws, Seed};
-
-use crate::Real;
-
-/// A reproducible stream of operands.
-pub(crate) struct Random(Draws);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
-        Random(Draws::new(Seed(seed)))
-    }
-
-    /// Values in [−1, 1).
-    pub(crate) fn values<T: Real>(&mut self, count: usize) -> Vec<T> {
-        (0..count).map(|_| T::from_f64(2.0 * self.0.uniform() - 1.0)).collect()
-    }
-
-    pub(crate) fn tokens(&mut self, count: usize, vocabulary: usize) -> Vec<i32> {
-        (0..count).map(|_| self.0.below(vocabulary as u64) as i32).collect()
-    }
-}
+pub(crate) use crate::random::Random;
 
 /// Σ a · b, the scalar whose gradient with respect to b is a.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -17,7 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hetu_executor::{Backend, LoadError, Session, Settings};
+use hetu_executor::{Backend, Issue, LoadError, Session, Settings};
+use ir::cluster::Execution;
 use ir::program::Programs;
 use ir::seed::Seed;
 use ir::units::{Bytes, Seconds};
@@ -58,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
 
     let mut screen = Screen::new(options);
     inputs.notes.iter().for_each(|note| screen.note(note));
-    check_memory(&inputs, evaluation.as_ref(), &screen)?;
+    check_memory((options, &inputs), evaluation.as_ref(), &screen)?;
     let settings = settings(options, &inputs);
     let mut session = Session::load(&inputs.programs, &settings, Seed(options.seed)).map_err(load_failure)?;
     let resumed = match &checkpoints {
@@ -105,14 +106,28 @@ fn evaluation_programs(inputs: &Inputs) -> Outcome<Programs> {
 }
 
 fn settings(options: &Options, inputs: &Inputs) -> Settings {
-    let backend = match options.backend {
+    let backend = match backend(options, inputs) {
         BackendName::Threads => Backend::Threads,
         BackendName::Shuffle => Backend::Shuffle { seed: options.seed },
+        BackendName::Cuda => Backend::Cuda { issue: if options.no_graph { Issue::Eager } else { Issue::Recorded } },
     };
     Settings { training: inputs.model.training.clone(), steps: options.steps, backend, patience: PATIENCE }
 }
 
-fn check_memory(inputs: &Inputs, evaluation: Option<&Programs>, screen: &Screen) -> Outcome<()> {
+/// What was asked for, or else what the plan's cluster is.
+fn backend(options: &Options, inputs: &Inputs) -> BackendName {
+    options.backend.unwrap_or(match inputs.cluster.device.execution {
+        Execution::Concurrent => BackendName::Cuda,
+        Execution::Shared { .. } => BackendName::Threads,
+    })
+}
+
+fn check_memory((options, inputs): (&Options, &Inputs), evaluation: Option<&Programs>, screen: &Screen) -> Outcome<()> {
+    match backend(options, inputs) {
+        BackendName::Threads | BackendName::Shuffle => {}
+        // Arenas are not in this machine's memory; the devices say whether they are in theirs.
+        BackendName::Cuda => return Ok(()),
+    }
     let needed = memory::arenas(&inputs.programs) + evaluation.map_or(Bytes::ZERO, memory::arenas);
     if let Some(note) = memory::check(needed, memory::memory())? {
         screen.note(&note);
@@ -125,6 +140,8 @@ fn load_failure(error: LoadError) -> Failure {
         LoadError::Memory { .. } | LoadError::Thread { .. } => {
             Failure::run(&error).help("plan for fewer ranks, or stop other programs")
         }
+        LoadError::Device { .. } => Failure::run(&error).help("train on the CPU instead: --backend threads"),
+        LoadError::Late { .. } => Failure::run(&error).help("see whether another program uses the GPUs"),
     }
 }
 

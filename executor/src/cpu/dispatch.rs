@@ -13,13 +13,10 @@ use kernels::position::Window;
 use kernels::rotary::Angles;
 use kernels::{Packed, Write, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
 
-use crate::host::Constants;
+use crate::host::{Constants, UPDATE_EPSILON};
 
 /// Numbers that products of matrices need beside their operands, on each rank.
 pub(crate) const PANELS: usize = matmul::cpu::SCRATCH;
-
-/// ε of the update (Kingma and Ba 2015).
-const UPDATE_EPSILON: f64 = 1e-8;
 
 /// What a kernel reads.
 #[derive(Clone, Copy, Debug)]

@@ -93,7 +93,7 @@ impl Threads {
                 heads.sort_by_key(|head| (head.rank, head.instruction));
                 Err(Fault::Stalled { patience, heads })
             }
-            Some(fault @ (Fault::Broken { .. } | Fault::Ended)) => Err(fault),
+            Some(fault @ (Fault::Broken { .. } | Fault::Device { .. } | Fault::Ended)) => Err(fault),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - swiglu (Shazeer 2020) on [n e f]: silu(gate) · up, where silu(x) = x · σ(x), e = 0 is gate and e = 1 is up.
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 #[cfg(test)]
 mod tests {

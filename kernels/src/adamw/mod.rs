@@ -5,6 +5,7 @@
 //! w ← w · (1 − rate · decay) − rate · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε).
 
 pub mod cpu;
+pub mod cuda;
 
 #[cfg(test)]
 mod tests;

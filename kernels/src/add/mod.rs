@@ -1,6 +1,7 @@
 //! Sum of two tensors, as of a residual branch with its stream. Both gradients are dy itself.
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 #[cfg(test)]
 mod tests {

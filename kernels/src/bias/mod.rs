@@ -2,6 +2,7 @@
 //! over leading dimensions.
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 #[cfg(test)]
 mod tests {

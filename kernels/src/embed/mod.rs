@@ -2,6 +2,7 @@
 //! shard holds gives a row of zeros, so the sum over shards is the whole lookup.
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 /// Which rows of the whole table a shard holds: as many as it is long, from `first`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

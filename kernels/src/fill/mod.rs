@@ -1,3 +1,4 @@
 //! Setting memory: zeros and copies.
 
 pub mod cpu;
+pub(crate) mod cuda;

@@ -7,6 +7,7 @@
 //! 4. `gradient`: dx = (e^(x − m) / Σ − [x is the target]) · scale, of the shard.
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 //! dx = rstd · (q − mean(q) − x̂ · mean(q · x̂)), where Rms lacks the middle term, dweight = Σ dy · x̂, dbias = Σ dy.
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Learned positions: y[b s h] = x[b s h] + table[first + s, h]. The gradient of x is dy itself.
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 /// The stretch of the position table that a block of sequences reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! value is copied. Elements i and i + d/2 are a pair, turned by the angle position · θ^(−2i/d).
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 #[cfg(test)]
 mod tests;

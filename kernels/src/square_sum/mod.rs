@@ -2,6 +2,7 @@
 //! their copies, so the sum over ranks counts each element once.
 
 pub mod cpu;
+pub(crate) mod cuda;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,59 @@
+//! Copies between the host and a device's memory from any thread, while nothing runs there.
+#![allow(unsafe_code, reason = "the driver is a C library")]
+
+use std::ptr::null_mut;
+
+use cudarc::driver::sys;
+
+use super::Error;
+use super::driver::check;
+
+/// Bytes of one copy: the driver stages what it copies, and should not be asked for more at once.
+const PIECE: usize = 64 << 20;
+
+/// A way to a device's memory. Everything that ran before must be done, and nothing may run meanwhile.
+#[derive(Debug)]
+pub struct Window {
+    context: sys::CUcontext,
+}
+
+// SAFETY: contexts may be used from any thread, one after the other or at once; this one is never given up.
+unsafe impl Send for Window {}
+
+impl Window {
+    pub(crate) fn new(context: sys::CUcontext) -> Window {
+        Window { context }
+    }
+
+    /// Copies to the host. The address must be of as many bytes that the device has given out.
+    pub fn read(&self, from: u64, to: &mut [u8]) -> Result<(), Error> {
+        self.enter()?;
+        for (piece, from) in to.chunks_mut(PIECE).zip((from..).step_by(PIECE)) {
+            // SAFETY: the target is valid for its length, and the call returns when it is filled.
+            check(unsafe { sys::cuMemcpyDtoH_v2(piece.as_mut_ptr().cast(), from, piece.len()) }, "cuMemcpyDtoH")?;
+        }
+        Ok(())
+    }
+
+    /// Copies from the host; see [`Window::settle`]. The address must be as for [`Window::read`].
+    pub fn write(&self, to: u64, from: &[u8]) -> Result<(), Error> {
+        self.enter()?;
+        for (piece, to) in from.chunks(PIECE).zip((to..).step_by(PIECE)) {
+            // SAFETY: the source is valid for its length, and is read before the call returns.
+            check(unsafe { sys::cuMemcpyHtoD_v2(to, piece.as_ptr().cast(), piece.len()) }, "cuMemcpyHtoD")?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was written is there: streams do not wait for it.
+    pub fn settle(&self) -> Result<(), Error> {
+        self.enter()?;
+        // SAFETY: the default stream of the current context, on which these copies are done.
+        check(unsafe { sys::cuStreamSynchronize(null_mut()) }, "cuStreamSynchronize")
+    }
+
+    fn enter(&self) -> Result<(), Error> {
+        // SAFETY: the device's context is never given up.
+        check(unsafe { sys::cuCtxSetCurrent(self.context) }, "cuCtxSetCurrent")
+    }
+}

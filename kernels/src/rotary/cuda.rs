@@ -1,0 +1,32 @@
+//! Rotary positions on an accelerator; the idea stands in `rotary.cu`.
+
+use ir::op::{Rotary, Rotation};
+
+use crate::cuda::Error;
+use crate::cuda::lowered::{Argument, Launch, Lowered, Request, Source, THREADS, input, output};
+
+/// The largest head whose angles have a place in shared memory.
+const HEAD_MAX: u64 = 1024;
+
+pub(crate) fn lower(request: Request<'_>, rotary: Rotary) -> Result<Lowered, Error> {
+    let element = request.element(&[request.input(0), request.output(0)])?;
+    let [batch, sequence, groups, slots, head] = ['b', 's', 'g', 'c', 'd'].map(|letter| request.size(letter));
+    if !head.is_multiple_of(2) || head > HEAD_MAX {
+        return Err(request.unsupported(format!("heads of {head}, not even and at most {HEAD_MAX}")));
+    }
+    let direction = match rotary.rotation {
+        Rotation::Forward => 1.0,
+        Rotation::Inverse => -1.0,
+    };
+    let mut arguments = vec![input(0), output(0)];
+    arguments.extend([sequence, groups * slots, slots - 2, head, request.offset('s')].map(Argument::Count));
+    arguments.extend([rotary.base.log2(), direction].map(Argument::Number));
+    Ok(Lowered::launch(Launch {
+        source: Source::new("rotary/rotary.cu", include_str!("rotary.cu")).stores("T", element),
+        entry: "rotary",
+        grid: [batch * sequence, 1, 1],
+        block: THREADS,
+        shared: 0,
+        arguments,
+    }))
+}
