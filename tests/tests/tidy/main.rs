@@ -251,3 +251,28 @@ fn the_architecture_names_every_crate() {
     let wrong: Vec<String> = folders().into_iter().filter(|name| !text.contains(&format!("`{name}`"))).collect();
     assert_none("ARCHITECTURE.md does not name them", &wrong);
 }
+
+/// Each "`name` (`path`)" and "`path`" of the walk through the code is there.
+#[test]
+fn the_walk_through_the_code_can_be_walked() {
+    let text = read("ARCHITECTURE.md");
+    let walk = text.split("## One microbatch").nth(1).and_then(|rest| rest.split("## Invariants").next());
+    let quoted: Vec<&str> = walk.expect("ARCHITECTURE.md has the walk").split('`').skip(1).step_by(2).collect();
+    let is_path = |word: &str| word.contains("/src/") && !word.contains(' ');
+    let mut wrong = Vec::new();
+    for (index, &path) in quoted.iter().enumerate().filter(|(_, word)| is_path(word)) {
+        if !root().join(path).exists() {
+            wrong.push(format!("{path} is not there"));
+            continue;
+        }
+        let name = index.checked_sub(1).map(|before| quoted[before]);
+        let is_named = |name: &&str| text.contains(&format!("`{name}` (`{path}`)"));
+        if let Some(name) =
+            name.filter(|name| !is_path(name) && name.chars().all(|c| c.is_lowercase() || c == '_')).filter(is_named)
+            && !read(path).contains(&format!("fn {name}"))
+        {
+            wrong.push(format!("{path} has no `fn {name}`"));
+        }
+    }
+    assert_none("the walk in ARCHITECTURE.md names what is not there", &wrong);
+}

@@ -141,8 +141,11 @@ pub(crate) fn words(identifier: &str) -> Vec<String> {
 pub(crate) fn functions(code: &str) -> Vec<(usize, usize)> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let lines: Vec<&str> = code.lines().collect();
-    let is_function =
-        |line: &str| identifiers(line).take(5).any(|word| word == "fn") && !line.trim_end().ends_with(';');
+    // A name stands behind `fn`: what has none is a type.
+    let is_function = |line: &str| {
+        let starts = identifiers(line).take(5).any(|word| word == "fn") && line.contains("fn ");
+        starts && !line.trim_end().ends_with(';')
+    };
     let starts = lines.iter().enumerate().filter(|(_, line)| is_function(line));
     let with_end = starts.filter_map(|(start, line)| {
         let is_end =
