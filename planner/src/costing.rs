@@ -17,7 +17,7 @@ use ir::graph::{Graph, KindId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
-use ir::program::Collective;
+use ir::program::{Collective, Programs};
 use ir::units::Bytes;
 use solver::Costs;
 
@@ -94,6 +94,23 @@ enum Pace {
     Host,
 }
 
+/// Outlines that were made for one costing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outlines {
+    /// By kind and strategy, whatever is sharded.
+    known: BTreeMap<(KindId, Strategy), Outlined>,
+}
+
+/// What is asked of an outline.
+#[derive(Clone, Debug)]
+struct Outlined {
+    /// Of the forward and of the backward pass.
+    delays: [Delays; 2],
+    /// Seconds in which the host issues what the layer does.
+    issue: f64,
+    bytes: BTreeMap<Shard, LayerBytes>,
+}
+
 /// Pairs of equal layers, which many layers are compared with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bases {
@@ -109,25 +126,33 @@ struct Played {
 
 impl Costing<'_> {
     /// A layout class of layers on so many ranks, with its place in the problem.
-    pub(crate) fn layout(&self, class: LayoutClass, ranks: u32, index: usize) -> Layout {
-        let block = layer_outline(self.graph, self.block(), &class.plain(ranks), self.batch())
-            .expect("a plain strategy has a mesh");
-        let [forward, backward] = self.delays(&block);
-        let is_issued_slowly = forward.period() + backward.period() < self.issue_time(&block);
+    pub(crate) fn layout(&self, outlines: &mut Outlines, class: LayoutClass, ranks: u32, index: usize) -> Layout {
+        let block = self.outlined(outlines, self.block(), &class.plain(ranks));
+        let [forward, backward] = &block.delays;
+        let is_issued_slowly = forward.period() + backward.period() < block.issue;
         Layout { index, pace: if is_issued_slowly { Pace::Host } else { Pace::Streams } }
     }
 
     /// The least that a layer kind can cost under a strategy, whose boundary has this layout.
-    pub(crate) fn outline(&self, kind: KindId, strategy: &Strategy, layout: Layout) -> Costs {
-        let outline = layer_outline(self.graph, kind, strategy, self.batch()).expect("a legal strategy has a mesh");
+    pub(crate) fn outline(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy, layout: Layout) -> Costs {
+        let outline = self.outlined(outlines, kind, strategy);
+        let bytes = &outline.bytes[&strategy.shard];
         Costs {
-            time_microbatch: self.period(kind, &outline, layout.pace),
+            time_microbatch: self.period(kind, outline, layout.pace),
             time_step: 0.0,
-            bytes_state: self.state_at_peak(&outline.bytes).0,
-            bytes_saved: outline.bytes.saved.0,
+            bytes_state: self.state_at_peak(bytes).0,
+            bytes_saved: bytes.saved.0,
             bytes_transient: 0,
             layout: layout.index,
         }
+    }
+
+    fn outlined<'o>(&self, outlines: &'o mut Outlines, kind: KindId, strategy: &Strategy) -> &'o Outlined {
+        let unsharded = Strategy { shard: Shard::Nothing, ..strategy.clone() };
+        outlines.known.entry((kind, unsharded)).or_insert_with(|| {
+            let outline = layer_outline(self.graph, kind, strategy, self.batch()).expect("a legal strategy has a mesh");
+            Outlined { delays: self.delays(&outline), issue: self.issue_time(&outline), bytes: outline.bytes }
+        })
     }
 
     /// What a layer holds besides its saved tensors when a stage holds most. In a step of one microbatch gradients come
@@ -138,15 +163,15 @@ impl Costing<'_> {
 
     /// The least time of a microbatch. Passes of inner layers are rows of their own, while those of an outer layer
     /// follow upon each other. Beside blocks that wait for the host, an outer layer only adds to what is issued.
-    fn period(&self, kind: KindId, outline: &LayerOutline, pace: Pace) -> f64 {
-        let [forward, backward] = self.delays(outline);
+    fn period(&self, kind: KindId, outline: &Outlined, pace: Pace) -> f64 {
+        let [forward, backward] = &outline.delays;
         if self.is_inner(kind) {
-            return (forward.period() + backward.period()).max(self.issue_time(outline));
+            return (forward.period() + backward.period()).max(outline.issue);
         }
-        let period = forward.then(&backward).period().max(backward.then(&forward).period());
+        let period = forward.then(backward).period().max(backward.then(forward).period());
         match pace {
             Pace::Streams => period,
-            Pace::Host => period.min(self.issue_time(outline)),
+            Pace::Host => period.min(outline.issue),
         }
     }
 
@@ -183,7 +208,7 @@ impl Costing<'_> {
         let (alone, count) = if self.is_inner(kind) {
             (self.pair(bases, kind, strategy).peak, 2)
         } else {
-            (self.played(&[(kind, strategy)], &[1])[0].peak, 1)
+            (self.peak_alone(kind, strategy), 1)
         };
         let held = Bytes((outline.bytes_state + outline.bytes_saved) * count);
         Costs {
@@ -263,8 +288,26 @@ impl Costing<'_> {
         kinds.find(|&kind| self.is_inner(kind)).expect("a model has inner layers")
     }
 
+    /// What one layer needs.
+    fn peak_alone(&self, kind: KindId, strategy: &Strategy) -> Bytes {
+        self.sampled(&[(kind, strategy)], &[Sample { layers: 1, microbatches: self.counts[0] }])[0].live_bound()
+    }
+
     /// Plays programs of these layers alone: for each of `lengths`, the first so many of them.
     fn played(&self, layers: &[(KindId, &Strategy)], lengths: &[u32]) -> Vec<Played> {
+        let sample = |&layers| self.counts.map(|microbatches| Sample { layers, microbatches });
+        let samples: Vec<Sample> = lengths.iter().flat_map(sample).collect();
+        let programs = self.sampled(layers, &samples);
+        let step = |programs| {
+            simulate(programs, self.model, Detail::Totals).expect("verified programs do not deadlock").step.0
+        };
+        let played = programs.chunks(self.counts.len());
+        let played = played.map(|of| Played { steps: [step(&of[0]), step(&of[1])], peak: of[0].live_bound() });
+        played.collect()
+    }
+
+    /// Programs of these layers alone.
+    fn sampled(&self, layers: &[(KindId, &Strategy)], samples: &[Sample]) -> Vec<Programs> {
         let kinds: Vec<KindId> = layers.iter().map(|&(kind, _)| kind).collect();
         let plan = Plan {
             batch: self.sequences,
@@ -275,15 +318,7 @@ impl Costing<'_> {
             strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
             prefetch: PREFETCH,
         };
-        let sample = |&layers| self.counts.map(|microbatches| Sample { layers, microbatches });
-        let samples: Vec<Sample> = lengths.iter().flat_map(sample).collect();
-        let programs = compile_samples(&self.graph.part(&kinds), &plan, &samples).expect("legal strategies compile");
-        let step = |programs| {
-            simulate(programs, self.model, Detail::Totals).expect("verified programs do not deadlock").step.0
-        };
-        let played = programs.chunks(self.counts.len());
-        let played = played.map(|of| Played { steps: [step(&of[0]), step(&of[1])], peak: of[0].live_bound() });
-        played.collect()
+        compile_samples(&self.graph.part(&kinds), &plan, samples).expect("legal strategies compile")
     }
 }
 

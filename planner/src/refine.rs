@@ -11,7 +11,7 @@ use ir::graph::{Graph, KindId};
 use ir::plan::{Plan, Strategy};
 use rayon::prelude::*;
 
-use crate::costing::{Costing, LayoutClass};
+use crate::costing::{Costing, LayoutClass, Outlines};
 use crate::play::{Candidate, EQUALLY_FAST, compared};
 use crate::space::Setting;
 
@@ -30,11 +30,11 @@ pub(crate) fn refined(setting: Setting<'_>, first: Candidate) -> (Candidate, usi
     let most = (VISITS_MAX / visits) as usize;
     let mut best = first;
     let mut tried = 0;
-    let mut outlines = Outlines::new(setting, &best.plan);
+    let mut least = LeastTimes::new(setting, &best.plan);
     loop {
         let before = best.trace.step.0;
         let mut changes = changes(setting, &best.plan);
-        changes.retain(|plan| outlines.least_step(plan) < before * (1.0 - EQUALLY_FAST));
+        changes.retain(|plan| least.step(plan) < before * (1.0 - EQUALLY_FAST));
         for chunk in changes.chunks(TRIED_AT_ONCE) {
             if tried >= most {
                 return (best, tried);
@@ -95,12 +95,13 @@ fn only_recomputes_more(current: &Strategy, other: &Strategy) -> bool {
 }
 
 /// The least that layers can take, by kind and strategy.
-struct Outlines<'a> {
+struct LeastTimes<'a> {
     costing: Costing<'a>,
+    outlines: Outlines,
     times: BTreeMap<(KindId, Strategy), f64>,
 }
 
-impl<'a> Outlines<'a> {
+impl<'a> LeastTimes<'a> {
     /// For plans that differ from this one in cuts and strategies.
     fn new(setting: Setting<'a>, plan: &Plan) -> Self {
         let costing = Costing {
@@ -110,12 +111,12 @@ impl<'a> Outlines<'a> {
             sequences: plan.microbatch_sequences(),
             counts: Costing::counts(plan.microbatches),
         };
-        Self { costing, times: BTreeMap::new() }
+        Self { costing, outlines: Outlines::default(), times: BTreeMap::new() }
     }
 
     /// Seconds that no step of the plan can beat: each stage passes all microbatches, the first of them when it has
     /// passed the stages before, and the last goes back through those.
-    fn least_step(&mut self, plan: &Plan) -> f64 {
+    fn step(&mut self, plan: &Plan) -> f64 {
         let (mut before, mut least) = (0.0, 0.0_f64);
         for stage in &plan.stages {
             let layers = stage.clone().map(|layer| layer as usize);
@@ -127,10 +128,10 @@ impl<'a> Outlines<'a> {
     }
 
     fn time(&mut self, layer: usize, strategy: &Strategy) -> f64 {
-        let (costing, kind) = (self.costing, self.costing.graph.layers[layer]);
+        let (costing, outlines, kind) = (self.costing, &mut self.outlines, self.costing.graph.layers[layer]);
         let outline = || {
-            let layout = costing.layout(LayoutClass::of(strategy), strategy.ranks(), 0);
-            costing.outline(kind, strategy, layout).time_microbatch
+            let layout = costing.layout(outlines, LayoutClass::of(strategy), strategy.ranks(), 0);
+            costing.outline(outlines, kind, strategy, layout).time_microbatch
         };
         *self.times.entry((kind, strategy.clone())).or_insert_with(outline)
     }

@@ -12,7 +12,7 @@ use ir::units::Bytes;
 use cost_model::CostModel;
 use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
 
-use crate::costing::{Bases, Costing, Layout, LayoutClass, PREFETCH};
+use crate::costing::{Bases, Costing, Layout, LayoutClass, Outlines, PREFETCH};
 
 /// Stages and microbatches: what is fixed before strategies are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Space {
 
     fn of(setting: Setting<'_>, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Option<Space> {
         let Setting { graph, cluster, .. } = setting;
-        let costing = costing(setting, outer);
+        let (costing, mut outlines) = (costing(setting, outer), Outlines::default());
         let strategies: Vec<Vec<Strategy>> =
             (0..graph.kinds.len()).map(|kind| legal(graph, KindId(kind as u32), outer, keep)).collect();
         let used = |kind: usize| graph.layers.iter().any(|layer| layer.index() == kind);
@@ -227,12 +227,15 @@ impl Space {
         let class_of = |strategy: &Strategy| {
             classes.binary_search(&LayoutClass::of(strategy)).expect("every strategy's class is listed")
         };
-        let layout = |(index, &class): (usize, &LayoutClass)| costing.layout(class, outer.ranks, index);
+        let layout = |(index, &class): (usize, &LayoutClass)| costing.layout(&mut outlines, class, outer.ranks, index);
         let layouts: Vec<Layout> = classes.iter().enumerate().map(layout).collect();
         let mut kinds = Vec::new();
         for (kind, list) in strategies.iter().enumerate() {
             let kind = KindId(kind as u32);
-            let costs = list.iter().map(|strategy| costing.outline(kind, strategy, layouts[class_of(strategy)]));
+            let costs = list.iter().map(|strategy| {
+                let layout = layouts[class_of(strategy)];
+                costing.outline(&mut outlines, kind, strategy, layout)
+            });
             kinds.push(Kind { strategies: costs.collect() });
         }
         let transition = |from, to| costing.transition(outer.ranks, [from, to]);

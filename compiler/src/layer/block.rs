@@ -29,8 +29,9 @@ pub(crate) struct Instance {
     pub(crate) is_tied: bool,
 }
 
+/// What a block is made of and how it is cut.
 #[derive(Clone, Debug)]
-struct Shape {
+pub(crate) struct Shape {
     padded: u64,
     parts: u64,
     data: Vec<usize>,
@@ -72,18 +73,7 @@ impl BlockPlan {
         setting: (Element, &mut Library),
     ) -> BlockPlan {
         let (compute, library) = setting;
-        let data: AxisSet = layer.axes.data.iter().copied().collect();
-        let shard = if data.is_empty() { Shard::Nothing } else { layer.shard };
-        let parts = if shard == Shard::Nothing { 1 } else { u64::from(mesh.extent(data)) };
-        let shape = Shape {
-            padded: template.padded,
-            parts,
-            data: layer.axes.data.clone(),
-            tensor: layer.axes.tensor.iter().copied().collect(),
-            partial: template.partial,
-            shard,
-            compute,
-        };
+        let shape = Shape::new(mesh, layer, template, (layer.shard, compute));
         let fragments = shape.fragments(template, library);
         BlockPlan { shape, fragments, is_tied: template.is_tied }
     }
@@ -99,27 +89,6 @@ impl BlockPlan {
             padded: template.padded,
             shard,
         }
-    }
-
-    /// What one rank keeps of it through a step: parameters, master, moments and the sum of gradients.
-    pub(crate) fn state(&self) -> Bytes {
-        let shape = &self.shape;
-        let full = Element::F32.bytes();
-        let parameters = if shape.shard == Shard::Parameters { shape.share() } else { shape.padded };
-        let states = if shape.compute == Element::F32 { 2 } else { 3 };
-        let all = [
-            parameters * shape.compute.bytes(),
-            shape.share() * full,
-            shape.share() * full,
-            if states == 3 { shape.share() * full } else { 0 },
-            shape.kept_gradients() * full,
-        ];
-        Bytes(all.iter().map(|&bytes| aligned(bytes)).sum())
-    }
-
-    /// Of that, the sum of gradients, which is there from the first backward pass on.
-    pub(crate) fn gradients(&self) -> Bytes {
-        Bytes(aligned(self.shape.kept_gradients() * Element::F32.bytes()))
     }
 
     /// Puts an instance into a role: its resident buffers.
@@ -166,6 +135,47 @@ pub(crate) enum Uses {
 }
 
 impl Shape {
+    /// Of a block of a layer, if it is sharded so.
+    pub(crate) fn new(
+        mesh: &Mesh,
+        layer: &Layer,
+        template: &BlockTemplate,
+        (shard, compute): (Shard, Element),
+    ) -> Shape {
+        let data: AxisSet = layer.axes.data.iter().copied().collect();
+        let shard = if data.is_empty() { Shard::Nothing } else { shard };
+        let parts = if shard == Shard::Nothing { 1 } else { u64::from(mesh.extent(data)) };
+        Shape {
+            padded: template.padded,
+            parts,
+            data: layer.axes.data.clone(),
+            tensor: layer.axes.tensor.iter().copied().collect(),
+            partial: template.partial,
+            shard,
+            compute,
+        }
+    }
+
+    /// What one rank keeps of it through a step: parameters, master, moments and the sum of gradients.
+    pub(crate) fn state(&self) -> Bytes {
+        let full = Element::F32.bytes();
+        let parameters = if self.shard == Shard::Parameters { self.share() } else { self.padded };
+        let states = if self.compute == Element::F32 { 2 } else { 3 };
+        let all = [
+            parameters * self.compute.bytes(),
+            self.share() * full,
+            self.share() * full,
+            if states == 3 { self.share() * full } else { 0 },
+            self.kept_gradients() * full,
+        ];
+        Bytes(all.iter().map(|&bytes| aligned(bytes)).sum())
+    }
+
+    /// Of that, the sum of gradients, which is there from the first backward pass on.
+    pub(crate) fn gradients(&self) -> Bytes {
+        Bytes(aligned(self.kept_gradients() * Element::F32.bytes()))
+    }
+
     fn share(&self) -> u64 {
         self.padded / self.parts
     }

@@ -1,16 +1,18 @@
 //! One layer by itself: what it holds, what it computes, and how it is joined to a layer under another strategy. For
 //! asking what could be before anything is written.
 
+use std::collections::BTreeMap;
+
 use ir::graph::{Graph, KindId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
-use ir::plan::Strategy;
+use ir::plan::{Shard, Strategy};
 use ir::program::{Access, Collective, Fragment};
 use ir::units::Bytes;
 
 use crate::axes::{StrategyAxes, mesh_of};
 use crate::check::Violation;
-use crate::layer::block::BlockPlan;
+use crate::layer::block::Shape;
 use crate::layer::differentiate::differentiate;
 use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
@@ -39,11 +41,11 @@ pub struct LayerBatch {
     pub precision: Precision,
 }
 
-/// A layer kind under a strategy.
+/// A layer kind under strategies that differ in sharding alone: its passes are the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerOutline {
-    /// What it holds.
-    pub bytes: LayerBytes,
+    /// What it holds, for each way of sharding.
+    pub bytes: BTreeMap<Shard, LayerBytes>,
     /// Its forward pass.
     pub forward: PassOutline,
     /// Its backward pass.
@@ -90,10 +92,10 @@ pub fn layer_bytes(
     strategy: &Strategy,
     batch: LayerBatch,
 ) -> Result<LayerBytes, Violation> {
-    Ok(layer_outline(graph, kind, strategy, batch)?.bytes)
+    Ok(layer_outline(graph, kind, strategy, batch)?.bytes[&strategy.shard])
 }
 
-/// What a layer kind holds and does under a strategy.
+/// What a layer kind holds and does under a strategy, however it is sharded.
 pub fn layer_outline(
     graph: &Graph,
     kind: KindId,
@@ -105,18 +107,22 @@ pub fn layer_outline(
     let setting = Setting { graph, mesh: &mesh, sequences: batch.sequences, compute, purpose: Purpose::Training };
     let mut library = Library::default();
     let layer = layer(setting, kind, strategy, &mut library);
-    let Library { fragments, collectives } = library.clone();
+    let Library { fragments, collectives } = library;
     let forward = pass_outline(&layer.forward, &fragments, [Slot::Input, Slot::Output]);
     let backward = pass_outline(&layer.backward, &fragments, [Slot::OutputGradient, Slot::InputGradient]);
-    let plans = layer.blocks.iter().map(|template| BlockPlan::new(&mesh, &layer, template, (compute, &mut library)));
-    let plans: Vec<BlockPlan> = plans.collect();
-    let state = plans.iter().map(BlockPlan::state).sum();
-    let gradients = plans.iter().map(BlockPlan::gradients).sum();
     let input = layer.boundary_shape.iter().product::<u64>() * compute.bytes();
     let input = if layer.keeps_input { Bytes(aligned(input)) } else { Bytes::ZERO };
-    let bytes = LayerBytes { state, gradients, saved: layer.saved.iter().copied().sum::<Bytes>() + input };
-    Ok(LayerOutline { bytes, forward, backward, fragments, collectives: collectives.all, mesh })
+    let saved = layer.saved.iter().copied().sum::<Bytes>() + input;
+    let bytes = SHARDS.map(|shard| {
+        let shapes = layer.blocks.iter().map(|template| Shape::new(&mesh, &layer, template, (shard, compute)));
+        let shapes: Vec<Shape> = shapes.collect();
+        let (state, gradients) = (shapes.iter().map(Shape::state).sum(), shapes.iter().map(Shape::gradients).sum());
+        (shard, LayerBytes { state, gradients, saved })
+    });
+    Ok(LayerOutline { bytes: bytes.into(), forward, backward, fragments, collectives: collectives.all, mesh })
 }
+
+const SHARDS: [Shard; 4] = [Shard::Nothing, Shard::Optimizer, Shard::Gradients, Shard::Parameters];
 
 /// What each step of a body needs: reads come after the last write of a slot, writes after all that was done to it.
 fn pass_outline(body: &Body, fragments: &[Fragment], [entry, exit]: [Slot; 2]) -> PassOutline {

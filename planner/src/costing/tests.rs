@@ -90,14 +90,14 @@ fn no_layer_costs_less_than_its_outline() {
         let graph = case.model.graph();
         let model = CostModel::new(&case.cluster, None);
         let costing = case.costing(&graph, &model);
-        let mut bases = Bases::default();
+        let (mut bases, mut outlines) = (Bases::default(), Outlines::default());
         for kind in (0..graph.kinds.len() as u32).map(KindId) {
             for strategy in case.strategies(&graph, kind) {
-                let layout = costing.layout(LayoutClass::of(&strategy), strategy.ranks(), 0);
-                let outline = costing.outline(kind, &strategy, layout);
+                let layout = costing.layout(&mut outlines, LayoutClass::of(&strategy), strategy.ranks(), 0);
+                let outline = costing.outline(&mut outlines, kind, &strategy, layout);
                 let seen = costing.layer_times(&mut bases, kind, &strategy).microbatch;
                 let exact = costing.costs(&mut bases, kind, &strategy, &outline);
-                let block = costing.outline(costing.block(), &strategy, layout).time_microbatch;
+                let block = costing.outline(&mut outlines, costing.block(), &strategy, layout).time_microbatch;
                 let least = outline.time_microbatch - SHORT * block;
                 assert!(seen >= least, "{case}: kind {kind:?}, {strategy:?}: {seen} s below {outline:?}");
                 assert!(exact.time_microbatch >= outline.time_microbatch, "{case}: {strategy:?}");
@@ -117,6 +117,7 @@ fn no_program_is_faster_than_its_outlines() {
         let model = CostModel::new(&case.cluster, None);
         let costing = case.costing(&graph, &model);
         let layers = graph.layers.len();
+        let mut outlines = Outlines::default();
         for strategy in case.strategies(&graph, costing.block()) {
             let plan = Plan {
                 batch: case.sequences * u64::from(case.microbatches),
@@ -129,10 +130,9 @@ fn no_program_is_faster_than_its_outlines() {
             };
             let programs = compiler::compile_unlimited(&graph, &plan).expect("the plan is legal");
             let step = simulate(&programs, &model, Detail::Totals).expect("verified programs end").step.0;
-            let layout = costing.layout(LayoutClass::of(&strategy), strategy.ranks(), 0);
-            let outline = |&kind: &KindId| costing.outline(kind, &strategy, layout);
-            let outlines: Vec<Costs> = graph.layers.iter().map(outline).collect();
-            let least: f64 = outlines.iter().map(|outline| outline.time_microbatch).sum();
+            let layout = costing.layout(&mut outlines, LayoutClass::of(&strategy), strategy.ranks(), 0);
+            let time = |&kind: &KindId| costing.outline(&mut outlines, kind, &strategy, layout).time_microbatch;
+            let least: f64 = graph.layers.iter().map(time).sum();
             let least = least * f64::from(case.microbatches);
             assert!(step >= least * (1.0 - 1e-9), "{case}: {strategy:?}: {step} s, not {least} s");
         }

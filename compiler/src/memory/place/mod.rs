@@ -306,6 +306,27 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_first_lie_as_low_as_they_can() {
+        for seed in 0..40 {
+            let lifetimes = random(seed, 500);
+            let attempt = largest_first(&lifetimes);
+            let mut order: Vec<usize> = (0..lifetimes.len()).collect();
+            order.sort_by_key(|&index| std::cmp::Reverse(lifetimes[index].bytes));
+            for (count, &index) in order.iter().enumerate() {
+                let met: Vec<[u64; 2]> = order[..count]
+                    .iter()
+                    .filter(|&&other| lifetimes[other].meets(&lifetimes[index]))
+                    .map(|&other| [attempt.addresses[other], attempt.addresses[other] + lifetimes[other].bytes])
+                    .collect();
+                let is_free = |at: u64| met.iter().all(|&[from, to]| to <= at || from >= at + lifetimes[index].bytes);
+                let ends = met.iter().map(|&[_, to]| to).chain([0]);
+                let lowest = ends.filter(|&at| is_free(at)).min();
+                assert_eq!(Some(attempt.addresses[index]), lowest, "seed {seed}: {index}");
+            }
+        }
+    }
+
+    #[test]
     fn the_bound_is_the_largest_sum_of_what_lives_at_once() {
         for seed in 0..200 {
             let lifetimes = random(seed, 60);
