@@ -23,6 +23,8 @@ pub(crate) fn amount(op: OpKind, sizes: &LetterSizes) -> f64 {
         }
         OpKind::Embed | OpKind::EmbedGradient => elements(sizes, &['v']),
         OpKind::Position | OpKind::PositionGradient => elements(sizes, &['p']),
+        // The numbers of a step are read once, however many elements there are.
+        OpKind::AdamW => elements(sizes, &['k']),
         OpKind::Norm(_)
         | OpKind::NormGradient(_)
         | OpKind::MatMul
@@ -37,7 +39,6 @@ pub(crate) fn amount(op: OpKind, sizes: &LetterSizes) -> f64 {
         | OpKind::CrossEntropy
         | OpKind::CrossEntropyGradient
         | OpKind::SquareSum
-        | OpKind::AdamW
         | OpKind::Zero => elements(sizes, &[]),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) trait Host: Debug + Send {
     fn ranks(&self) -> Range<u32>;
 
     /// Runs all its ranks to the end of a step, and says how long that took.
-    fn step(&mut self, constants: &Constants, recording: Recording) -> Result<Seconds, Fault>;
+    fn step(&mut self, recording: Recording) -> Result<Seconds, Fault>;
 
     /// Copies what a rank holds, between steps. Bytes are in the order of this machine.
     fn read(&self, rank: u32, place: Place, into: &mut [u8]);
@@ -43,26 +43,6 @@ impl Place {
         Place { address: buffer.address, bytes: buffer.bytes.0 }
     }
 }
-
-/// Numbers of a step that kernels need.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Constants {
-    /// Learning rate of this step.
-    pub(crate) learning_rate: f64,
-    /// Decay rates of the two moments.
-    pub(crate) betas: [f64; 2],
-    /// Decoupled weight decay.
-    pub(crate) weight_decay: f64,
-    /// The largest norm of the whole gradient.
-    pub(crate) gradient_norm_max: f64,
-    /// Which update this is, from 1.
-    pub(crate) update: u64,
-    /// Tokens of the step, over all ranks.
-    pub(crate) tokens: u64,
-}
-
-/// ε of the update (Kingma and Ba 2015).
-pub(crate) const UPDATE_EPSILON: f64 = 1e-8;
 
 /// Whether a step is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,9 +79,12 @@ pub(crate) fn visit<'a>(
                 Content::Parameters { block, part } | Content::Master { block, part } => (Quantity::Value, block, part),
                 Content::FirstMoment { block, part } => (Quantity::FirstMoment, block, part),
                 Content::SecondMoment { block, part } => (Quantity::SecondMoment, block, part),
-                Content::Value | Content::Tokens(_) | Content::Targets(_) | Content::Boundary | Content::Scalars => {
-                    continue;
-                }
+                Content::Value
+                | Content::Tokens(_)
+                | Content::Targets(_)
+                | Content::Boundary
+                | Content::Scalars
+                | Content::Constants => continue,
             };
             if found != quantity {
                 continue;

@@ -4,16 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ir::model::Training;
+use ir::op::UPDATE_CONSTANTS;
 use ir::program::{Content, Draft, Programs, Rows};
 use ir::seed::Seed;
 use ir::trace::Trace;
 use ir::units::Seconds;
+use kernels::adamw;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::cpu::Processor;
 use crate::cuda::Gpus;
 use crate::fault::{Fault, LoadError};
-use crate::host::{Constants, Host, Place, Recording};
+use crate::host::{Host, Place, Recording};
 use crate::measure;
 use crate::parameters::{self, Mismatch, Quantity};
 use crate::rate::learning_rate;
@@ -68,6 +70,11 @@ pub struct Batch<'a> {
 
 /// Tokens go to a rank in pieces of so many bytes, from the stack: steps allocate nothing.
 const TOKEN_BYTES: usize = 1 << 15;
+
+const CONSTANTS_BYTES: usize = UPDATE_CONSTANTS as usize * size_of::<f32>();
+
+/// ε of the update (Kingma and Ba 2015).
+const UPDATE_EPSILON: f64 = 1e-8;
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,35 +178,48 @@ impl Session {
             return Err(Fault::Ended);
         }
         self.fill(batch);
-        let constants = self.constants();
-        let time = self.host.step(&constants, recording)?;
+        let time = self.host.step(recording)?;
         self.step += 1;
         self.state = State::Ready;
         Ok(time)
     }
 
-    fn constants(&self) -> Constants {
+    /// What updates read of the step to come, as it lies in memory.
+    fn constants(&self) -> [u8; CONSTANTS_BYTES] {
         let Settings { training, steps, .. } = &self.settings;
-        Constants {
+        let [beta1, beta2] = training.betas;
+        let step = adamw::Step {
             learning_rate: learning_rate(training, self.step, *steps),
-            betas: training.betas,
+            beta1,
+            beta2,
+            epsilon: UPDATE_EPSILON,
             weight_decay: training.weight_decay,
+            number: self.step + 1,
             gradient_norm_max: training.gradient_norm_max,
-            update: self.step + 1,
-            tokens: self.draft.step.tokens(),
-        }
+        };
+        let mut bytes = [0; CONSTANTS_BYTES];
+        let (words, _) = bytes.as_chunks_mut();
+        let numbers = adamw::Constants::<f32>::new(&step).numbers();
+        words.iter_mut().zip(numbers).for_each(|(word, number)| *word = number.to_ne_bytes());
+        bytes
     }
 
-    /// Gives every rank of this process its rows of the batch.
+    /// Gives every rank of this process its rows of the batch, and the constants of the step.
     fn fill(&mut self, batch: Batch<'_>) {
         let draft = Arc::clone(&self.draft);
         let tokens = draft.step.tokens() as usize;
         assert_eq!((batch.inputs.len(), batch.targets.len()), (tokens, tokens), "tokens of a step");
+        let constants = self.constants();
         for rank in self.host.ranks() {
             for buffer in &draft.role(rank).buffers {
                 let (source, rows) = match &buffer.content {
                     Content::Tokens(rows) => (batch.inputs, rows),
                     Content::Targets(rows) => (batch.targets, rows),
+                    Content::Constants => {
+                        let place = Place { address: buffer.address, bytes: constants.len() as u64 };
+                        self.host.write(rank, place, &constants);
+                        continue;
+                    }
                     Content::Value
                     | Content::Parameters { .. }
                     | Content::Master { .. }

@@ -217,6 +217,7 @@ impl Any {
             Content::Value,
             Content::Boundary,
             Content::Scalars,
+            Content::Constants,
             Content::Tokens(rows.clone()),
             Content::Targets(rows),
             Content::Parameters { block, part },

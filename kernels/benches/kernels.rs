@@ -148,15 +148,17 @@ fn losses_and_steps(criterion: &mut Criterion) {
         epsilon: 1e-8,
         weight_decay: 0.1,
         number: 10,
-        coefficient: 1.0,
+        gradient_norm_max: 1.0,
     };
+    let constants = adamw::Constants::new(&step);
     let extent = adamw::Extent { first: 0, decayed: elements, length: elements };
     let (mut weight, mut mean, mut square) = (logits.clone(), vec![0.0; elements], vec![0.0; elements]);
     group.throughput(bytes(7));
     group.bench_function("adamw", |bencher| {
         bencher.iter(|| {
             let state = adamw::State { weight: &mut weight, mean: &mut mean, square: &mut square };
-            adamw::cpu::update(black_box(&step), extent, state, &logits);
+            let gradient = adamw::Gradient { values: &logits, square_norm: 0.5 };
+            adamw::cpu::update(black_box(&constants), extent, state, gradient);
         });
     });
     group.finish();

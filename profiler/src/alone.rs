@@ -217,7 +217,7 @@ impl<'a> Writer<'a> {
                 continue;
             }
             let content = match &buffer.content {
-                Content::Value | Content::Scalars => buffer.content.clone(),
+                Content::Value | Content::Scalars | Content::Constants => buffer.content.clone(),
                 Content::Tokens(rows) | Content::Targets(rows) => {
                     sequences = Some(rows.sequences);
                     buffer.content.clone()

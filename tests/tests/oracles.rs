@@ -24,9 +24,12 @@ fn resident(programs: &Programs) -> [u64; 3] {
             Content::Parameters { .. } => 0,
             Content::Master { .. } => 1,
             Content::FirstMoment { .. } | Content::SecondMoment { .. } => 2,
-            Content::Value | Content::Tokens(_) | Content::Targets(_) | Content::Boundary | Content::Scalars => {
-                continue;
-            }
+            Content::Value
+            | Content::Tokens(_)
+            | Content::Targets(_)
+            | Content::Boundary
+            | Content::Scalars
+            | Content::Constants => continue,
         };
         sums[place] += buffer.bytes.0;
     }

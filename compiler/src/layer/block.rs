@@ -3,7 +3,7 @@
 use ir::graph::Element;
 use ir::layout::{Exchange, Layout, Reduce};
 use ir::mesh::{Axis, AxisSet, Mesh};
-use ir::op::Op;
+use ir::op::{Op, UPDATE_CONSTANTS};
 use ir::plan::Shard;
 use ir::program::{
     Action, Block, BlockId, BufferId, Collective, Content, Direction, Fragment, FragmentId, Kernel, Offset, Operand,
@@ -195,10 +195,7 @@ impl Shape {
         let add = flat_kernel(Op::Add, &[(0, kept, full), (1, kept, full)], &[(0, kept, full)]);
         let sum = Op::SquareSum { replicas: template.copies };
         let mut square = flat_kernel(sum, &[(0, share, full)], &[(1, 1, full)]);
-        // The second of the two scalars.
-        let scalar = &mut square.outputs[0].operand;
-        scalar.offset = full.bytes();
-        scalar.dimensions.clear();
+        square.outputs[0].operand = square_norm(1);
         BlockFragments {
             zero: library.fragment(Fragment::of("zero gradients", zero)),
             add: library.fragment(Fragment::of("add gradients", add)),
@@ -207,17 +204,19 @@ impl Shape {
         }
     }
 
-    /// Bindings: parameters (or master), gradients, moments, scalars, and in mixed precision the parameters.
+    /// Bindings: parameters (or master), gradients, moments, scalars, constants, and in mixed precision the parameters.
     fn update(&self, template: &BlockTemplate) -> Kernel {
         let share = self.share();
         let full = |binding| (binding, share, Element::F32);
         let mut outputs = vec![full(0), full(2), full(3)];
         if self.compute != Element::F32 {
-            outputs.push((5, share, self.compute));
+            outputs.push((6, share, self.compute));
         }
         let op = Op::AdamW { decayed: template.decayed, length: template.length };
-        let mut kernel = flat_kernel(op, &[full(0), full(1), full(2), full(3), (4, 2, Element::F32)], &outputs);
-        kernel.inputs[4].dimensions = vec![('k', 2)];
+        let mut kernel = flat_kernel(op, &[full(0), full(1), full(2), full(3)], &outputs);
+        let constants = vec![('k', UPDATE_CONSTANTS)];
+        let constants = Operand { binding: 5, offset: 0, element: Element::F32, dimensions: constants };
+        kernel.inputs.extend([square_norm(4), constants]);
         let axes = if self.shard == Shard::Nothing { Vec::new() } else { self.data.clone() };
         kernel.offsets = vec![Offset { letter: 'n', axes, step: share }];
         kernel
@@ -227,6 +226,12 @@ impl Shape {
 /// So many numbers at the start of a binding.
 fn flat((binding, size, element): (u16, u64, Element)) -> Operand {
     Operand { binding, offset: 0, element, dimensions: vec![('n', size)] }
+}
+
+/// The second of the two scalars, where they are a binding.
+fn square_norm(binding: u16) -> Operand {
+    let element = Element::F32;
+    Operand { binding, offset: element.bytes(), element, dimensions: Vec::new() }
 }
 
 /// One operation on flat operands: (binding, elements, element).
@@ -397,7 +402,7 @@ impl Instance {
     }
 
     /// Updates parameters and moments, and gathers what others compute with.
-    pub(crate) fn update(&mut self, writer: &mut Writer, span: Span, scalars: BufferId) {
+    pub(crate) fn update(&mut self, writer: &mut Writer, span: Span, [scalars, constants]: [BufferId; 2]) {
         let sum = self.sum.take().expect("gradients are reduced before the update");
         let Resident { parameters, master, moments } = self.resident;
         let gathers = matches!(self.shape.shard, Shard::Optimizer | Shard::Gradients);
@@ -412,7 +417,7 @@ impl Instance {
         } else {
             parameters
         };
-        let mut operands = vec![master.unwrap_or(share), sum, moments[0], moments[1], scalars];
+        let mut operands = vec![master.unwrap_or(share), sum, moments[0], moments[1], scalars, constants];
         if master.is_some() {
             operands.push(share);
         }

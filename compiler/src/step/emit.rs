@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ir::graph::{Element, LayerId};
 use ir::layout::{Exchange, Reduce};
 use ir::mesh::{Axis, AxisSet};
+use ir::op::UPDATE_CONSTANTS;
 use ir::program::{
     Action, Block, BlockId, BufferId, Collective, Content, Direction, Phase, Rows, Span, StageId, Stream,
 };
@@ -30,6 +31,8 @@ pub(crate) struct Emitter<'a> {
     /// For each layer of the stage, its instances in the order of its blocks.
     blocks_of: Vec<Vec<InstanceId>>,
     pub(crate) scalars: BufferId,
+    /// What updates read of a step; none in a role that updates nothing.
+    constants: Option<BufferId>,
     /// What layers outside the graph would bring.
     pub(crate) outside: Option<BufferId>,
     pub(crate) tokens: Vec<BufferId>,
@@ -53,6 +56,12 @@ impl<'a> Emitter<'a> {
         let plan = job.plan;
         let mut writer = Writer::new(plan.prefetch, collectives.clone());
         let scalars = writer.buffer(Bytes(2 * Element::F32.bytes()), Content::Scalars);
+        let constants = match job.setting.purpose {
+            Purpose::Training => {
+                Some(writer.buffer(Bytes(UPDATE_CONSTANTS * Element::F32.bytes()), Content::Constants))
+            }
+            Purpose::Evaluation => None,
+        };
         let layers = plan.stages[stage.index()].clone();
         let places = (layers.len() + 1) * plan.microbatches as usize;
         let purpose = job.setting.purpose;
@@ -75,6 +84,7 @@ impl<'a> Emitter<'a> {
             instances: Vec::new(),
             blocks_of: Vec::new(),
             scalars,
+            constants,
             outside: None,
             tokens: Vec::new(),
             targets: Vec::new(),
@@ -223,7 +233,8 @@ impl<'a> Emitter<'a> {
             Task::JoinScalars => self.join_scalars(),
             Task::Update(id) => {
                 let span = self.block_span(id);
-                self.instances[id].update(&mut self.writer, span, self.scalars);
+                let constants = self.constants.expect("a role that updates has constants");
+                self.instances[id].update(&mut self.writer, span, [self.scalars, constants]);
                 self.writer.end_turn();
             }
         }

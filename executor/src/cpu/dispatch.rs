@@ -3,7 +3,7 @@
 use ir::op::Storage;
 use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation};
 use ir::program::Kernel;
-use kernels::adamw::{Extent, State, Step};
+use kernels::adamw::{Constants, Extent, Gradient, State};
 use kernels::attention::{self, Heads, Scratch};
 use kernels::embed::Rows;
 use kernels::loss::{self, Shard};
@@ -12,8 +12,6 @@ use kernels::norm::{self, Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
 use kernels::position::Window;
 use kernels::rotary::Angles;
 use kernels::{Packed, Write, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
-
-use crate::host::{Constants, UPDATE_EPSILON};
 
 /// Numbers that products of matrices need beside their operands, on each rank.
 pub(crate) const PANELS: usize = matmul::cpu::SCRATCH;
@@ -35,7 +33,8 @@ pub(crate) struct Call<'a, 'b> {
     pub(crate) offsets: &'a [u64],
     pub(crate) workspace: &'a mut [f32],
     pub(crate) panels: &'a mut [f32],
-    pub(crate) constants: &'a Constants,
+    /// Tokens of the step, over all ranks.
+    pub(crate) step_tokens: u64,
 }
 
 /// Computes a kernel. Allocates nothing.
@@ -97,7 +96,7 @@ pub(crate) fn run(mut call: Call<'_, '_>) {
             call.outputs[0][0] += losses / replicas as f32;
         }
         Op::CrossEntropyGradient => {
-            let (shard, scale) = (call.shard(), 1.0 / call.constants.tokens as f64);
+            let (shard, scale) = (call.shard(), 1.0 / call.step_tokens as f64);
             let [logits, maxima, sums] = [0, 1, 2].map(|input| call.floats(input));
             let saved = loss::Saved { logits, maxima, sums, targets: call.tokens(3) };
             loss::cpu::gradient(shard, saved, scale, call.outputs[0]);
@@ -239,18 +238,10 @@ fn sum(call: &mut Call<'_, '_>) {
 fn update(call: &mut Call<'_, '_>, decayed: u64, length: u64) {
     let extent = Extent { first: call.offset('n'), decayed: decayed as usize, length: length as usize };
     let before = [0, 2, 3].map(|input| call.floats(input));
-    let (gradient, scalars) = (call.floats(1), call.floats(4));
-    let Constants { learning_rate, betas, weight_decay, gradient_norm_max, update, .. } = *call.constants;
-    let square_norm = *scalars.last().expect("the scalars end with the sum of squares");
-    let step = Step {
-        learning_rate,
-        beta1: betas[0],
-        beta2: betas[1],
-        epsilon: UPDATE_EPSILON,
-        weight_decay,
-        number: update,
-        coefficient: Step::clip(gradient_norm_max, f64::from(square_norm)),
-    };
+    let [values, square_norm, constants] = [1, 4, 5].map(|input| call.floats(input));
+    let gradient = Gradient { values, square_norm: f64::from(square_norm[0]) };
+    let constants = constants.try_into().expect("an update reads all constants of a step");
+    let constants = Constants::from_numbers(constants);
     let [weight, mean, square, shorter @ ..] = &mut *call.outputs else {
         panic!("adamw updates parameters and two moments")
     };
@@ -259,6 +250,6 @@ fn update(call: &mut Call<'_, '_>, decayed: u64, length: u64) {
             fill::cpu::copy(before, after);
         }
     }
-    adamw::cpu::update(&step, extent, State { weight, mean, square }, gradient);
+    adamw::cpu::update(&constants, extent, State { weight, mean, square }, gradient);
     shorter.iter_mut().for_each(|parameters| fill::cpu::copy(weight, parameters));
 }

@@ -18,7 +18,7 @@ use super::kernel::{self, Scratch, Site};
 use super::recorder::Recorder;
 use super::rendezvous::{Gathering, Group, PHASES};
 use crate::fault::Head;
-use crate::host::{Constants, Place, Recording};
+use crate::host::{Place, Recording};
 
 /// What came of trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,6 @@ pub(crate) struct Rank {
     pub(crate) number: u32,
     queues: PerStream<Queue>,
     signalled: Vec<bool>,
-    constants: Constants,
     scratch: Scratch,
     pub(crate) recorder: Recorder,
 }
@@ -81,15 +80,13 @@ impl Rank {
             number,
             queues: PerStream::all(FRESH),
             signalled: vec![false; events.max().unwrap_or(0)],
-            constants: Constants::default(),
             scratch: Scratch::new(&job.draft, role),
             recorder: Recorder::new(number, role.code.len(), resident),
         }
     }
 
     /// Goes to the start of the code, for a step that begins at `begin`.
-    pub(crate) fn start(&mut self, constants: Constants, recording: Recording, begin: Instant) {
-        self.constants = constants;
+    pub(crate) fn start(&mut self, recording: Recording, begin: Instant) {
         self.recorder.start(recording, begin);
         self.queues = PerStream::all(FRESH);
         self.signalled.fill(false);
@@ -154,9 +151,9 @@ impl Rank {
     fn compute(&mut self, task: Task<'_>, id: FragmentId) {
         let Task { job, role, operands, .. } = task;
         self.begin(task);
-        let (mesh, rank) = (&job.draft.mesh, self.number);
-        let site = Site { arena: job.arenas.of(rank), buffers: &role.buffers, bound: operands, mesh, rank };
-        site.run(&job.draft.fragments[id.index()], &self.constants, &mut self.scratch);
+        let (draft, rank) = (&*job.draft, self.number);
+        let site = Site { arena: job.arenas.of(rank), buffers: &role.buffers, bound: operands, draft, rank };
+        site.run(&draft.fragments[id.index()], &mut self.scratch);
         self.end(task);
     }
 

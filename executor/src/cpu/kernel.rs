@@ -6,14 +6,13 @@
 #![allow(unsafe_code, reason = "operands are places in the arena of this rank")]
 
 use ir::graph::Element;
-use ir::mesh::Mesh;
 use ir::op::Write;
 use ir::program::{Action, Buffer, BufferId, Draft, Fragment, Kernel, Operand, Output, Role};
 use kernels::bf16;
 
 use super::arena::Arena;
 use super::dispatch::{self, Call, Input, PANELS};
-use crate::host::{Constants, Place};
+use crate::host::Place;
 
 /// No operation has more operands of one sort.
 const OPERANDS_MAX: usize = 8;
@@ -53,19 +52,19 @@ pub(crate) struct Site<'a> {
     pub(crate) arena: &'a Arena,
     pub(crate) buffers: &'a [Buffer],
     pub(crate) bound: &'a [BufferId],
-    pub(crate) mesh: &'a Mesh,
+    pub(crate) draft: &'a Draft,
     pub(crate) rank: u32,
 }
 
 impl Site<'_> {
     /// Runs all kernels of a fragment, in order.
-    pub(crate) fn run(&self, fragment: &Fragment, constants: &Constants, scratch: &mut Scratch) {
+    pub(crate) fn run(&self, fragment: &Fragment, scratch: &mut Scratch) {
         for kernel in &fragment.kernels {
-            self.run_kernel(kernel, constants, scratch);
+            self.run_kernel(kernel, scratch);
         }
     }
 
-    fn run_kernel(&self, kernel: &Kernel, constants: &Constants, scratch: &mut Scratch) {
+    fn run_kernel(&self, kernel: &Kernel, scratch: &mut Scratch) {
         let Scratch { panels, wide } = scratch;
         let mut wide = wide.as_mut_slice();
         let mut inputs = [Input::F32(&[]); OPERANDS_MAX];
@@ -83,7 +82,7 @@ impl Site<'_> {
         };
         let mut offsets = [0; OPERANDS_MAX];
         for (offset, part) in offsets.iter_mut().zip(&kernel.offsets) {
-            *offset = u64::from(self.mesh.index(self.rank, &part.axes)) * part.step;
+            *offset = u64::from(self.draft.mesh.index(self.rank, &part.axes)) * part.step;
         }
         dispatch::run(Call {
             kernel,
@@ -92,7 +91,7 @@ impl Site<'_> {
             offsets: &offsets[..kernel.offsets.len()],
             workspace,
             panels,
-            constants,
+            step_tokens: self.draft.step.tokens(),
         });
         let results = written.iter().zip(kernel.results());
         for (wide, operand) in results.filter(|(_, operand)| operand.element == Element::Bf16) {

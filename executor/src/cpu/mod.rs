@@ -31,7 +31,7 @@ use ir::seed::Seed;
 use ir::units::Seconds;
 
 use crate::fault::{Fault, LoadError};
-use crate::host::{Constants, Host, Notes, Place, Recording};
+use crate::host::{Host, Notes, Place, Recording};
 use engine::Rank;
 use job::{Freed, Job};
 use shuffle::Shuffle;
@@ -81,10 +81,10 @@ impl Host for Processor {
         0..self.ranks.len() as u32
     }
 
-    fn step(&mut self, constants: &Constants, recording: Recording) -> Result<Seconds, Fault> {
+    fn step(&mut self, recording: Recording) -> Result<Seconds, Fault> {
         let begin = Instant::now();
         for rank in self.ranks.iter() {
-            engine::lock(rank).start(*constants, recording, begin);
+            engine::lock(rank).start(recording, begin);
         }
         match &mut self.runner {
             Runner::Threads(threads) => threads.run()?,

@@ -31,7 +31,7 @@ use ir::units::Seconds;
 use kernels::cuda::{Device, Error, Window};
 
 use crate::fault::{Fault, Head, LoadError};
-use crate::host::{Constants, Host, Notes, Place, Recording};
+use crate::host::{Host, Notes, Place, Recording};
 use crate::meetings::Meetings;
 use crate::session::Issue;
 use nccl::Id;
@@ -77,7 +77,7 @@ struct Worker {
 enum Order {
     Connect(Arc<Vec<Option<Id>>>),
     Warm,
-    Step(Constants, Recording),
+    Step(Recording),
     Quiet,
     Part,
     /// Leaves everything as it is: giving back would wait for stuck work.
@@ -250,13 +250,13 @@ impl Host for Gpus {
         0..self.workers.len() as u32
     }
 
-    fn step(&mut self, constants: &Constants, recording: Recording) -> Result<Seconds, Fault> {
+    fn step(&mut self, recording: Recording) -> Result<Seconds, Fault> {
         for (rank, window) in self.windows() {
             window.settle().map_err(|error| Fault::Device { rank, error })?;
         }
         let begin = Instant::now();
         for worker in &self.workers {
-            worker.order(Order::Step(*constants, recording));
+            worker.order(Order::Step(recording));
         }
         let answers = self.answers();
         let time = Seconds(begin.elapsed().as_secs_f64());
@@ -349,7 +349,7 @@ fn live(rank: u32, shared: &Arc<Shared>, control: &Control, orders: &Receiver<Or
         let answer = match order {
             Order::Connect(ids) => own.connect(&ids).map(|()| Answer::Done),
             Order::Warm => own.warm().map(|()| Answer::Done),
-            Order::Step(constants, recording) => own.step(&constants, recording, control).map(Answer::Stepped),
+            Order::Step(recording) => own.step(recording, control).map(Answer::Stepped),
             Order::Quiet => own.quiet().map(|()| Answer::Done),
             Order::Part => own.part().map(|()| Answer::Done),
             Order::Leave => return,

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use ir::layout::Exchange;
 use ir::program::{Action, CollectiveId, EventId, Instr, PerStream, Role, Stream, TransferId};
 use ir::units::{Bytes, Seconds};
-use kernels::adamw::Step;
 use kernels::cuda::{self, Addresses, Device, Error, Event, Graph, Memory, Prepared, Window};
 
 use super::flat::{Call, Flat};
@@ -20,7 +19,7 @@ use super::nccl::{Communicator, Id, Use};
 use super::notes::Times;
 use super::shared::Shared;
 use crate::fault::Head;
-use crate::host::{Constants, Recording, UPDATE_EPSILON};
+use crate::host::Recording;
 use crate::meetings::Route;
 use crate::session::Issue;
 
@@ -82,10 +81,9 @@ pub(crate) struct Rank {
     finished: Event,
     streams: PerStream<Option<cuda::Stream>>,
     staging: PerStream<Option<[u64; 2]>>,
-    constants: u64,
     workspace: u64,
     arena: Memory,
-    /// Workspace, constants and staging.
+    /// Workspace and staging.
     beside: Memory,
     device: Device,
     steps: u64,
@@ -139,7 +137,6 @@ impl Rank {
             finished: device.timer()?,
             streams,
             staging: PerStream::from_fn(|stream| layout.staging[stream].map(|at| at.map(|place| base + place))),
-            constants: base + layout.constants,
             workspace: base + layout.workspace,
             arena,
             beside,
@@ -242,12 +239,7 @@ impl Rank {
     }
 
     /// One step, to its end.
-    pub(crate) fn step(
-        &mut self,
-        constants: &Constants,
-        recording: Recording,
-        control: &Control,
-    ) -> Result<Ended, Error> {
+    pub(crate) fn step(&mut self, recording: Recording, control: &Control) -> Result<Ended, Error> {
         let begin = Instant::now();
         if recording == Recording::Everything {
             self.make_timers()?;
@@ -255,7 +247,6 @@ impl Rank {
             control.start.wait();
         }
         let compute = self.stream(Stream::Compute);
-        compute.upload(self.constants, &device_constants(constants).bytes())?;
         self.begun.record(compute)?;
         match (recording, self.shared.issue) {
             (Recording::Nothing, Issue::Recorded) if self.steps > 0 => {
@@ -340,7 +331,7 @@ impl Rank {
     fn launch(&self, launches: &Launches, stream: &cuda::Stream) -> Result<(), Error> {
         launches.list.iter().try_for_each(|launch| {
             let (inputs, outputs) = launch.operands.split_at(launch.inputs);
-            let at = Addresses { inputs, outputs, workspace: self.workspace, constants: self.constants };
+            let at = Addresses { inputs, outputs, workspace: self.workspace };
             self.kernels[launch.kernel].launch(stream, at)
         })
     }
@@ -353,7 +344,7 @@ impl Rank {
                 let Action::Exchange(id) = instr.action else { unreachable!("an exchange is one") };
                 let element = self.shared.draft.collectives[id.index()].element;
                 let copy = |copy: usize, from: u64, to: u64| {
-                    let at = Addresses { inputs: &[from], outputs: &[to], workspace: 0, constants: 0 };
+                    let at = Addresses { inputs: &[from], outputs: &[to], workspace: 0 };
                     self.copies[copy].launch(stream, at)
                 };
                 let staging = self.staging[instr.stream].unwrap_or_default();
@@ -594,7 +585,6 @@ fn transfer(shared: &Shared, number: u32, id: TransferId, instr: &Instr) -> (usi
 struct Beside {
     bytes: Bytes,
     workspace: u64,
-    constants: u64,
     staging: PerStream<Option<[u64; 2]>>,
 }
 
@@ -614,26 +604,11 @@ impl Beside {
             end += Bytes(bytes).round_up(ir::program::ALIGNMENT).0;
             begin
         };
-        let (workspace, constants) = (place(workspace.0), place(size_of::<cuda::Constants>() as u64));
+        let workspace = place(workspace.0);
         let staging = PerStream::from_fn(|stream| {
             let sizes = sizes[stream];
             (sizes != [0, 0]).then(|| sizes.map(&mut place))
         });
-        Beside { bytes: Bytes(end), workspace, constants, staging }
+        Beside { bytes: Bytes(end), workspace, staging }
     }
-}
-
-fn device_constants(constants: &Constants) -> cuda::Constants {
-    let Constants { learning_rate, betas, weight_decay, gradient_norm_max, update, .. } = *constants;
-    let step = Step {
-        learning_rate,
-        beta1: betas[0],
-        beta2: betas[1],
-        epsilon: UPDATE_EPSILON,
-        weight_decay,
-        number: update,
-        // The device computes it.
-        coefficient: 1.0,
-    };
-    cuda::Constants::new(&step, gradient_norm_max)
 }

@@ -19,6 +19,7 @@ pub use attention::{Pattern, QUERY_ROWS, Rotary, Rotation};
 pub use kind::OpKind;
 pub use norm::{Norm, NormKind};
 pub use product::{Product, Storage};
+pub use update::UPDATE_CONSTANTS;
 
 /// The size of each letter.
 pub type Sizes = BTreeMap<char, u64>;
@@ -72,7 +73,9 @@ pub enum Op {
         /// Ranks that hold the same elements, as for `CrossEntropy`.
         replicas: u32,
     },
-    /// parameters, gradients, moments 1 and 2, scalars -> parameters, moments (decoupled weight decay).
+    /// parameters, gradients, moments 1 and 2, all `n`, the sum of squares of all gradients, constants `k` of the step
+    /// ([`UPDATE_CONSTANTS`]) -> parameters, moments (decoupled weight decay); then parameters as they are computed
+    /// with, where these are shorter.
     AdamW {
         /// Elements of the block that decay come first; so many.
         decayed: u64,

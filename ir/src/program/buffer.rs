@@ -46,6 +46,9 @@ pub enum Content {
     /// Two numbers in 32 bits: the sum of losses, and the sum of squared gradients. The last instructions of a step
     /// make them sums over all ranks.
     Scalars,
+    /// [`crate::op::UPDATE_CONSTANTS`] numbers in 32 bits that the host writes before a step, as a step only reads
+    /// them: so the same instructions serve every step.
+    Constants,
 }
 
 /// All of a flat block, or one rank's share of it.

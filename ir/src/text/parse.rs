@@ -345,8 +345,18 @@ fn role(mut line: Line<'_>, lines: &mut Lines<'_>) -> Result<Role> {
 }
 
 fn content(line: &mut Line<'_>) -> Result<Content> {
-    let names =
-        ["value", "boundary", "scalars", "tokens", "targets", "parameters", "master", "first-moment", "second-moment"];
+    let names = [
+        "value",
+        "boundary",
+        "scalars",
+        "constants",
+        "tokens",
+        "targets",
+        "parameters",
+        "master",
+        "first-moment",
+        "second-moment",
+    ];
     let name = line.word();
     let mut kept = || {
         let block = BlockId(line.field("block")?.number()?);
@@ -358,6 +368,7 @@ fn content(line: &mut Line<'_>) -> Result<Content> {
         "value" => Content::Value,
         "boundary" => Content::Boundary,
         "scalars" => Content::Scalars,
+        "constants" => Content::Constants,
         "tokens" => Content::Tokens(rows(line)?),
         "targets" => Content::Targets(rows(line)?),
         "parameters" => kept().map(|(block, part)| Content::Parameters { block, part })?,

@@ -186,6 +186,7 @@ fn content(content: &Content) -> String {
         Content::Value => "value".to_owned(),
         Content::Boundary => "boundary".to_owned(),
         Content::Scalars => "scalars".to_owned(),
+        Content::Constants => "constants".to_owned(),
         Content::Tokens(tokens) => format!("tokens {}", rows(tokens)),
         Content::Targets(targets) => format!("targets {}", rows(targets)),
         Content::Parameters { block, part: of } => format!("parameters block={} part={}", block.0, part(of)),

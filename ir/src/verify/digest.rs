@@ -228,6 +228,7 @@ fn buffer(digest: &mut Digest, buffer: &Buffer) {
         Content::Value => return digest.word(0),
         Content::Scalars => return digest.word(1),
         Content::Boundary => return digest.word(8),
+        Content::Constants => return digest.word(9),
         Content::Tokens(tokens) => {
             digest.word(2);
             return rows(digest, tokens);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Place, Report, Violation, fragment};
 use crate::layout::Exchange;
 use crate::mesh::{AxisSet, Mesh};
+use crate::op::UPDATE_CONSTANTS;
 use crate::program::{ALIGNMENT, Action, Block, Buffer, Collective, Content, Draft, Instr, Part, Role, Rows, Stream};
 use crate::program::{BufferId, RoleId, Transfer};
 use crate::units::Bytes;
@@ -231,6 +232,7 @@ fn content_bytes(draft: &Draft, content: &Content) -> Result<Bytes, String> {
     let (block, part, element) = match content {
         Content::Value | Content::Boundary => return Ok(Bytes::ZERO),
         Content::Scalars => return Ok(Bytes(8)),
+        Content::Constants => return Ok(Bytes(UPDATE_CONSTANTS * 4)),
         Content::Tokens(rows) | Content::Targets(rows) => return rows_bytes(draft, rows),
         // Parameters may be stored in 16 bits.
         Content::Parameters { block, part } => (block, part, 2),

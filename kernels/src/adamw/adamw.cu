@@ -2,24 +2,20 @@
 //
 // Idea: one pass over parameters, gradients and moments, 16 bytes of each a thread; what changes from step to step
 // is read from memory, so that a recorded step can be played again. A copy of the parameters in bf16 is written beside.
+// `Constants` is declared in `mod.rs`.
 // Bytes: 4 * (4 + 3) an element, 2 more for the copy. FLOPs: about 14 an element.
 //
 // The compiler gets COPY: 1 if there is a copy.
 
 struct Constants {
-    float learning_rate, beta1, beta2, weight_decay, gradient_norm_max;
-    float correction1, correction2, epsilon, rest1, rest2;
+    float keep, rate, root_scale, beta1, beta2, rest1, rest2, epsilon, gradient_norm_max;
 };
 
-struct Update {
-    float keep, rate, root_scale, coefficient;
-};
-
-__device__ __forceinline__ void update_at(const Constants& c, const Update& u, float& w, float g, float& m, float& v, float keep) {
-    g *= u.coefficient;
+__device__ __forceinline__ void update_at(const Constants& c, float coefficient, float& w, float g, float& m, float& v, float keep) {
+    g *= coefficient;
     m = c.beta1 * m + c.rest1 * g;
     v = c.beta2 * v + c.rest2 * g * g;
-    w = w * keep - u.rate * m / (sqrtf(v) * u.root_scale + c.epsilon);
+    w = w * keep - c.rate * m / (sqrtf(v) * c.root_scale + c.epsilon);
 }
 
 extern "C" __global__ void adamw(const float* weights, const float* gradients, const float* means, const float* squares,
@@ -28,8 +24,7 @@ extern "C" __global__ void adamw(const float* weights, const float* gradients, c
                                  Index end) {
     Constants c = *constants;
     float norm = sqrtf(*square_norm);
-    Update u = {1.0f - c.learning_rate * c.weight_decay, c.learning_rate / c.correction1, 1.0f / sqrtf(c.correction2),
-                norm > c.gradient_norm_max ? c.gradient_norm_max / norm : 1.0f};
+    float coefficient = norm > c.gradient_norm_max ? c.gradient_norm_max / norm : 1.0f;
     Index begin = ((Index)blockIdx.x * blockDim.x + threadIdx.x) * 4;
     bool is_whole = begin + 4 <= elements && is_aligned(weights) && is_aligned(gradients) && is_aligned(means) &&
                     is_aligned(squares) && is_aligned(weights_after) && is_aligned(means_after) && is_aligned(squares_after);
@@ -41,7 +36,7 @@ extern "C" __global__ void adamw(const float* weights, const float* gradients, c
                 w[i] = weights[begin + i], g[i] = gradients[begin + i], m[i] = means[begin + i], v[i] = squares[begin + i];
     // Elements from `end` on are padding and stay as they are.
     for (int i = 0; i < 4; i++)
-        if (begin + i < end) update_at(c, u, w[i], g[i], m[i], v[i], begin + i < decayed ? u.keep : 1.0f);
+        if (begin + i < end) update_at(c, coefficient, w[i], g[i], m[i], v[i], begin + i < decayed ? c.keep : 1.0f);
     if (is_whole) store4(weights_after + begin, w), store4(means_after + begin, m), store4(squares_after + begin, v);
     else
         for (int i = 0; i < 4; i++)

@@ -1,6 +1,6 @@
 //! Steps against the paper's recurrence, and stretches against the whole.
 
-use super::{Extent, State, Step, cpu};
+use super::{Constants, Extent, Gradient, State, Step, cpu};
 use crate::Real;
 use crate::oracle::{Random, assert_near, widen};
 
@@ -11,8 +11,11 @@ const STEP: Step = Step {
     epsilon: 1e-8,
     weight_decay: 0.1,
     number: 1,
-    coefficient: 0.5,
+    gradient_norm_max: 1.0,
 };
+
+/// Of the gradients of each step: they are halved.
+const SQUARE_NORM: f64 = 4.0;
 
 /// Three steps on 10 elements, of which 6 decay and 9 are real, in stretches that end at `ends`.
 fn run<T: Real>(ends: &[usize]) -> Vec<T> {
@@ -26,7 +29,9 @@ fn run<T: Real>(ends: &[usize]) -> Vec<T> {
             let part =
                 State { weight: &mut weight[first..end], mean: &mut mean[first..end], square: &mut square[first..end] };
             let extent = Extent { first, decayed: 6, length: 9 };
-            cpu::update(&Step { number, ..STEP }, extent, part, &gradient[first..end]);
+            let values = &gradient[first..end];
+            let constants = Constants::new(&Step { number, ..STEP });
+            cpu::update(&constants, extent, part, Gradient { values, square_norm: SQUARE_NORM });
             first = end;
         }
     }
@@ -64,10 +69,24 @@ fn stretches_update_as_the_whole_does() {
 
 #[test]
 fn only_gradients_above_the_norm_are_clipped() {
+    let coefficient = |gradient_norm_max, square_norm| {
+        Constants::<f64>::new(&Step { gradient_norm_max, ..STEP }).coefficient(square_norm)
+    };
     assert_near(
         "clip",
-        &[Step::clip(1.0, 16.0), Step::clip(1.0, 0.25), Step::clip(f64::INFINITY, 9.0)],
+        &[coefficient(1.0, 16.0), coefficient(1.0, 0.25), coefficient(f64::INFINITY, 9.0)],
         &[0.25, 1.0, 1.0],
         0.0,
     );
+}
+
+#[test]
+fn constants_lie_in_the_order_that_the_device_declares() {
+    let constants = Constants::from_numbers(std::array::from_fn(|index| index as f64));
+    assert_eq!(Constants::from_numbers(constants.numbers()), constants);
+    let declared = include_str!("adamw.cu").split_once("float ").and_then(|(_, rest)| rest.split_once(';'));
+    let (names, _) = declared.expect("the device declares constants");
+    let shown = format!("{constants:?}");
+    let numbered = names.split(", ").enumerate().map(|(index, name)| format!("{name}: {index}.0"));
+    assert_eq!(shown, format!("Constants {{ {} }}", numbered.collect::<Vec<_>>().join(", ")));
 }

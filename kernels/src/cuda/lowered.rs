@@ -63,7 +63,6 @@ pub(crate) enum Place {
     Input(usize, u64),
     Output(usize, u64),
     Workspace(u64),
-    Constants,
     Nowhere,
 }
 

@@ -26,7 +26,6 @@ mod shim;
 #[cfg(test)]
 mod tests;
 
-pub use crate::adamw::cuda::Constants;
 pub use device::Device;
 pub use driver::{Event, Memory, Stream};
 pub use error::Error;

@@ -29,8 +29,6 @@ pub struct Addresses<'a> {
     pub outputs: &'a [u64],
     /// Of as many bytes as the device says that the kernel needs.
     pub workspace: u64,
-    /// Of the step's constants, which updates read.
-    pub constants: u64,
 }
 
 /// A kernel with its code.
@@ -119,7 +117,6 @@ impl Addresses<'_> {
             Place::Input(index, offset) => self.inputs[index] + offset,
             Place::Output(index, offset) => self.outputs[index] + offset,
             Place::Workspace(offset) => self.workspace + offset,
-            Place::Constants => self.constants,
             Place::Nowhere => 0,
         }
     }

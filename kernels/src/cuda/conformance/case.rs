@@ -11,8 +11,16 @@ use crate::random::Random;
 
 /// Tokens of the step that a case belongs to.
 const TOKENS: u64 = 1000;
-/// The largest norm of gradients; cases are above and below.
-const GRADIENT_NORM_MAX: f64 = 1.0;
+/// The step whose constants updates read; norms of gradients are above and below the largest.
+pub(crate) const STEP: Step = Step {
+    learning_rate: 3e-3,
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    weight_decay: 0.1,
+    number: 7,
+    gradient_norm_max: 1.0,
+};
 
 /// What an operand holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,26 +127,6 @@ impl Case {
         };
         case.draw(random);
         case
-    }
-
-    /// The step whose constants updates read.
-    pub fn step(&self) -> Step {
-        let Some(Values::Floats(scalars)) = self.inputs.get(4) else { panic!("an update reads the sum of squares") };
-        let square_norm = f64::from(*scalars.last().expect("there are scalars"));
-        Step {
-            learning_rate: 3e-3,
-            beta1: 0.9,
-            beta2: 0.95,
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-            number: 7,
-            coefficient: Step::clip(GRADIENT_NORM_MAX, square_norm),
-        }
-    }
-
-    /// The bound of the norm of gradients.
-    pub fn gradient_norm_max(&self) -> f64 {
-        GRADIENT_NORM_MAX
     }
 
     /// What each output should be.
@@ -252,7 +240,7 @@ fn operands(form: &Form) -> (Vec<Letters>, Vec<Letters>) {
             if form.element == Element::Bf16 {
                 outputs.push(("n", Main));
             }
-            (vec![("n", Single), ("n", Single), ("n", Single), ("n", Single), ("k", Single)], outputs)
+            (vec![("n", Single), ("n", Single), ("n", Single), ("n", Single), ("", Single), ("k", Single)], outputs)
         }
         Op::Zero => (vec![], vec![("n", Main)]),
     }

@@ -4,8 +4,8 @@ use ir::op::Storage;
 use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, Write};
 use ir::program::Kernel;
 
-use super::case::{Case, Values};
-use crate::adamw::{Extent, State};
+use super::case::{Case, STEP, Values};
+use crate::adamw::{Constants, Extent, Gradient, State};
 use crate::attention::{self, Heads, Scratch};
 use crate::embed::Rows;
 use crate::loss::{self, Shard};
@@ -87,9 +87,10 @@ pub(crate) fn derive(case: &mut Case) {
         }
         Op::AdamW { .. } => {
             let squares: Vec<f64> = reference.floats(3).iter().map(|value| value.abs()).collect();
-            let scalars: Vec<f64> = reference.floats(4).iter().map(|value| value.abs()).collect();
+            let square_norm: Vec<f64> = reference.floats(4).iter().map(|value| value.abs()).collect();
             case.set(3, &squares);
-            case.set(4, &scalars);
+            case.set(4, &square_norm);
+            case.set(5, &Constants::new(&STEP).numbers());
         }
         Op::Embed
         | Op::EmbedGradient
@@ -307,7 +308,8 @@ impl Reference<'_> {
         let extent = Extent { first: self.first(), decayed: decayed as usize, length: length as usize };
         let [mean, square, copies @ ..] = rest else { panic!("an update has two moments") };
         (*weight, *mean, *square) = (self.floats(0), self.floats(2), self.floats(3));
-        adamw::cpu::update(&self.case.step(), extent, State { weight, mean, square }, &self.floats(1));
+        let gradient = Gradient { values: &self.floats(1), square_norm: self.floats(4)[0] };
+        adamw::cpu::update(&Constants::new(&STEP), extent, State { weight, mean, square }, gradient);
         for copy in copies {
             copy.clone_from(weight);
         }

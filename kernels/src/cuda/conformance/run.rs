@@ -1,12 +1,11 @@
 //! Runs a case on a device: with poisoned results, twice, and timed.
 
-use ir::op::Op;
 use ir::units::{Bytes, Seconds};
 
 use super::case::Case;
 use super::{bytes_of, error, floats_of};
 use crate::cuda::driver::Memory;
-use crate::cuda::{Addresses, Constants, Device, Error, Prepared, Stream};
+use crate::cuda::{Addresses, Device, Error, Prepared, Stream};
 
 /// Operands begin at multiples of this, and more, so that what is written past one is not read as another's.
 const ALIGNMENT: u64 = 256;
@@ -66,7 +65,6 @@ struct Bench<'a> {
     inputs: Vec<u64>,
     outputs: Vec<u64>,
     workspace: u64,
-    constants: u64,
 }
 
 impl<'a> Bench<'a> {
@@ -80,7 +78,7 @@ impl<'a> Bench<'a> {
         };
         let inputs: Vec<u64> = kernel.inputs.iter().map(|it| place(it.offset + it.bytes().0)).collect();
         let outputs: Vec<u64> = kernel.results().map(|it| place(it.offset + it.bytes().0)).collect();
-        let (workspace, constants) = (place(device.workspace(kernel).0), place(size_of::<Constants>() as u64));
+        let workspace = place(device.workspace(kernel).0);
         let memory = device.allocate(Bytes(end))?;
         let stream = device.stream()?;
         stream.fill(memory.address(), POISON, memory.bytes())?;
@@ -93,24 +91,19 @@ impl<'a> Bench<'a> {
             inputs: inputs.iter().zip(&kernel.inputs).map(at).collect(),
             outputs: outputs.iter().zip(kernel.results()).map(at).collect(),
             workspace: base + workspace,
-            constants: base + constants,
             stream,
             _memory: memory,
         };
         for (index, &address) in bench.inputs.iter().enumerate() {
             bench.stream.upload(address, &case.input_bytes(index))?;
         }
-        if let Op::AdamW { .. } = kernel.op {
-            let constants = Constants::new(&case.step(), case.gradient_norm_max());
-            bench.stream.upload(bench.constants, &constants.bytes())?;
-        }
         bench.stream.synchronize()?;
         Ok(bench)
     }
 
     fn launch(&self) -> Result<(), Error> {
-        let Bench { inputs, outputs, workspace, constants, .. } = self;
-        let addresses = Addresses { inputs, outputs, workspace: *workspace, constants: *constants };
+        let Bench { inputs, outputs, workspace, .. } = self;
+        let addresses = Addresses { inputs, outputs, workspace: *workspace };
         self.prepared.launch(&self.stream, addresses)
     }
 

@@ -1,7 +1,7 @@
 //! Which cases there are: every operation at small odd sizes, and at sizes of real models.
 
 use ir::graph::Element;
-use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, Write};
+use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, UPDATE_CONSTANTS, Write};
 
 use super::case::Form;
 use crate::random::Random;
@@ -175,7 +175,7 @@ impl Suite {
     fn updates(&mut self, element: Element) {
         for is_odd in [0, 1] {
             let n = self.of(300, (10_000, 90_000), 1 << 22) * 4 + 3 * is_odd;
-            let sizes = [('n', n), ('k', 2)];
+            let sizes = [('n', n), ('k', UPDATE_CONSTANTS)];
             // A part that begins at element 5 of a block: some decay, some do not, and the last are padding.
             let update = Op::AdamW { decayed: n / 2, length: n };
             self.both((update, element), Write::Replace, &sizes);

@@ -10,10 +10,10 @@ use std::process::Command;
 use ir::op::Op;
 use libloading::os::unix::Library;
 
+use super::Addresses;
 use super::conformance::{Case, Extent, bytes_of, error, floats_of, suite};
 use super::lower::lower;
 use super::lowered::{Launch, Lowered, Request, Work};
-use super::{Addresses, Constants};
 use crate::reorder::{self, Reorder};
 
 const SHIM: &str = include_str!("shim.hpp");
@@ -75,7 +75,7 @@ fn runs_are_copied_to_their_places() {
         reorder.apply(&source, &mut expected);
         let (mut from, to) = (Aligned::new(bytes), Aligned::new(reorder.bytes()));
         from.write(0, &source);
-        let at = Addresses { inputs: &[from.address()], outputs: &[to.address()], workspace: 0, constants: 0 };
+        let at = Addresses { inputs: &[from.address()], outputs: &[to.address()], workspace: 0 };
         shim.work(&reorder::cuda::lower(&reorder), at, Order::Ascending);
         let found = to.bytes();
         assert_eq!(found[..expected.len()], expected, "{reorder:?}");
@@ -143,10 +143,6 @@ impl Shim {
             }
         }
         let workspace = Aligned::new(lowered.workspace);
-        let mut constants = Aligned::new(size_of::<Constants>() as u64);
-        if let Op::AdamW { .. } = kernel.op {
-            constants.write(0, &Constants::new(&case.step(), case.gradient_norm_max()).bytes());
-        }
         let place = |memory: &Aligned, offset: u64| memory.address() + offset;
         let at = Addresses {
             inputs: &inputs
@@ -160,7 +156,6 @@ impl Shim {
                 .map(|(it, operand)| place(it, operand.offset))
                 .collect::<Vec<_>>(),
             workspace: workspace.address(),
-            constants: constants.address(),
         };
         self.work(&lowered, at, order);
         kernel
