@@ -53,7 +53,7 @@ const UNSAFE: [&str; 16] = [
 
 /// Files that may be longer than others, and how long: lists, and stories that would not be clearer in two parts.
 const LONG: [(&str, usize); 12] = [
-    ("compiler/src/layer/block.rs", 430),
+    ("compiler/src/layer/block.rs", 445),
     ("compiler/src/layer/fragment.rs", 425),
     ("cost-model/tests/simulate.rs", 420),
     ("executor/examples/gpu_check.rs", 720),
