@@ -137,7 +137,7 @@ impl Options {
 
 fn lead(options: &Options, cases: &[Case]) -> ExitCode {
     let begin = Instant::now();
-    let (mut next, mut failures) = (0, Vec::new());
+    let (mut next, mut failures, mut begun) = (0, Vec::new(), cases.len());
     while next < cases.len() {
         let mut child = match spawn(next) {
             Ok(child) => child,
@@ -156,7 +156,8 @@ fn lead(options: &Options, cases: &[Case]) -> ExitCode {
                         if begin.elapsed().as_secs() >= options.seconds {
                             drop(child.kill());
                             drop(child.wait());
-                            println!("not begun, as the time is up: {} cases", cases.len() - current);
+                            begun = current;
+                            println!("not begun, as the time is up: {} cases", cases.len() - begun);
                             break true;
                         }
                         continue;
@@ -183,7 +184,12 @@ fn lead(options: &Options, cases: &[Case]) -> ExitCode {
         failures.push(line);
         next = current + 1;
     }
-    println!("\n{} cases, {} failed, {:.0} s", cases.len(), failures.len(), begin.elapsed().as_secs_f64());
+    println!(
+        "\n{begun} of {} cases run, {} failed, {:.0} s",
+        cases.len(),
+        failures.len(),
+        begin.elapsed().as_secs_f64()
+    );
     failures.iter().for_each(|line| println!("  {line}"));
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
