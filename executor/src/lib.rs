@@ -7,6 +7,8 @@ pub mod data;
 
 mod session;
 
+mod world;
+
 mod host;
 
 mod meetings;
@@ -32,3 +34,4 @@ pub use checkpoint::CheckpointError;
 pub use fault::{Fault, Head, LoadError};
 pub use rate::learning_rate;
 pub use session::{Backend, Batch, Issue, Session, Settings, StepResult};
+pub use world::{Alone, World, WorldError};
