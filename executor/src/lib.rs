@@ -33,5 +33,10 @@ mod tests;
 pub use checkpoint::CheckpointError;
 pub use fault::{Fault, Head, LoadError};
 pub use rate::learning_rate;
+/// The version of the library of exchanges between GPUs, in words.
+pub fn exchange_library() -> Result<String, kernels::cuda::Error> {
+    cuda::library_version()
+}
+
 pub use session::{Backend, Batch, Issue, Session, Settings, StepResult};
 pub use world::{Alone, World, WorldError};
