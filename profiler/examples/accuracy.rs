@@ -23,6 +23,7 @@ use kernels::cuda::Device;
 const WARM: f64 = 2.0;
 
 fn main() {
+    executor::prepare_gpus();
     let arguments: Vec<String> = std::env::args().collect();
     let text = |index: usize| std::fs::read_to_string(&arguments[index]).unwrap();
     let model = ir::file::parse_model(&text(1), "model").unwrap();

@@ -19,6 +19,7 @@ const PATIENCE: Seconds = Seconds(60.0);
 /// A loaded program.
 pub(crate) struct Bench {
     session: Session,
+    arena: Bytes,
     inputs: Vec<i32>,
     targets: Vec<i32>,
 }
@@ -44,7 +45,12 @@ impl Bench {
     fn of(programs: &Programs, session: Session, vocabulary: u64) -> Bench {
         let mut draws = Draws::new(Seed(1));
         let mut tokens = || (0..programs.draft().step.tokens()).map(|_| draws.below(vocabulary) as i32).collect();
-        Bench { session, inputs: tokens(), targets: tokens() }
+        Bench { session, arena: programs.peak(), inputs: tokens(), targets: tokens() }
+    }
+
+    /// What a rank's buffers take; that of the largest role.
+    pub(crate) fn arena(&self) -> Bytes {
+        self.arena
     }
 
     /// The time of a step.

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
+    executor::prepare_gpus();
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stopped);
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst)).context("cannot listen to Ctrl-C")?;

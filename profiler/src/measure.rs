@@ -36,6 +36,9 @@ pub struct Request<'a> {
 /// How long, and how often.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
+    /// For so long GPUs are under load before the first measurement: power and clocks are steady after one to two
+    /// seconds.
+    pub load: Seconds,
     /// Time for all measurements.
     pub budget: Seconds,
     /// Time for the steps of one program, if it is not too slow for `steps_min`.
@@ -48,11 +51,13 @@ pub struct Limits {
 
 impl Limits {
     /// Enough for medians that repeat.
-    pub const FULL: Limits = Limits { budget: Seconds(90.0), program: Seconds(0.5), steps_min: 5, steps_max: 20 };
+    pub const FULL: Limits =
+        Limits { load: Seconds(2.0), budget: Seconds(90.0), program: Seconds(0.5), steps_min: 5, steps_max: 20 };
     /// The same on GPUs, on which much more can be measured and programs take longer to load.
     pub const GPU: Limits = Limits { budget: Seconds(150.0), ..Limits::FULL };
     /// A first impression.
-    pub const QUICK: Limits = Limits { budget: Seconds(20.0), program: Seconds(0.2), steps_min: 3, steps_max: 10 };
+    pub const QUICK: Limits =
+        Limits { load: Seconds(1.5), budget: Seconds(20.0), program: Seconds(0.2), steps_min: 3, steps_max: 10 };
 }
 
 /// Who is told what happens, and may stop it.
@@ -363,7 +368,8 @@ mod tests {
         }
     }
 
-    const LITTLE: Limits = Limits { budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
+    const LITTLE: Limits =
+        Limits { load: Seconds(0.0), budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
 
     fn nothing() -> Profile {
         Profile::new("p")

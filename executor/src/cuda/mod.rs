@@ -93,6 +93,11 @@ enum Answer {
     Broken,
 }
 
+/// Settings of the driver and the libraries; see `nccl::set_environment`.
+pub(crate) fn prepare() {
+    nccl::set_environment();
+}
+
 /// The version of the library of exchanges, in words.
 pub(crate) fn library_version() -> Result<String, Error> {
     nccl::version()

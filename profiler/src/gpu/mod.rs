@@ -40,9 +40,6 @@ pub use detect::{are_there, detect};
 
 /// Side of the products that are the load: 1.1 TFLOP, a millisecond or two.
 const SIDE: u64 = 8192;
-/// Before all measurements devices are under load for so many times what a program is measured for: power and clocks
-/// are steady after one to two seconds.
-const WARM_FIRST: f64 = 4.0;
 /// Instructions of the shorter one of the programs that time how one is started; the other has twice as many.
 const INSTRUCTIONS: usize = 2000;
 /// Between two looks at clock and power.
@@ -72,6 +69,8 @@ pub(crate) fn measure<'a>(
         ballast,
         device: Some(device),
         overhead: Overhead::default(),
+        beside_alone: Bytes::ZERO,
+        beside_met: Bytes::ZERO,
     };
     measuring.ledger.profile.source = detect::source(cluster)?;
     let end = measuring.all()?;
@@ -87,36 +86,43 @@ struct Measuring<'a> {
     /// One of the GPUs, to ask for its memory; none in tests.
     device: Option<Device>,
     overhead: Overhead,
+    /// Memory beside the arena of ranks that do not meet.
+    beside_alone: Bytes,
+    /// Of ranks that meet on every stream.
+    beside_met: Bytes,
 }
 
 impl Measuring<'_> {
     fn all(&mut self) -> Result<End, Error> {
-        let steps: [fn(&mut Self) -> Result<(), Error>; 5] =
-            [Self::machine, Self::slowdowns, Self::transfers, Self::exchanges, Self::excerpts];
+        self.machine()?;
+        let steps = [Self::slowdowns, Self::transfers, Self::exchanges, Self::excerpts];
         for step in steps {
-            step(self)?;
             if self.ledger.is_stopped() {
                 return Ok(End::Stopped);
             }
+            step(self)?;
         }
-        Ok(End::Finished)
+        Ok(if self.ledger.is_stopped() { End::Stopped } else { End::Finished })
     }
 
     /// What events and instructions cost, and what memory is taken beside arenas. Brings devices to their steady state.
     fn machine(&mut self) -> Result<(), Error> {
         self.ledger.announce("steady state, time of an instruction");
         let mut bench = self.load(programs::events(self.ranks(), self.ballast), 1)?;
-        let sustained = self.ledger.limits.program.0 * WARM_FIRST;
-        let state = State { sustained: Seconds(sustained), ..self.watched(|| warm(&mut bench, sustained))? };
+        let sustained = self.ledger.limits.load;
+        let state = State { sustained, ..self.watched(|| warm(&mut bench, sustained.0))? };
         let traces = self.traces(&mut bench)?;
         self.overhead = Overhead::of(&traces);
+        self.beside_alone = self.beside(bench.arena())?;
         drop(bench);
+        self.beside_met = self.ledger.profile.reserved;
         if self.ledger.profile.state.is_some() {
             return Ok(());
         }
         self.ledger.profile.issue = self.issue(Issue::Eager)?;
         self.ledger.profile.issue_recorded = Some(self.issue(Issue::Recorded)?);
-        self.ledger.profile.reserved = self.reserved()?;
+        self.beside_met = self.met()?;
+        self.ledger.profile.reserved = self.beside_met;
         self.ledger.profile.state = Some(state);
         self.ledger.grown()
     }
@@ -165,18 +171,29 @@ impl Measuring<'_> {
         Ok(Seconds(((medians[1] - medians[0]) / INSTRUCTIONS as f64).max(0.0)))
     }
 
-    /// Memory beside the arena when the libraries are loaded and ranks have met on every stream.
-    fn reserved(&self) -> Result<Bytes, Error> {
+    /// Memory of a device that is taken beside an arena now. Of CPU ranks it is not known.
+    fn beside(&self, arena: Bytes) -> Result<Bytes, Error> {
         let Some(device) = &self.device else { return Ok(self.cluster.device.reserved) };
-        let draft = match self.ranks() {
-            1 => programs::events(1, self.ballast),
-            ranks => programs::meetings(ranks),
-        };
-        let arena = draft.roles[0].arena;
-        let mut bench = self.load(draft, 1)?;
-        bench.step()?;
         let taken = device.memory()?.saturating_sub(device.free_memory()?);
         Ok(taken.saturating_sub(arena).round_up(1 << 20))
+    }
+
+    /// The same when ranks have met on every stream.
+    fn met(&self) -> Result<Bytes, Error> {
+        if self.ranks() == 1 {
+            return Ok(self.beside_alone);
+        }
+        let mut bench = self.load(programs::meetings(self.ranks()), 1)?;
+        bench.step()?;
+        self.beside(bench.arena())
+    }
+
+    /// Code and workspaces of kernels come on top of what ranks that meet need.
+    fn note_beside(&mut self, arena: Bytes) -> Result<(), Error> {
+        let more = self.beside(arena)?.saturating_sub(self.beside_alone);
+        let reserved = &mut self.ledger.profile.reserved;
+        *reserved = (*reserved).max(self.beside_met + more);
+        Ok(())
     }
 
     /// How kernels of either kind and exchanges slow each other.
@@ -322,6 +339,7 @@ impl Measuring<'_> {
         }
         let mut bench = self.load(draft, excerpt.vocabulary)?;
         warm(&mut bench, self.ledger.limits.program.0)?;
+        self.note_beside(bench.arena())?;
         let mut times: BTreeMap<Work, Vec<f64>> = BTreeMap::new();
         for trace in self.traces(&mut bench)? {
             bench::kernels(&trace, &works, &mut times);

@@ -21,7 +21,8 @@ impl Watcher for Quiet {
     }
 }
 
-const LITTLE: Limits = Limits { budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
+const LITTLE: Limits =
+    Limits { load: Seconds(0.0), budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
 
 fn run(model: &Model, known: Profile) -> Findings {
     let mut cluster = Cluster::preset("2xH100").unwrap();
@@ -37,6 +38,8 @@ fn run(model: &Model, known: Profile) -> Findings {
         ballast: Ballast { side: 16, seconds: 1.0 },
         device: None,
         overhead: Overhead::default(),
+        beside_alone: Bytes::ZERO,
+        beside_met: Bytes::ZERO,
     };
     let end = measuring.all().unwrap();
     measuring.ledger.findings(end)
