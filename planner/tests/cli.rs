@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use ir::file::{parse_plan, parse_trace, print_profile};
 use ir::profile::Profile;
-use ir::units::{Bytes, Seconds};
+use ir::units::Seconds;
 use serde_json::Value;
 use solver::{Costs, Kind, Problem, Stage};
 

@@ -5,6 +5,7 @@ use crate::catalogue::tests::{cluster, small};
 use crate::measure::{Limits, Watcher};
 use ir::model::{Model, Precision};
 use ir::profile::{Profile, Sample};
+use ir::units::Seconds;
 
 struct Quiet;
 
