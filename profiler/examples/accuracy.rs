@@ -50,32 +50,15 @@ fn main() {
             }
         };
         let predicted = simulate(&programs, &costs, Detail::Totals).unwrap();
-        let Measured { seconds, used, trace } = match measured(&model, &cluster, &programs, steps) {
-            Ok(measured) => measured,
-            Err(error) => {
-                println!("{name:<38} failed: {error}");
-                continue;
+        match measured(&model, &cluster, &programs, steps) {
+            Ok(measured) => {
+                // Of the first rank, whose device is asked.
+                let memory = programs.draft().role(0).arena + profile.reserved;
+                let [time_error, memory_error] = compared(&name, (&predicted, memory), &measured);
+                times.extend(time_error.map(f64::abs));
+                memories.extend(memory_error.map(f64::abs));
             }
-        };
-        let [low, median, high] = [1, 2, 3].map(|quarter| seconds[(seconds.len() - 1) * quarter / 4]);
-        let error = predicted.step.0 / median - 1.0;
-        let memory = programs.peak() + profile.reserved;
-        let memory_error = used.map(|used| memory.as_f64() / used.as_f64() - 1.0);
-        let quartiles = format!("{:.1} … {:.1}", Seconds(low), Seconds(high));
-        let percent = |error: f64| format!("{:+.1}%", error * 100.0);
-        println!(
-            "{name:<38} {:>10.1} {:>10.1} {quartiles:>21} {:>7}   {memory:>10} {:>10} {:>7}",
-            predicted.step,
-            Seconds(median),
-            percent(error),
-            used.map_or(String::new(), |used| used.to_string()),
-            memory_error.map_or(String::new(), percent)
-        );
-        times.push(error.abs());
-        memories.extend(memory_error.map(f64::abs));
-        if std::env::var_os("TOTALS").is_some() {
-            show("predicted", &predicted);
-            show("measured", &trace);
+            Err(error) => println!("{name:<38} failed: {error}"),
         }
     }
     for (what, errors) in [("time", times), ("memory", memories)] {
@@ -85,6 +68,29 @@ fn main() {
             println!("{what}: {} plans, mean error {mean:.1} %, largest {largest:.1} %", errors.len());
         }
     }
+}
+
+/// Prints a plan's line, and gives the relative errors of its time and memory.
+fn compared(name: &str, (predicted, memory): (&Trace, Bytes), measured: &Measured) -> [Option<f64>; 2] {
+    let Measured { seconds, used, trace } = measured;
+    let [low, median, high] = [1, 2, 3].map(|quarter| seconds[(seconds.len() - 1) * quarter / 4]);
+    let error = predicted.step.0 / median - 1.0;
+    let memory_error = used.map(|used| memory.as_f64() / used.as_f64() - 1.0);
+    let quartiles = format!("{:.1} … {:.1}", Seconds(low), Seconds(high));
+    let percent = |error: f64| format!("{:+.1}%", error * 100.0);
+    println!(
+        "{name:<38} {:>10.1} {:>10.1} {quartiles:>21} {:>7}   {memory:>10} {:>10} {:>7}",
+        predicted.step,
+        Seconds(median),
+        percent(error),
+        used.map_or(String::new(), |used| used.to_string()),
+        memory_error.map_or(String::new(), percent)
+    );
+    if std::env::var_os("TOTALS").is_some() {
+        show("predicted", predicted);
+        show("measured", trace);
+    }
+    [Some(error), memory_error]
 }
 
 fn show(name: &str, trace: &Trace) {
@@ -205,12 +211,12 @@ fn cores() -> Vec<(u32, u32, Strategy, &'static str)> {
     ]
 }
 
-/// Stages, sequences of a rank and microbatch, strategy and name: all that belongs to `ranks` or a half of them.
+/// Stages, sequences of a rank and microbatch, strategy and name: for all of `ranks`, and mixes where there are enough.
 fn gpus(ranks: u32) -> Vec<(u32, u64, Strategy, &'static str)> {
-    let half = (ranks / 2).max(1);
+    let half = ranks / 2;
     let again = |recompute, strategy: Strategy| Strategy { recompute, ..strategy };
     let whole = |data, tensor| Strategy { sequence: Sequence::Whole, ..spread(data, tensor, Shard::Nothing) };
-    vec![
+    let mut all = vec![
         (1, 4, spread(ranks, 1, Shard::Nothing), "data"),
         (1, 2, spread(ranks, 1, Shard::Nothing), "data, small"),
         (1, 4, spread(ranks, 1, Shard::Optimizer), "data, ZeRO-1"),
@@ -225,10 +231,14 @@ fn gpus(ranks: u32) -> Vec<(u32, u64, Strategy, &'static str)> {
         (ranks, 2, PLAIN, "pipeline"),
         (ranks, 1, PLAIN, "pipeline, small"),
         (ranks, 2, again(Recompute::Full, PLAIN), "pipeline, recompute all"),
+    ];
+    let mixes = [
         (1, 4, spread(half, 2, Shard::Optimizer), "data and tensor 2, ZeRO-1"),
         (1, 4, whole(half, 2), "data and tensor 2, whole sequence"),
         (2, 2, spread(half, 1, Shard::Optimizer), "pipeline 2 and data, ZeRO-1"),
         (2, 2, spread(half, 1, Shard::Parameters), "pipeline 2 and data, ZeRO-3"),
         (2, 2, spread(1, half, Shard::Nothing), "pipeline 2 and tensor"),
-    ]
+    ];
+    all.extend(mixes.into_iter().filter(|_| half > 1));
+    all
 }
