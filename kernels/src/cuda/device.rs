@@ -16,7 +16,7 @@ use ir::units::Bytes;
 use super::compile::Compiler;
 use super::driver::{Event, Memory, Module, Stream, check, free_memory};
 use super::lower::lower;
-use super::lowered::{Launch, Lowered, Request, Source, Work};
+use super::lowered::{Cores, Launch, Lowered, Request, Source, Work};
 use super::prepared::{Call, Prepared};
 use super::product::{self, Choice, Library, Product, WORKSPACE};
 use super::vitals::Vitals;
@@ -38,6 +38,7 @@ pub struct Device {
     context: sys::CUcontext,
     name: String,
     processors: u32,
+    cores: Cores,
     compiler: Compiler,
     choice: Choice,
     modules: RefCell<BTreeMap<Source, Rc<Module>>>,
@@ -92,6 +93,7 @@ impl Device {
             context,
             name,
             processors: processors as u32,
+            cores: Cores::of(major),
             compiler: Compiler::new(major, minor)?,
             choice: Choice::default(),
             modules: RefCell::default(),
@@ -188,13 +190,14 @@ impl Device {
         if kernel.op == Op::MatMul {
             return Bytes(WORKSPACE);
         }
-        lower(Request { kernel, offsets, tokens: 1 }).map_or(Bytes::ZERO, |lowered| Bytes(lowered.workspace))
+        lower(Request { kernel, offsets, tokens: 1, cores: self.cores })
+            .map_or(Bytes::ZERO, |lowered| Bytes(lowered.workspace))
     }
 
     /// Compiles and chooses all that a kernel needs. `offsets` say where this rank's part begins, for each of the
     /// kernel's offsets; `tokens` are those of the step over all ranks. Bindings must begin at multiples of 16 bytes.
     pub fn prepare(&self, kernel: &Kernel, offsets: &[u64], tokens: u64) -> Result<Prepared, Error> {
-        let lowered = lower(Request { kernel, offsets, tokens })?;
+        let lowered = lower(Request { kernel, offsets, tokens, cores: self.cores })?;
         self.load(lowered, kernel)
     }
 

@@ -13,7 +13,7 @@ use libloading::os::unix::Library;
 use super::Addresses;
 use super::conformance::{Case, Extent, bytes_of, error, floats_of, suite};
 use super::lower::lower;
-use super::lowered::{Launch, Lowered, Request, Work};
+use super::lowered::{Cores, Launch, Lowered, Request, Work};
 use crate::reorder::{self, Reorder};
 
 const SHIM: &str = include_str!("shim.hpp");
@@ -128,7 +128,7 @@ impl Shim {
     /// The results of a case.
     fn run(&mut self, case: &Case, order: Order) -> Vec<Vec<u8>> {
         let kernel = &case.kernel;
-        let request = Request { kernel, offsets: &case.offsets, tokens: case.tokens };
+        let request = Request { kernel, offsets: &case.offsets, tokens: case.tokens, cores: Cores::Warps };
         let lowered = lower(request).expect("every case has a kernel");
         let mut inputs: Vec<Aligned> =
             kernel.inputs.iter().map(|operand| Aligned::new(operand.offset + operand.bytes().0)).collect();
