@@ -18,7 +18,8 @@ use super::driver::{Event, Memory, Module, Stream, check, free_memory};
 use super::lower::lower;
 use super::lowered::{Cores, Launch, Lowered, Request, Source, Work};
 use super::prepared::{Call, Prepared};
-use super::product::{Choice, Library, Product, WORKSPACE};
+use super::product::{self, Choice, Library, Product, WORKSPACE};
+use super::vitals::Vitals;
 use super::window::Window;
 use super::{Error, library};
 use crate::fill;
@@ -131,6 +132,36 @@ impl Device {
         // SAFETY: the place is valid.
         check(unsafe { sys::cuDeviceTotalMem_v2(&mut bytes, self.device) }, "cuDeviceTotalMem")?;
         Ok(Bytes(bytes as u64))
+    }
+
+    /// A look at its clock and power; none where the driver's library for that is missing.
+    pub fn vitals(&self) -> Option<Vitals> {
+        let mut bus = [0; 32];
+        // SAFETY: the driver writes a string of at most so many bytes.
+        let bus = unsafe {
+            check(sys::cuDeviceGetPCIBusId(bus.as_mut_ptr(), bus.len() as i32, self.device), "cuDeviceGetPCIBusId")
+                .ok()?;
+            CStr::from_ptr(bus.as_ptr()).to_string_lossy().into_owned()
+        };
+        Vitals::at(&bus)
+    }
+
+    /// The versions of what it is driven with, in words.
+    pub fn versions(&self) -> Result<String, Error> {
+        let mut cuda = 0;
+        // SAFETY: the place is valid.
+        check(unsafe { sys::cuDriverGetVersion(&mut cuda) }, "cuDriverGetVersion")?;
+        let driver = self.vitals().and_then(|vitals| vitals.driver());
+        let driver = driver.map_or(String::new(), |version| format!("driver {version}, "));
+        let products = product::version()?;
+        Ok(format!(
+            "{driver}CUDA {}.{}, cuBLASLt {}.{}.{}",
+            cuda / 1000,
+            cuda % 1000 / 10,
+            products / 10_000,
+            products % 10_000 / 100,
+            products % 100
+        ))
     }
 
     /// Takes memory; its content is anything.
