@@ -7,6 +7,8 @@ pub mod data;
 
 mod session;
 
+mod launch;
+
 mod world;
 
 mod host;
@@ -14,6 +16,8 @@ mod host;
 mod meetings;
 
 mod parameters;
+
+mod among;
 
 mod checkpoint;
 
@@ -32,6 +36,9 @@ mod tests;
 
 pub use checkpoint::CheckpointError;
 pub use fault::{Fault, Head, LoadError};
+pub use launch::{Launch, LaunchError, Meet, Place};
 pub use rate::learning_rate;
 pub use session::{Backend, Batch, Issue, Session, Settings, StepResult};
-pub use world::{Alone, World, WorldError};
+#[cfg(feature = "mpi")]
+pub use world::messages;
+pub use world::{Alone, Invitation, Post, Processes, World, WorldError};
