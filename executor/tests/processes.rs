@@ -18,7 +18,7 @@ family: llama
 layers: 2
 hidden: 16
 heads: 4
-key_value_heads: 2
+key_value_heads: 4
 feed_forward: 24
 vocabulary: 256
 sequence: 8
@@ -38,9 +38,9 @@ microbatches: 2
 
 /// What plans add, each for four ranks.
 const PLANS: [(&str, &str); 5] = [
-    ("data", "precision: f32\nlayers:\n  0..4: { data: 4 }\n"),
-    ("sharded", "precision: f32\nlayers:\n  0..4: { data: 4, shard: parameters }\n"),
-    ("tensor", "precision: f32\nlayers:\n  0..4: { tensor: 4, sequence: split }\n"),
+    ("data", "precision: f32\nstages: [0..4]\nlayers:\n  0..4: { data: 4 }\n"),
+    ("sharded", "precision: f32\nstages: [0..4]\nlayers:\n  0..4: { data: 4, shard: parameters }\n"),
+    ("tensor", "precision: f32\nstages: [0..4]\nlayers:\n  0..4: { tensor: 4, sequence: split }\n"),
     ("pipeline", "precision: f32\nstages: [0..2, 2..4]\nlayers:\n  0..4: { data: 2, shard: optimizer }\n"),
     ("half", "precision: bf16\nstages: [0..2, 2..4]\nlayers:\n  0..4: { tensor: 2, sequence: split }\n"),
 ];
