@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mpi::environment::Universe;
 use mpi::point_to_point::MatchedReceiveVec;
 use mpi::request::scope;
 use mpi::topology::{Communicator, SimpleCommunicator};
@@ -44,8 +43,9 @@ pub fn messages() -> Result<impl World + 'static, WorldError> {
         if met.send(Arc::clone(&post)).is_ok() {
             carry(&world, &orders, &post);
         }
-        end_all(universe);
-        drop(ended.send(()));
+        drop(universe);
+        // Nobody may wait for it any more.
+        let _ = ended.send(());
     };
     thread::Builder::new()
         .name("messages".to_owned())
@@ -54,10 +54,6 @@ pub fn messages() -> Result<impl World + 'static, WorldError> {
     let post = meeting.recv().map_err(|_| lost("its MPI library cannot be used from a thread"))?;
     post.connect(Box::new(Messages { outgoing: Mutex::new(Some(outgoing)), end: Mutex::new(end) }));
     Ok(Linked(post))
-}
-
-fn end_all(universe: Universe) {
-    drop(universe);
 }
 
 /// A way to the thread that calls.
@@ -81,7 +77,7 @@ impl Wire for Messages {
     fn close(&self) {
         drop(self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take());
         // If another process is gone, the library may wait for it for ever.
-        drop(self.end.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(GRACE));
+        let _ = self.end.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(GRACE);
     }
 }
 
@@ -112,10 +108,9 @@ fn carry(world: &SimpleCommunicator, orders: &Receiver<Frame>, post: &Post) {
 fn deliver_while_sending(world: &SimpleCommunicator, batch: &[Frame], post: &Post) {
     let begin = Instant::now();
     scope(|scope| {
-        let send = |(to, frame): &'_ Frame| (*to, frame);
         let mut open: Vec<_> = Vec::new();
-        for (to, frame) in batch.iter().map(send) {
-            open.push(world.process_at_rank(to as i32).immediate_send(scope, &frame[..]));
+        for (to, frame) in batch {
+            open.push(world.process_at_rank(*to as i32).immediate_send(scope, &frame[..]));
         }
         while !open.is_empty() {
             open = open.into_iter().filter_map(|request| request.test().err()).collect();

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,10 @@ pub(crate) const FRAME_BYTES_MAX: usize = 1 << 20;
 const SAID_BYTES_MAX: usize = 1 << 30;
 /// A process that is heard of, but for so long does not say what the others wait for, is lost.
 const PATIENCE: Duration = Duration::from_secs(1800);
+/// At the end, processes wait so long for each other; and so long if one is lost.
+const FAREWELL: Duration = Duration::from_secs(20);
+const FAREWELL_OF_LOST: Duration = Duration::from_secs(2);
+const EARLY: &str = "it has ended before the others";
 
 // The first byte of a frame.
 const PART: u8 = 0;
@@ -59,9 +64,18 @@ struct State {
     said: BTreeMap<u32, VecDeque<Vec<u8>>>,
     saying: BTreeMap<u32, Vec<u8>>,
     left: BTreeSet<u32>,
+    own: Own,
     lost: Option<WorldError>,
     hearers: BTreeMap<u32, Arc<dyn Hearer>>,
     boxes: u32,
+}
+
+/// Whether this process needs the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Own {
+    #[default]
+    Stays,
+    Leaves,
 }
 
 impl Post {
@@ -128,8 +142,15 @@ impl Post {
                 self.lose(u32::from_le_bytes(*process), &reason);
             }
             BYE => {
-                self.state().left.insert(from);
+                let mut state = self.state();
+                state.left.insert(from);
+                // The hub leaves last.
+                let is_early = from == 0 && state.own == Own::Stays;
+                drop(state);
                 self.changed.notify_all();
+                if is_early {
+                    self.lose(from, EARLY);
+                }
             }
             _ => self.lose(from, "it sends what no process of this version would"),
         }
@@ -178,12 +199,34 @@ impl Post {
         hearers.iter().for_each(|hearer| hearer.lost(&error));
     }
 
-    /// Says that this process is done, and ends the wire.
+    /// Says that this process is done, and ends the wire. The hub, which passes on what others send, leaves last; they
+    /// wait for it, as what is on the way to a process that has ended could take back what is on the way from it.
     fn leave(&self) {
-        let others = if self.process == 0 { 1..self.processes } else { 0..1 };
-        others.for_each(|to| self.send_quietly(to, vec![BYE]));
+        self.state().own = Own::Leaves;
+        if self.process == 0 {
+            self.wait_until_left(1..self.processes);
+            (1..self.processes).for_each(|to| self.send_quietly(to, vec![BYE]));
+        } else {
+            self.send_quietly(0, vec![BYE]);
+            self.wait_until_left(0..1);
+        }
         if let Some(wire) = self.wire.get() {
             wire.close();
+        }
+    }
+
+    fn wait_until_left(&self, others: Range<u32>) {
+        let begin = Instant::now();
+        let mut state = self.state();
+        loop {
+            let patience = if state.lost.is_some() { FAREWELL_OF_LOST } else { FAREWELL };
+            let lost = state.lost.as_ref().map(|error| error.process);
+            let have_left = others.clone().all(|other| state.left.contains(&other) || lost == Some(other));
+            let left = patience.saturating_sub(begin.elapsed());
+            if have_left || left.is_zero() {
+                return;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -205,15 +248,15 @@ impl Post {
         let end = Instant::now() + PATIENCE;
         let mut state = self.state();
         loop {
-            if let Some(error) = &state.lost {
-                return Err(error.clone());
-            }
             if let Some(said) = state.said.get_mut(&from).and_then(VecDeque::pop_front) {
                 return Ok(said);
             }
+            if let Some(error) = &state.lost {
+                return Err(error.clone());
+            }
             let left = end.saturating_duration_since(Instant::now());
             let reason = if state.left.contains(&from) {
-                "it has ended before the others".to_owned()
+                EARLY.to_owned()
             } else if left.is_zero() {
                 format!("the others waited {} s for it", PATIENCE.as_secs())
             } else {

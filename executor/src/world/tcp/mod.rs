@@ -183,7 +183,11 @@ impl Invitation {
         let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
         for address in self.addresses()? {
             let left = end.saturating_duration_since(Instant::now()).max(PAUSE);
-            result = TcpStream::connect_timeout(&address, left.min(SILENCE));
+            result = TcpStream::connect_timeout(&address, left.min(SILENCE)).and_then(|stream| {
+                // On one machine, where nobody listens yet, a connection may find its own other end.
+                let is_own = stream.local_addr()? == stream.peer_addr()?;
+                if is_own { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(stream) }
+            });
             if result.is_ok() {
                 break;
             }
