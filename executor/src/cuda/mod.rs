@@ -311,10 +311,8 @@ impl Host for Gpus {
 
 impl Drop for Gpus {
     fn drop(&mut self) {
-        if self.state == State::Sound {
-            if self.part().is_err() {
-                self.state = State::Stuck;
-            }
+        if self.state == State::Sound && self.part().is_err() {
+            self.state = State::Stuck;
         }
         if self.state == State::Stuck {
             self.workers.iter().for_each(|worker| worker.order(Order::Leave));

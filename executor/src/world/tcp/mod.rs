@@ -93,11 +93,13 @@ impl Invitation {
         let taken = |error: io::Error| {
             self.lost(0, &format!("it cannot listen at {}: {error}; choose another MASTER_PORT", self.address()))
         };
-        let listener = TcpListener::bind(&self.addresses()?[..]).or_else(|error| match error.kind() {
+        let listener = match TcpListener::bind(&self.addresses()?[..]) {
             // Where the address is that of a machine in between.
-            io::ErrorKind::AddrNotAvailable => TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port)),
-            _ => Err(error),
-        });
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port))
+            }
+            listener => listener,
+        };
         let listener = listener.map_err(taken)?;
         listener.set_nonblocking(true).map_err(taken)?;
         let end = Instant::now() + self.patience;
@@ -263,13 +265,16 @@ fn read(process: u32, mut stream: TcpStream, post: &Post, links: &Links) {
             }
             Ok(_) => "it sends in the name of another one".to_owned(),
             Err(_) if post.has_left(process) || links.closed.load(Ordering::Relaxed) => return,
-            Err(error) => match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => "its connection closed".to_owned(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            Err(error) => {
+                use io::ErrorKind::{ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
+                if matches!(error.kind(), UnexpectedEof | ConnectionReset) {
+                    "its connection closed".to_owned()
+                } else if matches!(error.kind(), WouldBlock | TimedOut) {
                     format!("no sign of life for {} s", SILENCE.as_secs())
+                } else {
+                    format!("its connection broke: {error}")
                 }
-                _ => format!("its connection broke: {error}"),
-            },
+            }
         };
         return post.lose(process, &reason);
     }
