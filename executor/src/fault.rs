@@ -6,6 +6,8 @@ use ir::program::{Action, Span, Stream};
 use ir::units::{Bytes, Seconds};
 use thiserror::Error;
 
+use crate::world::WorldError;
+
 /// Why programs cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum LoadError {
@@ -41,6 +43,33 @@ pub enum LoadError {
         /// The rank.
         rank: u32,
     },
+    /// Processes cannot have equally many ranks.
+    #[error("{ranks} ranks cannot be shared out to {processes} processes, each as many")]
+    Uneven {
+        /// Ranks of the programs.
+        ranks: u32,
+        /// Processes that were started.
+        processes: u32,
+    },
+    /// Who runs the ranks can do so in one process only.
+    #[error("all ranks are shuffled in one process, but there are {processes}")]
+    Shuffled {
+        /// Processes that were started.
+        processes: u32,
+    },
+    /// Processes were not started alike.
+    #[error("{what}: {} in process 0, but {} in process {process}", .values[0], .values[1])]
+    Unlike {
+        /// What differs.
+        what: &'static str,
+        /// The first process that differs from process 0.
+        process: u32,
+        /// What process 0 has, and what that process has.
+        values: [String; 2],
+    },
+    /// Another process is lost.
+    #[error(transparent)]
+    World(#[from] WorldError),
 }
 
 /// Why a step ended early. The session is over after any of these.
@@ -68,6 +97,9 @@ pub enum Fault {
         /// The rank.
         rank: u32,
     },
+    /// Another process is lost.
+    #[error(transparent)]
+    World(#[from] WorldError),
     /// An earlier step ended in a fault.
     #[error("the session ended in an earlier step")]
     Ended,

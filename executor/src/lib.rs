@@ -7,6 +7,8 @@ pub mod data;
 
 mod session;
 
+mod launch;
+
 mod world;
 
 mod host;
@@ -14,6 +16,8 @@ mod host;
 mod meetings;
 
 mod parameters;
+
+mod among;
 
 mod checkpoint;
 
@@ -32,6 +36,7 @@ mod tests;
 
 pub use checkpoint::CheckpointError;
 pub use fault::{Fault, Head, LoadError};
+pub use launch::{Launch, LaunchError, Meet, Place};
 pub use rate::learning_rate;
 /// Gives the driver and the libraries of GPUs the settings that sessions need, where the user has none. To be called
 /// before the first GPU is opened or another thread runs, by those who open one before a session does.
@@ -45,4 +50,6 @@ pub fn exchange_library() -> Result<String, kernels::cuda::Error> {
 }
 
 pub use session::{Backend, Batch, Issue, Session, Settings, StepResult};
-pub use world::{Alone, World, WorldError};
+#[cfg(feature = "mpi")]
+pub use world::messages;
+pub use world::{Alone, Invitation, Post, Processes, World, WorldError};

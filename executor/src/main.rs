@@ -5,10 +5,14 @@ mod options;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
 use options::Options;
+
+/// Whatever is given back after a failure is so within this.
+const GRACE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -21,9 +25,18 @@ fn main() -> ExitCode {
         Err(failure) => {
             // If nobody listens, the exit status still says it.
             let _ = writeln!(std::io::stderr(), "{}", failure.text);
+            end_soon();
             ExitCode::from(failure.exit)
         }
     }
+}
+
+/// Ends the process even where a library waits, at its end, for a device that waits for a process that is gone.
+fn end_soon() {
+    std::thread::spawn(|| {
+        std::thread::sleep(GRACE);
+        std::process::abort();
+    });
 }
 
 /// Standard output, without a complaint if nobody reads it.

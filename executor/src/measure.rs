@@ -1,10 +1,12 @@
 //! From the notes of all ranks to a trace with its totals.
 
+use ir::file::{parse_trace, print_trace};
 use ir::program::{Action, Draft};
 use ir::trace::{Origin, Totals, Trace, TraceEvent};
 use ir::units::Seconds;
 
 use crate::host::Notes;
+use crate::world::{Processes, World as _, WorldError};
 
 /// A traced step of programs with this digest, from what each rank wrote down.
 pub(crate) fn trace(draft: &Draft, digest: u64, step: Seconds, ranks: &[Notes]) -> Trace {
@@ -24,6 +26,35 @@ pub(crate) fn trace(draft: &Draft, digest: u64, step: Seconds, ranks: &[Notes]) 
         shares: [events.iter().map(|event| event.end - event.start).sum(), Seconds::ZERO, Seconds::ZERO],
         events,
     }
+}
+
+/// One trace of the parts that processes have.
+pub(crate) fn gather(own: Trace, processes: &mut Processes) -> Result<Trace, WorldError> {
+    if processes.is_alone() {
+        return Ok(own);
+    }
+    let mut parts = Vec::new();
+    for (process, text) in (0..).zip(processes.all_say(print_trace(&own).as_bytes())?) {
+        let part = parse_trace(&String::from_utf8_lossy(&text), "trace");
+        let damaged = || WorldError { process, reason: "its trace is damaged".to_owned() };
+        parts.push(part.map_err(|_| damaged())?);
+    }
+    Ok(joined(own, parts))
+}
+
+/// Parts in order of ranks.
+fn joined(own: Trace, parts: Vec<Trace>) -> Trace {
+    let step = parts.iter().map(|part| part.step).fold(own.step, Seconds::max);
+    let mut whole =
+        Trace { step, events: Vec::new(), memory: Vec::new(), totals: Vec::new(), shares: Default::default(), ..own };
+    for part in parts {
+        whole.events.extend(part.events);
+        whole.memory.extend(part.memory);
+        whole.totals.extend(part.totals);
+        whole.shares.iter_mut().zip(part.shares).for_each(|(sum, share)| *sum += share);
+    }
+    whole.events.sort_by(|a, b| a.start.0.total_cmp(&b.start.0));
+    whole
 }
 
 fn totals(step: Seconds, events: &[TraceEvent]) -> Totals {

@@ -230,6 +230,13 @@ fn values(init: Init, seed: Seed, indices: Range<u64>) -> Vec<f32> {
 }
 
 impl Piece<'_> {
+    /// So many of its elements from one of them on.
+    pub(crate) fn part(self, skipped: u64, length: u64) -> Self {
+        let word = self.element.bytes();
+        let place = Place { address: self.place.address + skipped * word, bytes: length * word };
+        Piece { first: self.first + skipped, length, place, ..self }
+    }
+
     /// Its elements, as the rank has them.
     pub(crate) fn read(&self, host: &dyn Host, into: &mut [f32]) {
         let mut bytes = vec![0; self.place.bytes as usize];
@@ -258,16 +265,18 @@ impl Piece<'_> {
         host.write(self.rank, self.place, &bytes);
     }
 
-    fn key(&self) -> (u32, String) {
+    /// The layer and the name of its parameter.
+    pub(crate) fn key(&self) -> (u32, String) {
         (self.layer, self.parameter.name.clone())
     }
 
-    fn shape(&self) -> Vec<u64> {
+    /// The sizes of its parameter.
+    pub(crate) fn shape(&self) -> Vec<u64> {
         self.parameter.dimensions.iter().map(|&(size, _)| size).collect()
     }
 
     /// Its elements in the whole parameter.
-    fn range(&self) -> Range<usize> {
+    pub(crate) fn range(&self) -> Range<usize> {
         self.first as usize..(self.first + self.length) as usize
     }
 }

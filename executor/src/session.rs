@@ -11,6 +11,7 @@ use ir::trace::Trace;
 use ir::units::Seconds;
 use kernels::adamw;
 
+use crate::among;
 use crate::checkpoint::{self, CheckpointError};
 use crate::cpu::Processor;
 use crate::cuda::Gpus;
@@ -19,6 +20,7 @@ use crate::host::{Host, Place, Recording};
 use crate::measure;
 use crate::parameters::{self, Mismatch, Quantity};
 use crate::rate::learning_rate;
+use crate::world::{Processes, World as _};
 
 /// How a session runs and trains.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +98,7 @@ pub struct Session {
     digest: u64,
     pub(crate) host: Box<dyn Host>,
     settings: Settings,
+    processes: Processes,
     step: u64,
     state: State,
 }
@@ -110,7 +113,7 @@ impl Session {
     /// Allocates everything that steps need, and gives parameters their initial values, which depend on the seed
     /// but not on the plan.
     pub fn load(programs: &Programs, settings: &Settings, seed: Seed) -> Result<Session, LoadError> {
-        Session::of_draft(programs.draft().clone(), programs.digest(), settings, seed)
+        Session::load_among(programs, settings, seed, &Processes::alone())
     }
 
     /// The same for programs that are only timed: what is resident begins as small random numbers, whatever it holds,
@@ -121,15 +124,34 @@ impl Session {
         Ok(session)
     }
 
+    /// The same in each of several processes, of which every one runs its part of the ranks. All load the same
+    /// sessions in the same order.
+    ///
+    /// # Errors
+    /// As [`Session::load`]; also if ranks cannot be shared out evenly, or processes load unlike programs. An error in
+    /// one process ends all.
+    pub fn load_among(
+        programs: &Programs,
+        settings: &Settings,
+        seed: Seed,
+        processes: &Processes,
+    ) -> Result<Session, LoadError> {
+        let draft = Arc::new(programs.draft().clone());
+        let digest = programs.digest();
+        let mut processes = processes.clone();
+        let loaded = host(&draft, digest, settings, &mut processes);
+        let mut host = loaded.inspect_err(|error| processes.fail(&error.to_string()))?;
+        parameters::initialise(&draft, &mut *host, seed);
+        Ok(Session { draft, digest, host, settings: settings.clone(), processes, step: 0, state: State::Ready })
+    }
+
+    #[cfg(test)]
     pub(crate) fn of_draft(draft: Draft, digest: u64, settings: &Settings, seed: Seed) -> Result<Session, LoadError> {
         let draft = Arc::new(draft);
-        let mut host: Box<dyn Host> = match settings.backend {
-            Backend::Threads => Box::new(Processor::threads(Arc::clone(&draft), settings.patience)?),
-            Backend::Cuda { issue } => Box::new(Gpus::load(Arc::clone(&draft), issue, settings.patience)?),
-            Backend::Shuffle { seed } => Box::new(Processor::shuffled(Arc::clone(&draft), Seed(seed))?),
-        };
+        let mut processes = Processes::alone();
+        let mut host = host(&draft, digest, settings, &mut processes)?;
         parameters::initialise(&draft, &mut *host, seed);
-        Ok(Session { draft, digest, host, settings: settings.clone(), step: 0, state: State::Ready })
+        Ok(Session { draft, digest, host, settings: settings.clone(), processes, step: 0, state: State::Ready })
     }
 
     /// Does one step. Allocates nothing.
@@ -147,7 +169,8 @@ impl Session {
     /// As [`Session::step`].
     pub fn step_traced(&mut self, batch: Batch<'_>) -> Result<StepResult, Fault> {
         let time = self.run(batch, Recording::Everything)?;
-        let trace = measure::trace(&self.draft, self.digest, time, &self.host.notes());
+        let own = measure::trace(&self.draft, self.digest, time, &self.host.notes());
+        let trace = measure::gather(own, &mut self.processes)?;
         Ok(self.result(time, Some(trace)))
     }
 
@@ -157,21 +180,30 @@ impl Session {
     }
 
     /// Takes over the parameters of another session of the same model, whatever its plan: so an evaluation follows a
-    /// training.
+    /// training. All processes do so together.
+    ///
+    /// # Errors
+    /// If another process is lost meanwhile.
     ///
     /// # Panics
     /// If the other session is of another model.
-    pub fn copy_parameters(&mut self, from: &Session) {
-        let wholes = parameters::gather(&from.draft, &*from.host, Quantity::Value);
+    pub fn copy_parameters(&mut self, from: &Session) -> Result<(), Fault> {
+        let needed = (&*self.draft, &*self.host);
+        let wholes = among::gather((&from.draft, &*from.host), needed, Quantity::Value, &mut self.processes)?;
         let copied = parameters::scatter(&self.draft, &mut *self.host, Quantity::Value, &wholes);
         if let Err(Mismatch { layer, name }) = copied {
             panic!("the other session has no parameter `{name}` of this shape in layer {layer}");
         }
+        Ok(())
     }
 
     /// Writes a checkpoint that any plan of the model can resume: all parameters and moments, whole. The file appears
     /// at once and complete, or not at all.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        if !self.processes.is_alone() {
+            let words = "a checkpoint of several processes cannot be written yet".to_owned();
+            return Err(CheckpointError::Format { path: path.to_owned(), words });
+        }
         checkpoint::save(&self.draft, &*self.host, self.step, path)
     }
 
@@ -186,7 +218,11 @@ impl Session {
             return Err(Fault::Ended);
         }
         self.fill(batch);
-        let time = self.host.step(recording)?;
+        if recording == Recording::Everything {
+            // So that the clocks of all processes begin together.
+            self.processes.all_say(&[])?;
+        }
+        let time = self.host.step(recording).inspect_err(|fault| self.processes.fail(&fault.to_string()))?;
         self.step += 1;
         self.state = State::Ready;
         Ok(time)
@@ -266,6 +302,27 @@ impl Session {
         let loss = loss / self.draft.step.tokens() as f64;
         StepResult { loss, gradient_norm: square_norm.sqrt(), time, trace }
     }
+}
+
+/// Who runs the ranks of this process. All processes have theirs when it comes back.
+fn host(
+    draft: &Arc<Draft>,
+    digest: u64,
+    settings: &Settings,
+    processes: &mut Processes,
+) -> Result<Box<dyn Host>, LoadError> {
+    processes.agree("programs", format!("{digest:016x}"))?;
+    let (draft, patience) = (Arc::clone(draft), settings.patience);
+    let host: Box<dyn Host> = match settings.backend {
+        Backend::Threads => Box::new(Processor::threads(draft, patience, processes)?),
+        Backend::Cuda { issue } => Box::new(Gpus::load(draft, issue, patience, processes)?),
+        Backend::Shuffle { .. } if !processes.is_alone() => {
+            return Err(LoadError::Shuffled { processes: processes.processes() });
+        }
+        Backend::Shuffle { seed } => Box::new(Processor::shuffled(draft, Seed(seed))?),
+    };
+    processes.all_say(&[])?;
+    Ok(host)
 }
 
 /// A rank's tokens of a microbatch, in the batch.

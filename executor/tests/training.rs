@@ -191,7 +191,7 @@ fn an_evaluation_gives_the_loss_that_the_next_step_will_have() {
         // One step ahead, as the training is.
         step(&model, &mut evaluation);
         for _ in 0..2 {
-            evaluation.copy_parameters(&training);
+            evaluation.copy_parameters(&training).unwrap();
             let [expected, found] = [&mut training, &mut evaluation].map(|session| step(&model, session).loss);
             assert_near(&[found], &[expected], "loss");
         }

@@ -1,6 +1,6 @@
 //! The loss of the text that is held out, by programs that change nothing.
 
-use hetu_executor::{Session, Settings};
+use hetu_executor::{Processes, Session, Settings};
 use ir::program::Programs;
 use ir::seed::Seed;
 
@@ -17,20 +17,26 @@ pub(crate) struct Evaluation {
 }
 
 impl Evaluation {
-    pub(crate) fn load(programs: &Programs, settings: &Settings, feed: Feed) -> Outcome<Evaluation> {
+    pub(crate) fn load(
+        programs: &Programs,
+        settings: &Settings,
+        feed: Feed,
+        processes: &Processes,
+    ) -> Outcome<Evaluation> {
         // Its own initial values are never used.
-        let session = Session::load(programs, settings, Seed(0)).map_err(Failure::run)?;
+        let session = Session::load_among(programs, settings, Seed(0), processes).map_err(Failure::run)?;
         Ok(Evaluation { session, feed })
     }
 
     /// The mean loss of the held-out text, or of its first batches in a fixed random order.
     pub(crate) fn loss(&mut self, training: &Session) -> Outcome<f64> {
-        self.session.copy_parameters(training);
+        let fault = |fault| Failure::run(format!("evaluation: {fault}"));
+        self.session.copy_parameters(training).map_err(fault)?;
         let batches = self.feed.steps().min(BATCHES_MAX);
         let mut sum = 0.0;
         for batch in 0..batches {
             let result = self.session.step(self.feed.batch(batch));
-            sum += result.map_err(|fault| Failure::run(format!("evaluation: {fault}")))?.loss;
+            sum += result.map_err(fault)?.loss;
         }
         Ok(sum / batches as f64)
     }

@@ -10,6 +10,7 @@ mod report;
 mod show;
 mod statistics;
 mod summary;
+mod together;
 mod train;
 mod words;
 
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hetu_executor::{Backend, Issue, LoadError, Session, Settings};
+use hetu_executor::{Backend, Issue, LoadError, Processes, Session, Settings, World as _};
 use ir::cluster::Execution;
 use ir::program::Programs;
 use ir::seed::Seed;
@@ -33,6 +34,7 @@ use feed::{Feeds, text_path};
 use inputs::Inputs;
 use show::{Closed, Screen};
 use summary::Summary;
+use together::Voice;
 use train::{Ending, Trainer};
 use words::{counted, short};
 
@@ -44,8 +46,10 @@ const PATIENCE: Seconds = Seconds(600.0);
 /// Does what the command line asks for.
 pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     // What can be seen to be wrong at once, before anything takes time.
-    for folder in options.report.iter().chain(&options.checkpoint) {
-        make(folder)?;
+    let launch = together::launch()?;
+    let voice = Voice::of(launch.place.process);
+    if voice == Voice::Heard {
+        options.report.iter().chain(&options.checkpoint).try_for_each(|folder| make(folder))?;
     }
     let inputs = inputs::read(options)?;
     text_path(options)?;
@@ -57,27 +61,33 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
         None => None,
     };
 
-    let mut screen = Screen::new(options);
+    let mut screen = Screen::new(options, voice);
     inputs.notes.iter().for_each(|note| screen.note(note));
-    check_memory((options, &inputs), evaluation.as_ref(), &screen)?;
+    check_memory((options, &inputs), evaluation.as_ref(), launch.place.processes, &screen)?;
     let settings = settings(options, &inputs);
-    let mut session = Session::load(&inputs.programs, &settings, Seed(options.seed)).map_err(load_failure)?;
+    let mut processes = together::join(&launch, options, &inputs)?;
+    let seed = Seed(options.seed);
+    let mut session = Session::load_among(&inputs.programs, &settings, seed, &processes).map_err(load_failure)?;
     let resumed = match &checkpoints {
         Some(checkpoints) if options.resume => Some(checkpoints.resume(&mut session, options.steps)?),
         Some(_) | None => None,
     };
     let windows = [feed.count(), held_out.as_ref().map_or(0, feed::Feed::count)];
     let evaluation = match (evaluation, held_out) {
-        (Some(programs), Some(feed)) => Some(Evaluation::load(&programs, &settings, feed)?),
+        (Some(programs), Some(feed)) => Some(Evaluation::load(&programs, &settings, feed, &processes)?),
         (Some(_), None) | (None, Some(_) | None) => None,
     };
-    if head(&mut screen, (options, &inputs), windows, resumed.as_deref()) == Err(Closed) {
+    if head(&mut screen, (options, &inputs), windows, (&processes, resumed.as_deref())) == Err(Closed) {
+        processes.fail("nobody reads its output");
         return Ok(Ending::Unread);
     }
     screen.begin(session.steps_done());
     let stop = stop_on_interrupt()?;
-    let trainer = Trainer { options, inputs: &inputs, session, feed, evaluation, checkpoints, stop };
+    let trainer = Trainer { options, inputs: &inputs, session, feed, evaluation, checkpoints, stop, processes };
     let history = trainer.train(&mut screen)?;
+    if voice == Voice::Silent {
+        return Ok(history.ending);
+    }
     let mut summary = Summary::new(&inputs, &history)?;
     if let Some(folder) = &options.report {
         summary.wrote(report::write(folder, &inputs, &history)?);
@@ -122,13 +132,20 @@ fn backend(options: &Options, inputs: &Inputs) -> BackendName {
     })
 }
 
-fn check_memory((options, inputs): (&Options, &Inputs), evaluation: Option<&Programs>, screen: &Screen) -> Outcome<()> {
+fn check_memory(
+    (options, inputs): (&Options, &Inputs),
+    evaluation: Option<&Programs>,
+    processes: u32,
+    screen: &Screen,
+) -> Outcome<()> {
     match backend(options, inputs) {
         BackendName::Threads | BackendName::Shuffle => {}
         // Arenas are not in this machine's memory; the devices say whether they are in theirs.
         BackendName::Cuda => return Ok(()),
     }
-    let needed = memory::arenas(&inputs.programs) + evaluation.map_or(Bytes::ZERO, memory::arenas);
+    let whole = memory::arenas(&inputs.programs) + evaluation.map_or(Bytes::ZERO, memory::arenas);
+    // What ranks abroad exchange is small beside what ranks keep.
+    let needed = Bytes(whole.0 / u64::from(processes));
     if let Some(note) = memory::check(needed, memory::memory())? {
         screen.note(&note);
     }
@@ -141,6 +158,14 @@ fn load_failure(error: LoadError) -> Failure {
             Failure::run(&error).help("plan for fewer ranks, or stop other programs")
         }
         LoadError::Device { .. } => Failure::run(&error).help("train on the CPU instead: --backend threads"),
+        LoadError::Uneven { .. } => {
+            Failure::wrong_use(&error).help("start as many processes as the plan has ranks, or a part of these")
+        }
+        LoadError::Shuffled { .. } => Failure::wrong_use(&error).help("--backend threads"),
+        LoadError::Unlike { .. } => {
+            Failure::wrong_use(&error).help("start all processes with the same files and options")
+        }
+        LoadError::World(_) => Failure::run(&error).help("see what that process printed"),
         LoadError::Late { .. } => Failure::run(&error).help("see whether another program uses the GPUs"),
     }
 }
@@ -150,7 +175,7 @@ fn head(
     screen: &mut Screen,
     (options, inputs): (&Options, &Inputs),
     [training, held_out]: [usize; 2],
-    resumed: Option<&Path>,
+    (processes, resumed): (&Processes, Option<&Path>),
 ) -> Result<(), Closed> {
     let Inputs { plan, model, graph, programs, .. } = inputs;
     let (ranks, stages) = (programs.mesh().rank_count(), programs.mesh().stages());
@@ -177,6 +202,10 @@ fn head(
         ),
         ("Text", format!("{text}: {training} windows of {} tokens to train on, {held_out} held out", model.sequence)),
     ];
+    if !processes.is_alone() {
+        let count = processes.processes();
+        facts.push(("Runs in", format!("{count} processes of {} each", counted(u64::from(ranks / count), "rank"))));
+    }
     if let Some(path) = resumed {
         facts.push(("Resumed", path.display().to_string()));
     }
@@ -189,6 +218,7 @@ fn head(
         "stages": stages,
         "microbatches": plan.microbatches,
         "cores": cores,
+        "processes": processes.processes(),
         "windows": training,
         "held_out_windows": held_out,
         "resumed": resumed,

@@ -7,6 +7,7 @@ use ir::units::{Bytes, Seconds};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::together::Voice;
 use crate::options::Options;
 
 /// One step, as it is printed.
@@ -50,13 +51,19 @@ enum Form {
 enum Lines {
     All,
     Summary,
+    /// Another process prints.
+    Nothing,
 }
 
 impl Screen {
-    pub(crate) fn new(options: &Options) -> Screen {
+    pub(crate) fn new(options: &Options, voice: Voice) -> Screen {
         let form = if options.json { Form::Json } else { Form::Text };
-        let lines = if options.quiet { Lines::Summary } else { Lines::All };
-        let is_shown = io::stderr().is_terminal() && !options.quiet;
+        let lines = match voice {
+            Voice::Silent => Lines::Nothing,
+            Voice::Heard if options.quiet => Lines::Summary,
+            Voice::Heard => Lines::All,
+        };
+        let is_shown = io::stderr().is_terminal() && lines == Lines::All;
         let bar = if is_shown { ProgressBar::new(options.steps) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{wide_bar} step {pos} of {len}, {eta} left");
         bar.set_style(style.expect("the template is right"));
@@ -72,7 +79,7 @@ impl Screen {
     /// What is about to run: names and values for people, the same as data for machines.
     pub(crate) fn head(&mut self, facts: &[(&str, String)], data: Value) -> Result<(), Closed> {
         match (self.lines, self.form) {
-            (Lines::Summary, _) => Ok(()),
+            (Lines::Summary | Lines::Nothing, _) => Ok(()),
             (Lines::All, Form::Json) => self.json("run", data),
             (Lines::All, Form::Text) => {
                 facts.iter().try_for_each(|(name, value)| self.print(&format!("{name:<8}{value}")))
@@ -84,7 +91,7 @@ impl Screen {
     pub(crate) fn row(&mut self, row: &Row) -> Result<(), Closed> {
         self.bar.set_position(row.step);
         match (self.lines, self.form) {
-            (Lines::Summary, _) => Ok(()),
+            (Lines::Summary | Lines::Nothing, _) => Ok(()),
             (Lines::All, Form::Json) => self.json("step", json!(row)),
             (Lines::All, Form::Text) => {
                 if self.unit.is_none() {
@@ -101,9 +108,10 @@ impl Screen {
     /// What came of it: text for people, the same as data for machines.
     pub(crate) fn summary(&mut self, text: &str, data: Value) -> Result<(), Closed> {
         self.bar.finish_and_clear();
-        match self.form {
-            Form::Json => self.json("summary", data),
-            Form::Text => {
+        match (self.lines, self.form) {
+            (Lines::Nothing, _) => Ok(()),
+            (_, Form::Json) => self.json("summary", data),
+            (_, Form::Text) => {
                 if self.unit.is_some() {
                     self.print("")?;
                 }
@@ -114,6 +122,9 @@ impl Screen {
 
     /// Something that the user should know, on standard error.
     pub(crate) fn note(&self, text: &str) {
+        if self.lines == Lines::Nothing {
+            return;
+        }
         // If nobody listens, it is lost.
         self.bar.suspend(|| drop(writeln!(io::stderr(), "note: {text}")));
     }

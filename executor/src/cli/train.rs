@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hetu_executor::{Session, learning_rate};
+use hetu_executor::{Processes, Session, World as _, learning_rate};
 use ir::trace::Trace;
 use reports::StepRecord;
 
@@ -14,13 +14,14 @@ use super::failure::{Failure, Outcome};
 use super::feed::Feed;
 use super::inputs::Inputs;
 use super::show::{Closed, Row, Screen};
+use super::together::agreed;
 use crate::options::Options;
 
 /// Of more traces than these, the first ones are dropped: they are large.
 const TRACES_MAX: usize = 15;
 
 /// How the training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
     /// All steps are done.
     Done,
@@ -50,6 +51,7 @@ pub(crate) struct Trainer<'a> {
     pub(crate) evaluation: Option<Evaluation>,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) processes: Processes,
 }
 
 /// What came of it.
@@ -65,10 +67,20 @@ pub(crate) struct History {
 impl Trainer<'_> {
     /// Trains until all steps are done, the user interrupts, or nobody reads the output.
     pub(crate) fn train(mut self, screen: &mut Screen) -> Outcome<History> {
+        let trained = self.steps(screen);
+        // Before anything is given back, which the other processes would have to do, too.
+        trained.inspect_err(|failure| self.processes.fail(&failure.text))
+    }
+
+    fn steps(&mut self, screen: &mut Screen) -> Outcome<History> {
         let mut history = History { rows: Vec::new(), traces: Vec::new(), ending: Ending::Done, checkpoint: None };
+        let mut wish = Ending::Done;
         while self.session.steps_done() < self.options.steps {
             if self.stop.load(Ordering::Relaxed) {
-                history.ending = Ending::Interrupted;
+                wish = wish.max(Ending::Interrupted);
+            }
+            history.ending = agreed(wish, &mut self.processes)?;
+            if history.ending != Ending::Done {
                 break;
             }
             let (row, trace) = self.step()?;
@@ -77,16 +89,17 @@ impl Trainer<'_> {
             if history.traces.len() > TRACES_MAX {
                 history.traces.remove(0);
             }
-            let printed = screen.row(&row);
+            if screen.row(&row) == Err(Closed) {
+                wish = Ending::Unread;
+            }
             if is_due(row.step, self.options.save_every) || row.step == self.options.steps {
                 self.save(&mut history)?;
             }
-            if printed == Err(Closed) {
-                history.ending = Ending::Unread;
-                break;
-            }
         }
-        if history.ending != Ending::Done {
+        if history.ending == Ending::Done {
+            // Nobody reads the last one, either.
+            history.ending = wish;
+        } else {
             self.save(&mut history)?;
         }
         Ok(history)

@@ -172,6 +172,9 @@ impl Rank {
                 return self.advance(stream);
             }
             Reached::Fresh => {
+                if let Some(abroad) = &job.abroad {
+                    abroad.arrive(job, (self.number, id), part.source);
+                }
                 job.wake_if_complete(group, position, group.arrive(position, part.source));
                 self.queues[stream].reached = Reached::Arrived;
             }
@@ -185,11 +188,19 @@ impl Rank {
                     part.make();
                     (PHASES - 1, Reached::Fetched)
                 };
+                match (&job.abroad, reached) {
+                    (Some(abroad), Reached::Joined) => abroad.pass_with(job, (self.number, id), part.joined()),
+                    (Some(abroad), _) => abroad.pass(job, (self.number, id), phases),
+                    (None, _) => {}
+                }
                 job.wake_if_complete(group, position, group.pass(position, phases));
                 self.queues[stream].reached = reached;
             }
             Reached::Joined => {
                 part.gather_rest();
+                if let Some(abroad) = &job.abroad {
+                    abroad.pass(job, (self.number, id), 1);
+                }
                 job.wake_if_complete(group, position, group.pass(position, 1));
                 self.queues[stream].reached = Reached::Fetched;
             }
@@ -221,7 +232,11 @@ impl Rank {
         let route = job.route(self.number, id);
         let channel = job.channel(route);
         if self.queues[stream].reached == Reached::Fresh {
-            channel.post(task.place(task.operands[0]).address);
+            let place = task.place(task.operands[0]);
+            channel.post(place.address);
+            if let Some(abroad) = &job.abroad {
+                abroad.offer(job, (self.number, id), place);
+            }
             job.wake(route.to);
             self.queues[stream].reached = Reached::Arrived;
             return Progress::Done;
@@ -240,7 +255,12 @@ impl Rank {
         self.begin(task);
         exchange::transfer(&job.arenas, (route.from, address), (self.number, place.address), place.bytes);
         self.end(task);
-        channel.take(self.queues[stream].start, self.recorder.now());
+        let times = [self.queues[stream].start, self.recorder.now()];
+        if let Some(abroad) = &job.abroad {
+            abroad.take(job, (self.number, id), times);
+        }
+        let [begin, end] = times;
+        channel.take(begin, end);
         job.wake(route.from);
         self.advance(stream)
     }

@@ -92,6 +92,13 @@ impl Part<'_> {
         }
     }
 
+    /// Where the part of an all-reduce lies that this member joined.
+    pub(crate) fn joined(&self) -> Place {
+        let (start, length) = self.shared(self.position);
+        let word = self.collective.element.bytes();
+        Place { address: self.destination + start * word, bytes: length * word }
+    }
+
     /// The part of an all-reduce that a member joins: start and length.
     fn shared(&self, position: usize) -> (u64, u64) {
         let elements: u64 = self.collective.shape.iter().product();
@@ -173,6 +180,20 @@ fn add(reduce: Option<Reduce>, joined: &mut [f32], values: impl Iterator<Item = 
 /// The larger of two numbers, and not a number if one is not: a fault must not vanish in a maximum.
 fn larger(a: f32, b: f32) -> f32 {
     if a > b || a.is_nan() { a } else { b }
+}
+
+/// What a rank of this process lets others read, to be sent to another process.
+pub(crate) fn lent(arenas: &Arenas, rank: u32, place: Place) -> &[u8] {
+    // SAFETY: the rank has come to an exchange, and does not go on before all have told that they have read this.
+    unsafe { arenas.of(rank).read(place) }
+}
+
+/// What a rank of another process lets this one read, at the place where it lies there.
+pub(crate) fn put(arenas: &Arenas, rank: u32, address: u64, bytes: &[u8]) {
+    let place = Place { address, bytes: bytes.len() as u64 };
+    // SAFETY: of a rank abroad only letters write. It sends this before it tells that it has come, and what lay here
+    // before only when all of this process have told it that they have read that; and nobody else uses its arena.
+    unsafe { arenas.of(rank).write(place) }.copy_from_slice(bytes);
 }
 
 /// Copies so many bytes between the arenas of two ranks.

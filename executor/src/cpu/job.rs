@@ -1,12 +1,14 @@
 //! A job: programs with all that their ranks share, made at load.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
 use ir::program::{Access, CollectiveId, Draft, Instr, PerStream, Role, TransferId};
 use ir::units::Bytes;
 
+use super::abroad::Abroad;
 use super::arena::Arenas;
 use super::rendezvous::{Channel, Gathering, Group};
 use crate::fault::LoadError;
@@ -28,20 +30,22 @@ pub(crate) struct Job {
     pub(crate) draft: Arc<Draft>,
     pub(crate) arenas: Arenas,
     pub(crate) freed: Freed,
+    /// The way to ranks of other processes, if there are any.
+    pub(crate) abroad: Option<Abroad>,
     /// For each role and stream, places in the code.
     queues: Vec<PerStream<Vec<u32>>>,
     /// For each role and instruction, bytes of the buffers that it is the first to write.
     born: Vec<Vec<Bytes>>,
     meetings: Meetings,
     /// For each meeting, how far its members have come.
-    groups: Vec<Group>,
+    pub(crate) groups: Vec<Group>,
     channels: BTreeMap<Route, Channel>,
     sleepers: OnceLock<Vec<Thread>>,
 }
 
 impl Job {
     /// Allocates the arenas, whose resident buffers are zero, and finds out who meets whom.
-    pub(crate) fn new(draft: Arc<Draft>, freed: Freed) -> Result<Job, LoadError> {
+    pub(crate) fn new(draft: Arc<Draft>, freed: Freed, abroad: Option<Abroad>) -> Result<Job, LoadError> {
         let arenas = Arenas::new((0..draft.mesh.rank_count()).map(|rank| draft.role(rank).arena))?;
         if freed == Freed::Poisoned {
             let mut memory = arenas.between_steps();
@@ -56,6 +60,7 @@ impl Job {
         Ok(Job {
             arenas,
             freed,
+            abroad,
             queues: draft.roles.iter().map(queues).collect(),
             born: draft.roles.iter().map(|role| born(&draft, role)).collect(),
             groups: meetings.all.iter().map(|meeting| Group::new(&meeting.members)).collect(),
@@ -64,6 +69,11 @@ impl Job {
             sleepers: OnceLock::new(),
             draft,
         })
+    }
+
+    /// The ranks of this process.
+    pub(crate) fn own(&self) -> Range<u32> {
+        self.abroad.as_ref().map_or(0..self.draft.mesh.rank_count(), Abroad::own)
     }
 
     /// The role of a rank.
@@ -86,6 +96,11 @@ impl Job {
         &self.groups[self.meetings.of(rank, id)]
     }
 
+    /// The same by its number, and the place of the rank in it.
+    pub(crate) fn meets(&self, rank: u32, id: CollectiveId) -> (u32, u32) {
+        (self.meetings.of(rank, id) as u32, self.group(rank, id).position(rank) as u32)
+    }
+
     /// The way of a transfer that a rank sends or receives.
     pub(crate) fn route(&self, rank: u32, id: TransferId) -> Route {
         self.meetings.route(&self.draft, id, rank)
@@ -96,15 +111,29 @@ impl Job {
         self.channels.get(&route).expect("every send and receive has its channel")
     }
 
-    /// Names the threads to wake; without them, nobody sleeps.
+    /// The number of the way of a transfer.
+    pub(crate) fn place_of_route(&self, rank: u32, id: TransferId) -> u32 {
+        let route = self.route(rank, id);
+        self.channels.range(..route).count() as u32
+    }
+
+    /// The way of that number.
+    pub(crate) fn channel_at(&self, number: u32) -> Option<(Route, &Channel)> {
+        self.channels.iter().nth(number as usize).map(|(&route, channel)| (route, channel))
+    }
+
+    /// Names the threads to wake, those of the ranks of this process; without them, nobody sleeps.
     pub(crate) fn wakes(&self, threads: Vec<Thread>) {
         self.sleepers.set(threads).expect("threads are named once");
     }
 
-    /// Wakes a rank, which may now be able to go on.
+    /// Wakes a rank, if it is of this process, which may now be able to go on.
     pub(crate) fn wake(&self, rank: u32) {
         if let Some(threads) = self.sleepers.get() {
-            threads[rank as usize].unpark();
+            let place = rank.checked_sub(self.own().start);
+            if let Some(thread) = place.and_then(|place| threads.get(place as usize)) {
+                thread.unpark();
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Ranks on this machine's processor: each has an arena, and all share this process.
+//! Ranks on this machine's processor: each has an arena, and those of one process share it.
 //!
 //! Modules stand in the order in which one should read them.
 
@@ -9,6 +9,8 @@ mod shuffle;
 mod engine;
 
 mod job;
+
+mod abroad;
 
 mod arena;
 
@@ -32,12 +34,14 @@ use ir::units::Seconds;
 
 use crate::fault::{Fault, LoadError};
 use crate::host::{Host, Notes, Place, Recording};
+use crate::world::{Processes, World as _};
+use abroad::Abroad;
 use engine::Rank;
 use job::{Freed, Job};
 use shuffle::Shuffle;
 use threads::Threads;
 
-/// All ranks of a job, on this processor.
+/// The ranks of a process, on this processor.
 #[derive(Debug)]
 pub(crate) struct Processor {
     // Before `job`: its threads end first.
@@ -54,23 +58,28 @@ enum Runner {
 
 impl Processor {
     /// A thread a rank, in real time.
-    pub(crate) fn threads(draft: Arc<Draft>, patience: Seconds) -> Result<Processor, LoadError> {
-        Processor::new(draft, Freed::Kept, |job, ranks| Ok(Runner::Threads(Threads::start(job, ranks, patience)?)))
+    pub(crate) fn threads(draft: Arc<Draft>, patience: Seconds, processes: &Processes) -> Result<Processor, LoadError> {
+        let own = processes.ranks(draft.mesh.rank_count())?;
+        let abroad = processes.post().map(|post| Abroad::new(post, own.end - own.start));
+        Processor::new((draft, abroad), Freed::Kept, |job, ranks| {
+            Ok(Runner::Threads(Threads::start(job, ranks, patience)?))
+        })
     }
 
     /// All ranks in one thread, in an order that the seed chooses.
     pub(crate) fn shuffled(draft: Arc<Draft>, seed: Seed) -> Result<Processor, LoadError> {
-        Processor::new(draft, Freed::Poisoned, |_, ranks| Ok(Runner::Shuffle(Shuffle::new(ranks.len() as u32, seed))))
+        Processor::new((draft, None), Freed::Poisoned, |_, ranks| {
+            Ok(Runner::Shuffle(Shuffle::new(ranks.len() as u32, seed)))
+        })
     }
 
     fn new(
-        draft: Arc<Draft>,
+        (draft, abroad): (Arc<Draft>, Option<Abroad>),
         freed: Freed,
         runner: impl FnOnce(Arc<Job>, Arc<Vec<Mutex<Rank>>>) -> Result<Runner, LoadError>,
     ) -> Result<Processor, LoadError> {
-        let job = Arc::new(Job::new(draft, freed)?);
-        let rank_count = job.draft.mesh.rank_count();
-        let ranks: Arc<Vec<_>> = Arc::new((0..rank_count).map(|rank| Mutex::new(Rank::new(&job, rank))).collect());
+        let job = Arc::new(Job::new(draft, freed, abroad)?);
+        let ranks: Arc<Vec<_>> = Arc::new(job.own().map(|rank| Mutex::new(Rank::new(&job, rank))).collect());
         let runner = runner(Arc::clone(&job), Arc::clone(&ranks))?;
         Ok(Processor { runner, job, ranks })
     }
@@ -78,7 +87,7 @@ impl Processor {
 
 impl Host for Processor {
     fn ranks(&self) -> Range<u32> {
-        0..self.ranks.len() as u32
+        self.job.own()
     }
 
     fn step(&mut self, recording: Recording) -> Result<Seconds, Fault> {

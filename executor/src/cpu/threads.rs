@@ -15,6 +15,7 @@ use ir::units::Seconds;
 use super::engine::{self, Progress, Rank};
 use super::job::Job;
 use crate::fault::{Fault, Head, LoadError};
+use crate::world::{Hearer, WorldError};
 
 /// A sleeper looks so often, in the time after which it gives up, whether anyone has moved.
 const LOOKS: u32 = 4;
@@ -34,6 +35,8 @@ struct Crew {
     patience: Duration,
     // Bits of progress that each rank made; written by itself only.
     moves: Vec<AtomicU64>,
+    // Letters from other processes: signs of their progress.
+    heard: AtomicU64,
     // Steps that were asked for; `END` ends the threads.
     asked: AtomicU64,
     board: Mutex<Board>,
@@ -57,6 +60,7 @@ impl Threads {
     pub(crate) fn start(job: Arc<Job>, ranks: Arc<Vec<Mutex<Rank>>>, patience: Seconds) -> Result<Threads, LoadError> {
         let crew = Arc::new(Crew {
             moves: ranks.iter().map(|_| AtomicU64::new(0)).collect(),
+            heard: AtomicU64::new(0),
             job,
             ranks,
             patience: Duration::from_secs_f64(patience.0),
@@ -66,7 +70,10 @@ impl Threads {
             broken: AtomicU64::new(0),
         });
         let mut threads = Threads { crew: Arc::clone(&crew), handles: Vec::new() };
-        for rank in 0..crew.ranks.len() as u32 {
+        if let Some(abroad) = &crew.job.abroad {
+            abroad.open(Arc::clone(&crew) as Arc<dyn Hearer>);
+        }
+        for rank in crew.job.own() {
             let crew = Arc::clone(&crew);
             let builder = Builder::new().name(format!("rank {rank}"));
             let handle = builder.spawn(move || crew.serve(rank)).map_err(|_| LoadError::Thread { rank })?;
@@ -93,7 +100,7 @@ impl Threads {
                 heads.sort_by_key(|head| (head.rank, head.instruction));
                 Err(Fault::Stalled { patience, heads })
             }
-            Some(fault @ (Fault::Broken { .. } | Fault::Device { .. } | Fault::Ended)) => Err(fault),
+            Some(fault @ (Fault::Broken { .. } | Fault::Device { .. } | Fault::World(_) | Fault::Ended)) => Err(fault),
         }
     }
 }
@@ -108,6 +115,9 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
+        if let Some(abroad) = &self.crew.job.abroad {
+            abroad.shut();
+        }
         self.crew.asked.store(END, Ordering::SeqCst);
         for handle in self.handles.drain(..) {
             handle.thread().unpark();
@@ -147,8 +157,9 @@ impl Crew {
     }
 
     fn step(&self, rank: u32) {
-        let mut state = engine::lock(&self.ranks[rank as usize]);
-        let moves = &self.moves[rank as usize];
+        let place = (rank - self.job.own().start) as usize;
+        let mut state = engine::lock(&self.ranks[place]);
+        let moves = &self.moves[place];
         let mut watch = Watch { seen: 0, since: None };
         while !state.is_finished(&self.job) {
             if self.broken.load(Ordering::SeqCst) != 0 {
@@ -168,7 +179,7 @@ impl Crew {
     /// Sleeps until woken, or until it is time to see whether anybody moves.
     fn sleep(&self, watch: &mut Watch) {
         park_timeout(self.patience / LOOKS);
-        let seen = self.moves.iter().map(|moves| moves.load(Ordering::Relaxed)).sum();
+        let seen = self.moves.iter().chain([&self.heard]).map(|moves| moves.load(Ordering::Relaxed)).sum();
         match watch.since {
             Some(since) if watch.seen == seen => {
                 if since.elapsed() >= self.patience {
@@ -184,7 +195,20 @@ impl Crew {
     fn fail(&self, fault: Fault) {
         self.board().fault.get_or_insert(fault);
         self.broken.store(1, Ordering::SeqCst);
-        (0..self.ranks.len() as u32).for_each(|rank| self.job.wake(rank));
+        self.job.own().for_each(|rank| self.job.wake(rank));
+    }
+}
+
+impl Hearer for Crew {
+    fn heard(&self, from: u32, letter: &[u8]) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        if let Some(abroad) = &self.job.abroad {
+            abroad.read(&self.job, from, letter);
+        }
+    }
+
+    fn lost(&self, error: &WorldError) {
+        self.fail(Fault::World(error.clone()));
     }
 }
 

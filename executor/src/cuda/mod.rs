@@ -1,7 +1,7 @@
 //! Ranks on the NVIDIA GPUs of this machine: a thread for each, which owns all that lies on its GPU.
 //!
-//! Ranks go through loading together, one phase after the other, and through the end likewise: what one of them makes
-//! or gives back may wait for the others.
+//! Ranks of all processes go through loading together, one phase after the other, and through the end likewise: what
+//! one of them makes or gives back may wait for the others.
 //!
 //! Modules stand in the order in which one should read them.
 
@@ -14,6 +14,8 @@ mod launch;
 mod flat;
 
 mod nccl;
+
+mod meet;
 
 mod notes;
 
@@ -34,7 +36,8 @@ use crate::fault::{Fault, Head, LoadError};
 use crate::host::{Host, Notes, Place, Recording};
 use crate::meetings::Meetings;
 use crate::session::Issue;
-use nccl::Id;
+use crate::world::{Processes, World as _};
+use meet::Ids;
 use notes::Times;
 use rank::{Control, Ended, Rank};
 use shared::Shared;
@@ -43,12 +46,15 @@ use shared::Shared;
 const LOAD_PATIENCE: Duration = Duration::from_secs(300);
 /// Stack of a rank: it compiles code, for which the usual one is too small.
 const STACK: usize = 64 << 20;
+/// Between looks at whether a process is lost.
+const LOOK: Duration = Duration::from_millis(50);
 /// A rank that should have ended a step says so within this.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// All ranks of a job, each on the GPU of its number.
+/// The ranks of a process, each on its GPU.
 pub(crate) struct Gpus {
     shared: Arc<Shared>,
+    processes: Processes,
     workers: Vec<Worker>,
     patience: Seconds,
     abandoned: Arc<AtomicBool>,
@@ -75,7 +81,7 @@ struct Worker {
 
 /// What a rank should do next.
 enum Order {
-    Connect(Arc<Vec<Option<Id>>>),
+    Connect(Ids),
     Warm,
     Step(Recording),
     Quiet,
@@ -104,30 +110,35 @@ pub(crate) fn library_version() -> Result<String, Error> {
 }
 
 impl Gpus {
-    /// Loads programs on as many GPUs as they have ranks.
-    pub(crate) fn load(draft: Arc<Draft>, issue: Issue, patience: Seconds) -> Result<Gpus, LoadError> {
-        let count = draft.mesh.rank_count();
-        let device = |rank, error| LoadError::Device { rank, error };
+    /// Loads programs on as many GPUs as this process has ranks.
+    pub(crate) fn load(
+        draft: Arc<Draft>,
+        issue: Issue,
+        patience: Seconds,
+        processes: &Processes,
+    ) -> Result<Gpus, LoadError> {
+        let mut processes = processes.clone();
+        let own = processes.ranks(draft.mesh.rank_count())?;
+        let device = |error| LoadError::Device { rank: own.start, error };
         nccl::set_environment();
-        let found = Device::count().map_err(|error| device(0, error))?;
-        if found < count as usize {
-            let rank = found as u32;
-            return Err(device(rank, Error::NoDevice { ordinal: found, count: found }));
-        }
+        let count = Device::count().map_err(device)?;
+        let each = own.end - own.start;
+        let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+        let first_device = meet::first_device([processes.local(), each], count, visible.as_deref()).map_err(device)?;
         let meetings = Meetings::new(&draft);
-        let ids = if count > 1 { ids(&meetings).map_err(|error| device(0, error))? } else { no_ids(&meetings) };
-        let shared = Arc::new(Shared { draft, meetings, issue });
+        let shared = Arc::new(Shared { draft, meetings, issue, own: own.clone(), first_device });
         let abandoned = Arc::new(AtomicBool::new(false));
-        let start = Arc::new(Barrier::new(count as usize));
+        let start = Arc::new(Barrier::new(own.len()));
         let mut gpus = Gpus {
             shared: Arc::clone(&shared),
+            processes: processes.clone(),
             workers: Vec::new(),
             patience,
             abandoned: Arc::clone(&abandoned),
             notes: Vec::new(),
             state: State::Sound,
         };
-        for rank in 0..count {
+        for rank in own.clone() {
             let control = Control {
                 start: Arc::clone(&start),
                 abandoned: Arc::clone(&abandoned),
@@ -136,10 +147,21 @@ impl Gpus {
             };
             gpus.workers.push(Worker::start(rank, &shared, control)?);
         }
-        gpus.phase(None, "opened its GPU")?;
-        gpus.phase(Some(&|| Order::Connect(Arc::clone(&ids))), "met the others")?;
-        gpus.phase(Some(&|| Order::Warm), "warmed up")?;
+        // The others must know before anything is given back, which they would have to do, too.
+        gpus.meet().inspect_err(|error| processes.fail(&error.to_string()))?;
         Ok(gpus)
+    }
+
+    /// Brings all ranks of all processes to where steps can begin.
+    fn meet(&mut self) -> Result<(), LoadError> {
+        self.phase(None, "opened its GPU")?;
+        let Shared { meetings, own, draft, .. } = &*self.shared;
+        let is_single = draft.mesh.rank_count() == 1;
+        let ids = if is_single { meet::no_ids(meetings) } else { meet::ids(meetings, own, &mut self.processes)? };
+        self.phase(Some(&|| Order::Connect(Arc::clone(&ids))), "met the others")?;
+        // As in one process, nobody uses anything before all have met.
+        self.processes.all_say(&[])?;
+        self.phase(Some(&|| Order::Warm), "warmed up")
     }
 
     /// Has all ranks do something, and waits for all. After a failure nothing is given back that others may wait for.
@@ -149,11 +171,11 @@ impl Gpus {
         }
         let begin = Instant::now();
         let mut result = Ok(());
-        for (rank, worker) in (0..).zip(&mut self.workers) {
+        for (rank, worker) in self.shared.own.clone().zip(&mut self.workers) {
             let left = LOAD_PATIENCE.saturating_sub(begin.elapsed());
             // Who fails may have left others waiting.
             let left = if result.is_err() { left.min(GRACE) } else { left };
-            let failed = match worker.answers.recv_timeout(left) {
+            let failed = match worker.answer(left, &self.processes) {
                 Ok(Answer::Opened(window, base)) => {
                     worker.window = Some((window, base));
                     continue;
@@ -161,9 +183,10 @@ impl Gpus {
                 Ok(Answer::Done | Answer::Stepped(_)) => continue,
                 Ok(Answer::Failed(error)) => LoadError::Device { rank, error },
                 Ok(Answer::Broken) | Err(RecvTimeoutError::Disconnected) => LoadError::Thread { rank },
-                Err(RecvTimeoutError::Timeout) => {
-                    LoadError::Late { rank, what, patience: Seconds(begin.elapsed().as_secs_f64()) }
-                }
+                Err(RecvTimeoutError::Timeout) => match self.processes.lost() {
+                    Some(error) => error.into(),
+                    None => LoadError::Late { rank, what, patience: Seconds(begin.elapsed().as_secs_f64()) },
+                },
             };
             self.state = State::Stuck;
             result = result.and(Err(failed));
@@ -171,11 +194,21 @@ impl Gpus {
         result
     }
 
+    /// Closes communicators, in two phases, as that waits for whatever runs on any of the devices.
+    fn part(&mut self) -> Result<(), LoadError> {
+        self.phase(Some(&|| Order::Quiet), "come to rest")?;
+        self.processes.all_say(&[])?;
+        self.phase(Some(&|| Order::Part), "parted")?;
+        self.processes.all_say(&[])?;
+        Ok(())
+    }
+
     /// The answers of all ranks to a step, or why it ended early.
     fn answers(&mut self) -> Result<Vec<Option<Times>>, Fault> {
         let begin = Instant::now();
         let patience = Duration::from_secs_f64(self.patience.0);
-        let mut open: Vec<u32> = (0..self.workers.len() as u32).collect();
+        let own = self.shared.own.clone();
+        let mut open: Vec<u32> = own.clone().collect();
         let mut times: Vec<Option<Times>> = self.workers.iter().map(|_| None).collect();
         let mut fault: Option<(Fault, Instant)> = None;
         let mut heads: Vec<Head> = Vec::new();
@@ -183,16 +216,16 @@ impl Gpus {
             let end = fault.as_ref().map_or(begin + patience + GRACE, |(_, since)| *since + GRACE);
             let mut still = Vec::new();
             for &rank in &open {
-                let worker = &self.workers[rank as usize];
+                let worker = self.worker(rank);
                 // The others' answers wait in their channels meanwhile.
                 let wait = if open.len() == 1 || fault.is_none() { Duration::from_millis(5) } else { Duration::ZERO };
                 let failed = match worker.answers.recv_timeout(wait) {
-                    Ok(Answer::Stepped(Ended::Done(own))) => {
-                        times[rank as usize] = own;
+                    Ok(Answer::Stepped(Ended::Done(done))) => {
+                        times[(rank - own.start) as usize] = done;
                         continue;
                     }
-                    Ok(Answer::Stepped(Ended::Stalled(own))) => {
-                        heads.extend(own);
+                    Ok(Answer::Stepped(Ended::Stalled(stuck))) => {
+                        heads.extend(stuck);
                         Fault::Stalled { patience: self.patience, heads: Vec::new() }
                     }
                     Ok(Answer::Stepped(Ended::Abandoned) | Answer::Done | Answer::Opened(..)) => continue,
@@ -211,6 +244,10 @@ impl Gpus {
                 }
             }
             open = still;
+            if let (None, Some(error)) = (&fault, self.processes.lost()) {
+                fault = Some((error.into(), Instant::now()));
+                self.abandoned.store(true, Ordering::Relaxed);
+            }
             if Instant::now() > end {
                 break;
             }
@@ -218,7 +255,7 @@ impl Gpus {
         // Who says nothing is in a call that does not return.
         for &rank in &open {
             let code = &self.shared.draft.role(rank).code;
-            let issued = self.workers[rank as usize].issued.load(Ordering::Relaxed);
+            let issued = self.worker(rank).issued.load(Ordering::Relaxed);
             if let Some(last) = code.len().checked_sub(1) {
                 heads.push(self.shared.head(rank, issued.min(last)));
             }
@@ -236,28 +273,17 @@ impl Gpus {
     }
 
     fn worker(&self, rank: u32) -> &Worker {
-        &self.workers[rank as usize]
+        &self.workers[(rank - self.shared.own.start) as usize]
     }
 
     fn windows(&self) -> impl Iterator<Item = (u32, &Window)> {
-        (0..).zip(&self.workers).filter_map(|(rank, worker)| Some((rank, &worker.window.as_ref()?.0)))
+        self.shared.own.clone().zip(&self.workers).filter_map(|(rank, worker)| Some((rank, &worker.window.as_ref()?.0)))
     }
-}
-
-/// Names for all communicators: meetings of several ranks, then routes.
-fn ids(meetings: &Meetings) -> Result<Arc<Vec<Option<Id>>>, Error> {
-    let groups = meetings.all.iter().map(|meeting| (meeting.members.len() > 1).then(nccl::new_id).transpose());
-    let routes = meetings.routes.iter().map(|_| nccl::new_id().map(Some));
-    groups.chain(routes).collect::<Result<_, _>>().map(Arc::new)
-}
-
-fn no_ids(meetings: &Meetings) -> Arc<Vec<Option<Id>>> {
-    Arc::new(vec![None; meetings.all.len() + meetings.routes.len()])
 }
 
 impl Host for Gpus {
     fn ranks(&self) -> Range<u32> {
-        0..self.workers.len() as u32
+        self.shared.own.clone()
     }
 
     fn step(&mut self, recording: Recording) -> Result<Seconds, Fault> {
@@ -272,7 +298,8 @@ impl Host for Gpus {
         let time = Seconds(begin.elapsed().as_secs_f64());
         let times = answers.inspect_err(|_| self.state = State::Stuck)?;
         if recording == Recording::Everything {
-            self.notes = notes::notes(&self.shared, times.into_iter().flatten().collect());
+            let times = notes::gather(times.into_iter().flatten().collect(), &mut self.processes)?;
+            self.notes = notes::notes(&self.shared, times);
         }
         Ok(time)
     }
@@ -302,13 +329,8 @@ impl Host for Gpus {
 
 impl Drop for Gpus {
     fn drop(&mut self) {
-        if self.state == State::Sound {
-            // Two phases, as closing waits for whatever runs on any of the devices.
-            let closed = self.phase(Some(&|| Order::Quiet), "come to rest");
-            let closed = closed.and_then(|()| self.phase(Some(&|| Order::Part), "parted"));
-            if closed.is_err() {
-                self.state = State::Stuck;
-            }
+        if self.state == State::Sound && self.part().is_err() {
+            self.state = State::Stuck;
         }
         if self.state == State::Stuck {
             self.workers.iter().for_each(|worker| worker.order(Order::Leave));
@@ -345,6 +367,18 @@ impl Worker {
         let thread = thread::Builder::new().name(format!("rank {rank}")).stack_size(STACK).spawn(life);
         let thread = Some(thread.map_err(|_| LoadError::Thread { rank })?);
         Ok(Worker { orders, answers, thread, window: None, issued })
+    }
+
+    /// Its next answer, if it comes within a time and no process is lost meanwhile.
+    fn answer(&self, left: Duration, processes: &Processes) -> Result<Answer, RecvTimeoutError> {
+        let end = Instant::now() + left;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.answers.recv_timeout(left.min(LOOK)) {
+                Err(RecvTimeoutError::Timeout) if left > LOOK && processes.lost().is_none() => {}
+                answer => return answer,
+            }
+        }
     }
 
     /// A thread that is no more says so when it is asked for its answer.

@@ -8,6 +8,7 @@ use ir::units::Seconds;
 
 use super::shared::Shared;
 use crate::host::Notes;
+use crate::world::{Processes, World as _, WorldError};
 
 /// When the instructions of a rank ran, from the start of the step on its device; none for those that take no time.
 #[derive(Clone, Debug)]
@@ -16,10 +17,56 @@ pub(crate) struct Times {
     pub(crate) ran: Vec<Option<[Seconds; 2]>>,
 }
 
-/// The notes of all ranks.
+/// Bytes of an instruction's times.
+const RAN_BYTES: usize = 16;
+
+/// The times of the ranks of all processes.
+pub(crate) fn gather(own: Vec<Times>, processes: &mut Processes) -> Result<Vec<Times>, WorldError> {
+    if processes.is_alone() {
+        return Ok(own);
+    }
+    let mut text = Vec::new();
+    for Times { rank, ran } in &own {
+        text.extend(u64::from(*rank).to_le_bytes());
+        text.extend((ran.len() as u64).to_le_bytes());
+        for ran in ran {
+            // What took no time ends before it starts.
+            let [start, end] = ran.unwrap_or([Seconds(0.0), Seconds(-1.0)]);
+            text.extend([start, end].into_iter().flat_map(|time| time.0.to_le_bytes()));
+        }
+    }
+    let mut all = Vec::new();
+    for (process, said) in (0..).zip(processes.all_say(&text)?) {
+        let damaged = || WorldError { process, reason: "its times are damaged".to_owned() };
+        let mut rest = said.as_slice();
+        while !rest.is_empty() {
+            let (times, after) = parse(rest).ok_or_else(damaged)?;
+            all.push(times);
+            rest = after;
+        }
+    }
+    Ok(all)
+}
+
+fn parse(text: &[u8]) -> Option<(Times, &[u8])> {
+    let (rank, rest) = text.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+    let (ran, rest) = rest.split_at_checked(count.checked_mul(RAN_BYTES)?)?;
+    let (words, _) = ran.as_chunks::<8>();
+    let (pairs, _) = words.as_chunks::<2>();
+    let ran = pairs.iter().map(|pair| {
+        let [start, end] = pair.map(|word| Seconds(f64::from_le_bytes(word)));
+        (end.0 >= start.0).then_some([start, end])
+    });
+    let rank = u32::try_from(u64::from_le_bytes(*rank)).ok()?;
+    Some((Times { rank, ran: ran.collect() }, rest))
+}
+
+/// The notes of the ranks of this process, from the times of all ranks.
 pub(crate) fn notes(shared: &Shared, mut times: Vec<Times>) -> Vec<Notes> {
     begin_together(shared, &mut times);
-    times.iter().map(|times| of_rank(&shared.draft, times)).collect()
+    times.iter().filter(|times| shared.own.contains(&times.rank)).map(|times| of_rank(&shared.draft, times)).collect()
 }
 
 /// An exchange begins when the last member has come: what was before is waiting, and no part of it. So with transfers.

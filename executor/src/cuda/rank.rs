@@ -94,7 +94,7 @@ impl Rank {
     pub(crate) fn new(number: u32, shared: &Arc<Shared>) -> Result<Rank, Error> {
         let draft = &*shared.draft;
         let role = draft.role(number);
-        let device = Device::open(number as usize)?;
+        let device = Device::open(shared.device(number))?;
         let arena = device.allocate(role.arena)?;
         let moves = moves(shared, number, arena.address());
         let used = |stream| stream == Stream::Compute || role.code.iter().any(|instr| instr.stream == stream);

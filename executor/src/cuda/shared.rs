@@ -1,5 +1,6 @@
 //! What all ranks of a host know.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ir::program::{Action, Draft, Instr};
@@ -14,9 +15,17 @@ pub(crate) struct Shared {
     pub(crate) draft: Arc<Draft>,
     pub(crate) meetings: Meetings,
     pub(crate) issue: Issue,
+    /// The ranks of this process, and the GPU of the first of them; the others follow.
+    pub(crate) own: Range<u32>,
+    pub(crate) first_device: usize,
 }
 
 impl Shared {
+    /// The GPU of a rank of this process.
+    pub(crate) fn device(&self, rank: u32) -> usize {
+        self.first_device + (rank - self.own.start) as usize
+    }
+
     /// An instruction of a rank, as faults name it.
     pub(crate) fn head(&self, rank: u32, instruction: usize) -> Head {
         let Instr { stream, span, action, .. } = self.draft.role(rank).code[instruction];

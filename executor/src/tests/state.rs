@@ -146,7 +146,7 @@ fn an_evaluation_takes_over_the_parameters_of_a_training() {
     let from = Session::of_draft(draft(&all[1]), 0, &settings(Backend::Threads), Seed(5)).unwrap();
     let mut to = Session::of_draft(draft(&all[3]), 0, &settings(Backend::Threads), Seed(6)).unwrap();
     assert_ne!(wholes(&from, Quantity::Value), wholes(&to, Quantity::Value));
-    to.copy_parameters(&from);
+    to.copy_parameters(&from).unwrap();
     assert_eq!(wholes(&from, Quantity::Value), wholes(&to, Quantity::Value));
 }
 

@@ -1,0 +1,109 @@
+//! Several processes that train together: who speaks, how they meet, and what they must agree on.
+
+use std::time::Duration;
+
+use hetu_executor::{Invitation, Launch, Meet, Processes, World as _};
+use ir::file::digest;
+
+use super::failure::{Failure, Outcome};
+use super::feed::text_path;
+use super::inputs::Inputs;
+use super::train::Ending;
+use crate::options::Options;
+
+/// Processes that a launcher starts at once are there within this, with their plans compiled.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Who prints and writes files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// Process 0.
+    Heard,
+    /// All others.
+    Silent,
+}
+
+impl Voice {
+    /// That of a process.
+    pub(crate) fn of(process: u32) -> Voice {
+        if process == 0 { Voice::Heard } else { Voice::Silent }
+    }
+}
+
+/// What the launcher says.
+pub(crate) fn launch() -> Outcome<Launch> {
+    Launch::from_environment().map_err(Failure::wrong_use)
+}
+
+/// Meets the other processes, if there are any.
+pub(crate) fn join(launch: &Launch, options: &Options, inputs: &Inputs) -> Outcome<Processes> {
+    let place = launch.place;
+    if place.processes > 1 && options.checkpoint.is_some() {
+        return Err(Failure::wrong_use("--checkpoint: several processes cannot write checkpoints yet")
+            .help("leave out --checkpoint, or train in one process"));
+    }
+    let lost = |error| Failure::run(error).help("see what that process printed, and whether its host can be reached");
+    let mut processes = match &launch.meet {
+        Meet::Nowhere => return Ok(Processes::alone()),
+        Meet::Address { host, port, token } => {
+            let programs = format!("{} with programs {:016x}", env!("CARGO_PKG_VERSION"), inputs.programs.digest());
+            let (host, port, token) = (host.clone(), *port, token.clone());
+            let invitation = Invitation { place, host, port, token, programs, patience: PATIENCE };
+            Processes::new(invitation.join().map_err(lost)?, place.local)
+        }
+        Meet::Messages => messages(place.local)?,
+    };
+    let said = agree(&mut processes, options);
+    said.inspect_err(|failure| processes.fail(&failure.text))?;
+    Ok(processes)
+}
+
+#[cfg(feature = "mpi")]
+fn messages(local: u32) -> Outcome<Processes> {
+    Ok(Processes::new(hetu_executor::messages().map_err(Failure::run)?, local))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn messages(_: u32) -> Outcome<Processes> {
+    unreachable!("without its messages, a launch by MPI has an address")
+}
+
+/// Everything that decides what all do together is the same in all.
+fn agree(processes: &mut Processes, options: &Options) -> Outcome<()> {
+    let path = text_path(options)?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::wrong_use(format!("{}: cannot be read: {error}", path.display())))?;
+    let tokenizer = std::fs::read_to_string(&options.tokenizer).unwrap_or_default();
+    let Options { steps, seed, evaluate_every, held_out, trace_every, save_every, .. } = options;
+    let backend = options.backend.map_or("default", |name| match name {
+        crate::options::BackendName::Threads => "threads",
+        crate::options::BackendName::Cuda => "cuda",
+        crate::options::BackendName::Shuffle => "shuffle",
+    });
+    let values = [
+        ("--steps", steps.to_string()),
+        ("--seed", seed.to_string()),
+        ("--evaluate-every", evaluate_every.to_string()),
+        ("--held-out", held_out.to_string()),
+        ("--trace-every", trace_every.to_string()),
+        ("--save-every", save_every.to_string()),
+        ("--backend", backend.to_owned()),
+        ("content of --tokenizer", digest(&tokenizer).to_string()),
+        ("content of --text", digest(&text).to_string()),
+    ];
+    for (name, value) in values {
+        processes.agree(name, value).map_err(Failure::wrong_use)?;
+    }
+    Ok(())
+}
+
+/// How the training goes on: everywhere as whoever wants to end it most.
+pub(crate) fn agreed(own: Ending, processes: &mut Processes) -> Outcome<Ending> {
+    if processes.is_alone() {
+        return Ok(own);
+    }
+    let all = [Ending::Done, Ending::Interrupted, Ending::Unread];
+    let said = processes.all_say(&[own as u8]).map_err(Failure::run)?;
+    let wish = |said: &Vec<u8>| all.into_iter().find(|ending| said[..] == [*ending as u8]).unwrap_or(Ending::Done);
+    Ok(said.iter().map(wish).max().unwrap_or(own))
+}
