@@ -15,6 +15,8 @@ mod meetings;
 
 mod parameters;
 
+mod moves;
+
 mod checkpoint;
 
 mod fault;
@@ -30,8 +32,8 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::CheckpointError;
+pub use checkpoint::{CheckpointError, Fact, Folder, Freedom, Identity, Resumed};
 pub use fault::{Fault, Head, LoadError};
 pub use rate::learning_rate;
-pub use session::{Backend, Batch, Issue, Session, Settings, StepResult};
+pub use session::{Backend, Batch, Issue, Session, Settings, StepResult, Tensor, Tensors};
 pub use world::{Alone, World, WorldError};

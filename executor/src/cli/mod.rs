@@ -8,22 +8,22 @@ mod inputs;
 mod memory;
 mod report;
 mod show;
+mod signals;
 mod statistics;
 mod summary;
 mod train;
 mod words;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use hetu_executor::{Backend, Issue, LoadError, Session, Settings};
+use hetu_executor::{Alone, Backend, Issue, LoadError, Session, Settings};
 use ir::cluster::Execution;
 use ir::program::Programs;
 use ir::seed::Seed;
 use ir::units::{Bytes, Seconds};
 use serde_json::json;
 
+pub(crate) use checkpoints::NAMES;
 pub(crate) use failure::Failure;
 
 use checkpoints::Checkpoints;
@@ -32,8 +32,9 @@ use failure::Outcome;
 use feed::{Feeds, text_path};
 use inputs::Inputs;
 use show::{Closed, Screen};
+use signals::Signals;
 use summary::Summary;
-use train::{Ending, Trainer};
+use train::{Ending, Parts, Trainer};
 use words::{counted, short};
 
 use crate::options::{BackendName, Options};
@@ -47,10 +48,12 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     for folder in options.report.iter().chain(&options.checkpoint) {
         make(folder)?;
     }
+    let mut world = Box::new(Alone);
+    let folder = checkpoints::open(options, &mut *world)?;
     let inputs = inputs::read(options)?;
     text_path(options)?;
-    let Feeds { training: feed, held_out } = feed::read(options, &inputs)?;
-    let checkpoints = Checkpoints::open(options, &inputs)?;
+    let Feeds { training: feed, held_out, sources } = feed::read(options, &inputs)?;
+    let mut checkpoints = folder.map(|folder| Checkpoints::new(folder, options, &inputs, &sources));
     let held_out = held_out.filter(|_| options.evaluate_every > 0);
     let evaluation = match &held_out {
         Some(_) => Some(evaluation_programs(&inputs)?),
@@ -62,10 +65,11 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     check_memory((options, &inputs), evaluation.as_ref(), &screen)?;
     let settings = settings(options, &inputs);
     let mut session = Session::load(&inputs.programs, &settings, Seed(options.seed)).map_err(load_failure)?;
-    let resumed = match &checkpoints {
-        Some(checkpoints) if options.resume => Some(checkpoints.resume(&mut session, options.steps)?),
-        Some(_) | None => None,
+    let (resumed, notes) = match &mut checkpoints {
+        Some(checkpoints) => checkpoints.resume(&mut session, options, &mut *world)?,
+        None => (None, Vec::new()),
     };
+    notes.iter().for_each(|note| screen.note(note));
     let windows = [feed.count(), held_out.as_ref().map_or(0, feed::Feed::count)];
     let evaluation = match (evaluation, held_out) {
         (Some(programs), Some(feed)) => Some(Evaluation::load(&programs, &settings, feed)?),
@@ -75,26 +79,30 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
         return Ok(Ending::Unread);
     }
     screen.begin(session.steps_done());
-    let stop = stop_on_interrupt()?;
-    let trainer = Trainer { options, inputs: &inputs, session, feed, evaluation, checkpoints, stop };
+    let signals = Signals::listen()?;
+    let trainer = Trainer::new(options, &inputs, Parts { session, feed, evaluation, checkpoints, signals, world });
     let history = trainer.train(&mut screen)?;
     let mut summary = Summary::new(&inputs, &history)?;
     if let Some(folder) = &options.report {
         summary.wrote(report::write(folder, &inputs, &history)?);
     }
     summary.wrote(history.checkpoint.clone());
-    match screen.summary(&summary.text(), summary.data()) {
-        Ok(()) => Ok(history.ending),
+    let printed = screen.summary(&summary.text(), summary.data());
+    if let Some(words) = &history.unsaved {
+        return Err(Failure::run(format!("the last checkpoint is missing: {words}")));
+    }
+    match printed {
+        Ok(()) => screen.check_lost().map(|()| history.ending),
         Err(Closed) => Ok(Ending::Unread),
     }
 }
 
 /// A folder that can be written, or a failure.
 fn make(folder: &Path) -> Outcome<()> {
-    let probe = folder.join(format!(".hetu-exec-{}", std::process::id()));
+    // Of a name that nobody can foresee and lay a link under; it is gone at once.
     std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&probe, ""))
-        .and_then(|()| std::fs::remove_file(&probe))
+        .and_then(|()| tempfile::Builder::new().prefix(".hetu-exec-").tempfile_in(folder))
+        .and_then(tempfile::NamedTempFile::close)
         .map_err(|error| Failure::folder(folder, &error))
 }
 
@@ -194,17 +202,4 @@ fn head(
         "resumed": resumed,
     });
     screen.head(&facts, data)
-}
-
-/// Becomes true with the first Ctrl-C; the second one ends the tool at once.
-fn stop_on_interrupt() -> Outcome<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&stop);
-    let handler = move || {
-        if seen.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(Ending::Interrupted.exit()));
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| Failure::run(format!("Ctrl-C cannot be handled: {error}")))?;
-    Ok(stop)
 }

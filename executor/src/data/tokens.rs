@@ -9,6 +9,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ir::file::{Digest, digest};
 use thiserror::Error;
 use tokenizers::models::ModelWrapper;
 
@@ -28,6 +29,7 @@ pub enum Tokenizer {
 #[derive(Debug)]
 pub struct FileTokenizer {
     path: PathBuf,
+    content: Digest,
     rules: Box<tokenizers::Tokenizer>,
     // One more than the largest id, so at least 1.
     vocabulary_size: usize,
@@ -78,8 +80,9 @@ impl Tokenizer {
     /// The file is missing, unreadable, not a `tokenizer.json`, or has no token.
     pub fn read(path: &Path) -> Result<Self, TokenizerError> {
         let file = || path.to_path_buf();
-        let content = std::fs::read(path).map_err(|cause| TokenizerError::Unreadable { path: file(), cause })?;
-        let mut rules = tokenizers::Tokenizer::from_bytes(content)
+        let text = std::fs::read_to_string(path).map_err(|cause| TokenizerError::Unreadable { path: file(), cause })?;
+        let content = digest(&text);
+        let mut rules = tokenizers::Tokenizer::from_bytes(text)
             .and_then(repeatable)
             .map_err(|cause| TokenizerError::Malformed { path: file(), cause })?;
         rules.with_padding(None);
@@ -88,7 +91,7 @@ impl Tokenizer {
             return Err(TokenizerError::NoTokens { path: file() });
         };
         let vocabulary_size = largest as usize + 1;
-        Ok(Self::File(FileTokenizer { path: file(), rules: Box::new(rules), vocabulary_size }))
+        Ok(Self::File(FileTokenizer { path: file(), content, rules: Box::new(rules), vocabulary_size }))
     }
 
     /// The ids of `text`, each below [`Self::vocabulary_size`], without marks for begin and end.
@@ -106,6 +109,14 @@ impl Tokenizer {
                     .map_err(|cause| TokenizerError::Unencodable { path: file.path.clone(), cause })?;
                 Ok(encoding.get_ids().to_vec())
             }
+        }
+    }
+
+    /// The digest of the file's content; none for bytes.
+    pub fn content(&self) -> Option<Digest> {
+        match self {
+            Self::Bytes => None,
+            Self::File(file) => Some(file.content),
         }
     }
 
