@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Options::command(), "hetu-exec", &mut Quiet);
         return ExitCode::SUCCESS;
     }
+    hush_foreign();
     match cli::run(&options) {
         Ok(ending) => ExitCode::from(ending.exit()),
         Err(failure) => {
@@ -24,6 +25,16 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit)
         }
     }
+}
+
+/// What foreign rules panic with is told as an error of their file, once and not twice.
+fn hush_foreign() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name() != Some(hetu_executor::data::foreign::FOREIGN) {
+            usual(info);
+        }
+    }));
 }
 
 /// Standard output, without a complaint if nobody reads it.

@@ -190,6 +190,35 @@ fn a_wrong_plan_is_refused() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn files_without_end_are_refused_at_once() {
+    let place = Place::new("endless");
+    place.refused("plan.yaml --text /dev/zero", "it is a device");
+    place.refused("/dev/zero --text text.txt", "too many");
+    place.refused("plan.yaml --text text.txt --tokenizer /dev/zero", "too many for a tokenizer");
+    place.replace("plan.yaml", "model.yaml", "/dev/zero");
+    place.refused("plan.yaml --text text.txt", "too many");
+}
+
+#[test]
+fn a_predicted_trace_that_cannot_be_is_left_out_before_the_training() {
+    let place = Place::new("trace");
+    predict(&place);
+    let text = fs::read_to_string(place.0.join("predicted.trace")).unwrap();
+    for (line, what) in [
+        (r#"{"event":[0,"compute","m0 L0 F","run 9999","0 s","1 ms","measured"]}"#, "no instruction"),
+        (r#"{"event":[0,"compute","m0 L0 F","run 0","2 ms","1 ms","measured"]}"#, "not a time"),
+        (r#"{"memory":[4294967295,"1 ms","1 MiB"]}"#, "rank 4294967295"),
+    ] {
+        place.write("predicted.trace", &format!("{text}{line}\n"));
+        let output = place.run("plan.yaml --text text.txt --steps 2 --report out");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{errors}");
+        assert!(errors.contains("predicted.trace is left out: ") && errors.contains(what), "{errors}");
+    }
+}
+
 #[test]
 fn a_training_that_diverges_is_a_failure() {
     let place = Place::new("diverges");

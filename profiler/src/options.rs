@@ -15,7 +15,7 @@ EXAMPLES
       measures its products again
 
 A second call measures only what the file lacks. Ctrl-C keeps what was measured.
-Exit status: 0 done, 1 measuring failed, 2 wrong use, 130 stopped by Ctrl-C.";
+Exit status: 0 done, 1 measuring failed, 2 wrong use or files, 130 stopped by Ctrl-C.";
 
 /// Measures what work takes on this machine, for plans that can be trusted.
 #[derive(Debug, Parser)]

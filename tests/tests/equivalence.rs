@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use executor::{Backend, Session};
+use executor::{Backend, Session, Tensors};
 use hetu_tests::arbitrary::{Case, printed};
 use hetu_tests::notation::{alone, plan};
 use hetu_tests::specimen;

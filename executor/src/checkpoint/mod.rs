@@ -6,6 +6,8 @@
 //! written last, and the folder gets its name when all is on the disk. So a folder with a name is whole, whenever the
 //! machine stops. Nothing is gathered: what goes through memory are chunks.
 
+#[cfg(test)]
+mod cut;
 mod files;
 mod folder;
 mod identity;

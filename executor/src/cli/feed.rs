@@ -9,9 +9,11 @@ use hetu_executor::data::order::Order;
 use hetu_executor::data::tokens::Tokenizer;
 use ir::file::{Digest, digest};
 use ir::seed::Seed;
+use ir::units::Bytes;
 
 use super::failure::{Failure, Outcome};
 use super::inputs::Inputs;
+use super::memory;
 use crate::options::Options;
 
 /// Windows in the order of steps.
@@ -54,6 +56,10 @@ pub(crate) fn read(options: &Options, inputs: &Inputs) -> Outcome<Feeds> {
     };
     tokenizer.check_fits(inputs.model.vocabulary as usize).map_err(Failure::wrong_use)?;
     let split = Split { sequence: inputs.model.sequence as usize, held_out: options.held_out };
+    let size = std::fs::metadata(text_path(options)?).map_or(0, |file| file.len());
+    let needed = Bytes(size.saturating_mul(memory::TEXT_BYTES));
+    // What is not free now may be free later; what the machine has not will never be.
+    memory::check("the text and its tokens", needed, memory::memory())?;
     let text = read_text(text_path(options)?).map_err(Failure::wrong_use)?;
     let sources = Sources {
         text: digest(&text),
@@ -76,6 +82,11 @@ impl Feed {
     /// How many windows there are.
     pub(crate) fn count(&self) -> usize {
         self.windows.count()
+    }
+
+    /// What its tokens take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.windows.bytes()
     }
 
     /// Steps that see every window at least once.

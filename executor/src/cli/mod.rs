@@ -62,7 +62,8 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
 
     let mut screen = Screen::new(options);
     inputs.notes.iter().for_each(|note| screen.note(note));
-    check_memory((options, &inputs), evaluation.as_ref(), &screen)?;
+    let tokens = Bytes((feed.bytes() + held_out.as_ref().map_or(0, feed::Feed::bytes)) as u64);
+    check_memory((options, &inputs), (evaluation.as_ref(), tokens), &screen)?;
     let settings = settings(options, &inputs);
     let mut session = Session::load(&inputs.programs, &settings, Seed(options.seed)).map_err(load_failure)?;
     let (resumed, notes) = match &mut checkpoints {
@@ -130,14 +131,20 @@ fn backend(options: &Options, inputs: &Inputs) -> BackendName {
     })
 }
 
-fn check_memory((options, inputs): (&Options, &Inputs), evaluation: Option<&Programs>, screen: &Screen) -> Outcome<()> {
+/// Everything that will be in the memory of this machine: arenas, tokens, and what passes through.
+fn check_memory(
+    (options, inputs): (&Options, &Inputs),
+    (evaluation, tokens): (Option<&Programs>, Bytes),
+    screen: &Screen,
+) -> Outcome<()> {
     match backend(options, inputs) {
         BackendName::Threads | BackendName::Shuffle => {}
         // Arenas are not in this machine's memory; the devices say whether they are in theirs.
         BackendName::Cuda => return Ok(()),
     }
-    let needed = memory::arenas(&inputs.programs) + evaluation.map_or(Bytes::ZERO, memory::arenas);
-    if let Some(note) = memory::check(needed, memory::memory())? {
+    let arenas = memory::arenas(&inputs.programs) + evaluation.map_or(Bytes::ZERO, memory::arenas);
+    let needed = arenas + tokens + memory::CHUNKS;
+    if let Some(note) = memory::check("all ranks together", needed, memory::memory())? {
         screen.note(&note);
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! The end of the text is held out, not windows here and there: neighbouring windows share names and
 //! phrases, so a held-out window between training windows would be half known.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -152,6 +153,11 @@ impl Windows {
         self.tokens.len().saturating_sub(1) / self.sequence
     }
 
+    /// What its tokens take, in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.tokens.as_slice())
+    }
+
     /// The inputs in a window.
     pub fn sequence(&self) -> usize {
         self.sequence
@@ -184,11 +190,26 @@ impl Windows {
 /// # Errors
 /// The file cannot be read, is not UTF-8 or is empty.
 pub fn read_text(path: &Path) -> Result<String, CorpusError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|cause| CorpusError::Unreadable { path: path.to_path_buf(), cause })?;
+    let text = text_of(path).map_err(|cause| CorpusError::Unreadable { path: path.to_path_buf(), cause })?;
     if text.is_empty() {
         return Err(CorpusError::Empty { path: path.to_path_buf() });
     }
+    Ok(text)
+}
+
+/// All of a file, or of a pipe; devices have no end.
+fn text_of(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = file.metadata()?.file_type();
+        if kind.is_char_device() || kind.is_block_device() {
+            return Err(std::io::Error::other("it is a device, not a file"));
+        }
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
     Ok(text)
 }
 
