@@ -1,7 +1,7 @@
 //! The prices of all that happens in given programs: looked up once, so that the simulator looks nothing up.
 
 use ir::cluster::Execution;
-use ir::profile::Route;
+use ir::profile::{KernelKind, Route};
 use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Transfer, TransferId};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
@@ -43,6 +43,8 @@ pub(crate) struct FragmentPrice {
     pub(crate) issued_end: f64,
     /// Parts of the time that are measured, interpolated and modelled; they sum to 1.
     pub(crate) parts: [f64; 3],
+    /// Part of the time that products take, and not kernels that memory bounds.
+    pub(crate) products: f64,
 }
 
 /// What a collective takes.
@@ -138,26 +140,30 @@ impl Prices {
 fn fragment_price(fragment: &ir::program::Fragment, model: &CostModel) -> FragmentPrice {
     let issue = model.issue().0;
     let mut times = [0.0; 3];
+    let mut products = 0.0;
     let mut price = Price { time: 0.0, confidence: Confidence::Measured };
     let mut issued_end = 0.0;
     for (position, kernel) in fragment.kernels.iter().enumerate() {
         let (time, confidence) = model.price_kernel(kernel);
         times[confidence as usize] += time.0;
+        if KernelKind::of(kernel.op.kind()) == KernelKind::Product {
+            products += time.0;
+        }
         price = Price { time: price.time + time.0, confidence: price.confidence.max(confidence) };
         let issued = (position + 1) as f64 * issue;
         issued_end = f64::max(issued_end, issued) + time.0;
     }
     let issue = fragment.kernels.len() as f64 * issue;
-    let parts = match price.time {
-        time if time > 0.0 => times.map(|part| part / time),
-        _ => [0.0, 0.0, 1.0],
+    let (parts, products) = match price.time {
+        time if time > 0.0 => (times.map(|part| part / time), products / time),
+        _ => ([0.0, 0.0, 1.0], 0.0),
     };
     match model.cluster().device.execution {
-        Execution::Concurrent => FragmentPrice { price, issue, issued_end, parts },
+        Execution::Concurrent => FragmentPrice { price, issue, issued_end, parts, products },
         // One thread issues and computes in turn.
         Execution::Shared { .. } => {
             let price = Price { time: price.time + issue, ..price };
-            FragmentPrice { price, issue: 0.0, issued_end: 0.0, parts }
+            FragmentPrice { price, issue: 0.0, issued_end: 0.0, parts, products }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What runs side by side slows each other.
 
 use ir::cluster::{Cluster, Execution};
-use ir::profile::Profile;
+use ir::profile::{KernelKind, Profile};
 use ir::program::{PerStream, Stream, Streams};
 
 /// How much longer kernels and collectives take beside each other on a GPU, if nobody measured it: they compete for
@@ -11,39 +11,62 @@ const BESIDE_COLLECTIVES: f64 = 1.19;
 
 /// By how much each stream slows each other one of the same rank.
 ///
+/// Beside kernels that memory bounds, collectives take far longer than beside products, and these lose more to
+/// collectives: so what a stream loses is known for either kind, and a fragment is as many parts of each as its time.
+///
 /// Several neighbours add up: time grows by 1 + Σ (factor − 1). For flows that share a link this is exact: k of them
 /// take k times as long.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Slowdowns {
     /// The time of the first stream beside the second, relative to running alone. At least 1.
-    factors: PerStream<PerStream<f64>>,
+    factors: PerStream<PerStream<Factors>>,
     /// For each stream, the set of others beside which it was measured.
     measured: PerStream<Streams>,
 }
 
+/// Where one of two streams computes: with products, and with kernels that memory bounds. Else both are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Factors {
+    product: f64,
+    memory: f64,
+}
+
+impl Factors {
+    const fn both(factor: f64) -> Factors {
+        Factors { product: factor, memory: factor }
+    }
+}
+
 impl Slowdowns {
     pub(crate) fn new(cluster: &Cluster, profile: Option<&Profile>) -> Slowdowns {
-        let mut slowdowns =
-            Slowdowns { factors: PerStream::all(PerStream::all(1.0)), measured: PerStream::all(Streams::NONE) };
+        let none = PerStream::all(PerStream::all(Factors::both(1.0)));
+        let mut slowdowns = Slowdowns { factors: none, measured: PerStream::all(Streams::NONE) };
         if cluster.device.execution == Execution::Concurrent {
             for stream in Stream::ALL.into_iter().filter(|stream| matches!(stream, Stream::Exchange(_))) {
-                slowdowns.factors[Stream::Compute][stream] = BESIDE_COLLECTIVES;
-                slowdowns.factors[stream][Stream::Compute] = BESIDE_COLLECTIVES;
+                slowdowns.factors[Stream::Compute][stream] = Factors::both(BESIDE_COLLECTIVES);
+                slowdowns.factors[stream][Stream::Compute] = Factors::both(BESIDE_COLLECTIVES);
             }
         }
         let named = |word: &str| Stream::ALL.into_iter().find(|stream| stream.name() == word);
         for pair in profile.iter().flat_map(|profile| &profile.slowdown) {
             if let (Some(stream), Some(beside)) = (named(&pair.stream), named(&pair.beside)) {
-                slowdowns.factors[stream][beside] = pair.factor.max(1.0);
+                let (factors, factor) = (&mut slowdowns.factors[stream][beside], pair.factor.max(1.0));
+                match pair.kernels {
+                    None => *factors = Factors::both(factor),
+                    Some(KernelKind::Product) => factors.product = factor,
+                    Some(KernelKind::Memory) => factors.memory = factor,
+                }
                 slowdowns.measured[stream].insert(beside);
             }
         }
         slowdowns
     }
 
-    /// How much longer `stream` takes beside `beside`; `LinkUse` says whether both fill the same link now.
-    pub(crate) fn pair(&self, stream: Stream, beside: Stream, shares: LinkUse) -> f64 {
-        let factor = self.factors[stream][beside];
+    /// How much longer `stream` takes beside `beside`; `LinkUse` says whether both fill the same link now, `products`
+    /// which part of the time of what is computed now are products.
+    pub(crate) fn pair(&self, stream: Stream, beside: Stream, shares: LinkUse, products: f64) -> f64 {
+        let Factors { product, memory } = self.factors[stream][beside];
+        let factor = memory + products * (product - memory);
         match shares {
             LinkUse::Same if !self.measured[stream].contains(beside) => factor.max(2.0),
             LinkUse::Same | LinkUse::Other => factor,
@@ -58,4 +81,35 @@ pub(crate) enum LinkUse {
     Same,
     /// They do not.
     Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::mesh::Axis;
+    use ir::profile::Slowdown;
+
+    #[test]
+    fn products_and_other_kernels_are_slowed_each_in_its_way() {
+        let exchange = Stream::Exchange(Axis::Data);
+        let cluster = Cluster::preset("2xH100").unwrap();
+        let slow = |stream: Stream, beside: Stream, kernels, factor| {
+            let [stream, beside] = [stream, beside].map(|stream| stream.name().to_owned());
+            Slowdown { stream, beside, kernels, factor }
+        };
+        let slowdown = vec![
+            slow(Stream::Compute, exchange, Some(KernelKind::Product), 1.5),
+            slow(Stream::Compute, exchange, Some(KernelKind::Memory), 1.1),
+            slow(exchange, Stream::Compute, None, 2.0),
+        ];
+        let slowdowns = Slowdowns::new(&cluster, Some(&Profile { slowdown, ..Profile::new("H100") }));
+        let pair = |stream, beside, products| slowdowns.pair(stream, beside, LinkUse::Other, products);
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+        near(pair(Stream::Compute, exchange, 1.0), 1.5);
+        near(pair(Stream::Compute, exchange, 0.0), 1.1);
+        near(pair(Stream::Compute, exchange, 0.25), 1.2);
+        near(pair(exchange, Stream::Compute, 0.25), 2.0);
+        // Another axis was not measured.
+        near(pair(Stream::Compute, Stream::Exchange(Axis::Tensor), 0.25), BESIDE_COLLECTIVES);
+    }
 }

@@ -24,15 +24,7 @@ fn exchange(kind: ExchangeKind, ranks: u32, ranks_per_node: u32, bytes: u64) -> 
 }
 
 fn model(cluster: &Cluster, samples: Vec<Sample>) -> CostModel {
-    let profile = Profile {
-        format: 1,
-        device: "specimen".to_owned(),
-        samples,
-        sharing: Vec::new(),
-        issue: Seconds(0.0),
-        slowdown: Vec::new(),
-        reserved: Bytes(0),
-    };
+    let profile = Profile { samples, ..Profile::new("specimen") };
     CostModel::new(cluster, Some(&profile))
 }
 

@@ -26,6 +26,15 @@ pub(crate) trait Host: Debug + Send {
     /// Replaces what a rank holds, between steps.
     fn write(&mut self, rank: u32, place: Place, from: &[u8]);
 
+    /// Fills a place with a pattern, again and again, between steps.
+    fn fill(&mut self, rank: u32, place: Place, pattern: &[u8]) {
+        let end = place.address + place.bytes;
+        for address in (place.address..end).step_by(pattern.len()) {
+            let bytes = (end - address).min(pattern.len() as u64);
+            self.write(rank, Place { address, bytes }, &pattern[..bytes as usize]);
+        }
+    }
+
     /// What its ranks wrote down in the last step, if that was recorded.
     fn notes(&self) -> Vec<Notes>;
 }

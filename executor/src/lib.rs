@@ -37,3 +37,14 @@ pub use fault::{Fault, Head, LoadError};
 pub use rate::learning_rate;
 pub use session::{Backend, Batch, Issue, Session, Settings, StepResult, Tensor, Tensors};
 pub use world::{Alone, World, WorldError};
+
+/// Gives the driver and the libraries of GPUs the settings that sessions need, where the user has none. To be called
+/// before the first GPU is opened or another thread runs, by those who open one before a session does.
+pub fn prepare_gpus() {
+    cuda::prepare();
+}
+
+/// The version of the library of exchanges between GPUs, in words.
+pub fn exchange_library() -> Result<String, kernels::cuda::Error> {
+    cuda::library_version()
+}

@@ -105,6 +105,34 @@ pub(crate) fn visit<'a>(
     }
 }
 
+/// Numbers of a pattern of noise.
+const NOISE: u64 = 1 << 19;
+/// Their deviation: that of usual initial parameters.
+const NOISE_DEVIATION: f64 = 0.02;
+
+/// Fills what is resident with small random numbers. In 16 bits each; two of them together are such a number in 32
+/// bits, whose first half counts. Second moments stay zero, as they are never negative.
+pub(crate) fn make_noise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
+    let number = |index| Bf16::rounded((seed.normal(index) * NOISE_DEVIATION) as f32).0.to_ne_bytes();
+    let pattern: Vec<u8> = (0..NOISE).flat_map(number).collect();
+    for rank in host.ranks() {
+        for buffer in &draft.role(rank).buffers {
+            match buffer.content {
+                Content::Parameters { .. }
+                | Content::Master { .. }
+                | Content::FirstMoment { .. }
+                | Content::Boundary => host.fill(rank, Place::of(buffer), &pattern),
+                Content::Value
+                | Content::SecondMoment { .. }
+                | Content::Tokens(_)
+                | Content::Targets(_)
+                | Content::Scalars
+                | Content::Constants => {}
+            }
+        }
+    }
+}
+
 fn has_master(role: &Role, of: BlockId) -> bool {
     role.buffers.iter().any(|buffer| matches!(buffer.content, Content::Master { block, .. } if block == of))
 }

@@ -126,6 +126,14 @@ impl Session {
         Session::of_draft(programs.draft().clone(), programs.digest(), settings, seed)
     }
 
+    /// The same for programs that are only timed: what is resident begins as small random numbers, whatever it holds,
+    /// but for second moments and what the host writes. Devices are faster with numbers that are all alike.
+    pub fn load_noise(programs: &Programs, settings: &Settings, seed: Seed) -> Result<Session, LoadError> {
+        let mut session = Session::load(programs, settings, seed)?;
+        parameters::make_noise(&session.draft, &mut *session.host, seed);
+        Ok(session)
+    }
+
     pub(crate) fn of_draft(draft: Draft, digest: u64, settings: &Settings, seed: Seed) -> Result<Session, LoadError> {
         let draft = Arc::new(draft);
         let mut host: Box<dyn Host> = match settings.backend {

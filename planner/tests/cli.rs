@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use ir::file::{parse_plan, parse_trace, print_profile};
 use ir::profile::Profile;
-use ir::units::{Bytes, Seconds};
+use ir::units::Seconds;
 use serde_json::Value;
 use solver::{Costs, Kind, Problem, Stage};
 
@@ -266,15 +266,7 @@ fn a_stale_prediction_is_a_warning() {
 }
 
 fn profile(device: &str) -> String {
-    print_profile(&Profile {
-        format: 1,
-        device: device.to_owned(),
-        samples: Vec::new(),
-        sharing: vec![1.0, 1.0, 1.5, 2.0],
-        issue: Seconds(2e-6),
-        slowdown: Vec::new(),
-        reserved: Bytes(0),
-    })
+    print_profile(&Profile { sharing: vec![1.0, 1.0, 1.5, 2.0], issue: Seconds(2e-6), ..Profile::new(device) })
 }
 
 #[test]

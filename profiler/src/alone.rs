@@ -24,8 +24,17 @@ pub(crate) struct Alone {
     pub(crate) works: Vec<Option<Work>>,
 }
 
+/// What residents hold before the first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Residents {
+    /// One number everywhere: enough for processors whose speed does not depend on numbers.
+    Constant,
+    /// Whatever the session gives them; second moments are marked, as they are never negative.
+    Noise,
+}
+
 /// The first role of `programs` on `ranks` ranks side by side, without the instructions that are not to be kept.
-pub(crate) fn alone(programs: &Programs, ranks: u32, keep: &dyn Fn(&Instr) -> bool) -> Alone {
+pub(crate) fn alone(programs: &Programs, ranks: u32, residents: Residents, keep: &dyn Fn(&Instr) -> bool) -> Alone {
     let source = programs.draft();
     let role = &source.roles[0];
     let mut split = Split { source, fragments: Vec::new(), works: Vec::new(), parts: BTreeMap::new() };
@@ -52,7 +61,7 @@ pub(crate) fn alone(programs: &Programs, ranks: u32, keep: &dyn Fn(&Instr) -> bo
     let mut factors = vec![1; source.mesh.sizes().len() - 1];
     factors.push(ranks);
     let mut blocks = Vec::new();
-    let (role, sequences) = writer.finish(&mut blocks);
+    let (role, sequences) = writer.finish(residents, &mut blocks);
     let mesh = Mesh::new(1, &factors);
     let draft = Draft {
         role_of: Draft::roles_along(&mesh),
@@ -79,6 +88,22 @@ pub(crate) fn resident(bytes: Bytes, blocks: &mut Vec<Block>) -> Content {
     let parameters = vec![parameter];
     blocks.push(Block { layer: 0, parameters, decayed: 0, length, padded: length, shard: Vec::new() });
     Content::Parameters { block: BlockId(blocks.len() as u32 - 1), part: Part::Whole }
+}
+
+impl Residents {
+    /// The content of a resident buffer.
+    fn content(self, buffer: &Buffer, blocks: &mut Vec<Block>) -> Content {
+        match (self, &buffer.content) {
+            (Residents::Constant, _) => resident(buffer.bytes, blocks),
+            (Residents::Noise, Content::SecondMoment { .. }) => {
+                let length = buffer.bytes.0 / Element::F32.bytes();
+                let (parameters, shard) = (Vec::new(), Vec::new());
+                blocks.push(Block { layer: 0, parameters, decayed: 0, length, padded: length, shard });
+                Content::SecondMoment { block: BlockId(blocks.len() as u32 - 1), part: Part::Whole }
+            }
+            (Residents::Noise, _) => Content::Boundary,
+        }
+    }
 }
 
 /// A fragment of one kernel, and which bindings of the source it uses.
@@ -207,7 +232,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The role with the buffers that are used, and how many sequences its tokens have.
-    fn finish(mut self, blocks: &mut Vec<Block>) -> (Role, Option<u64>) {
+    fn finish(mut self, residents: Residents, blocks: &mut Vec<Block>) -> (Role, Option<u64>) {
         let mut sequences = None;
         let mut buffers = Vec::new();
         let mut places = Vec::new();
@@ -226,7 +251,7 @@ impl<'a> Writer<'a> {
                 | Content::Master { .. }
                 | Content::FirstMoment { .. }
                 | Content::SecondMoment { .. }
-                | Content::Boundary => resident(buffer.bytes, blocks),
+                | Content::Boundary => residents.content(buffer, blocks),
             };
             buffers.push(Buffer { content, ..buffer.clone() });
         }
@@ -259,7 +284,9 @@ mod tests {
     fn every_section_of_every_excerpt_is_a_valid_program_with_all_its_kernels() {
         for excerpt in &Catalogue::of_model(&small(), &cluster(4)).excerpts {
             for sections in [vec![Section::Passes, Section::Update], vec![Section::Passes], vec![Section::Update]] {
-                let program = alone(&excerpt.programs, 2, &|instr| sections.contains(&Section::of(instr.span.phase)));
+                let program = alone(&excerpt.programs, 2, Residents::Constant, &|instr| {
+                    sections.contains(&Section::of(instr.span.phase))
+                });
                 let wanted = excerpt.kernels.iter().filter(|(section, _)| sections.contains(section));
                 let wanted: BTreeSet<&Work> = wanted.map(|(_, work)| work).collect();
                 assert_eq!(program.works.iter().flatten().collect::<BTreeSet<_>>(), wanted);

@@ -19,6 +19,7 @@ const PATIENCE: Seconds = Seconds(60.0);
 /// A loaded program.
 pub(crate) struct Bench {
     session: Session,
+    arena: Bytes,
     inputs: Vec<i32>,
     targets: Vec<i32>,
 }
@@ -30,9 +31,26 @@ impl Bench {
         let settings =
             Settings { training: training(), steps: u64::MAX, backend: Backend::Threads, patience: PATIENCE };
         let session = Session::load(&programs, &settings, Seed(0))?;
+        Ok(Bench::of(&programs, session, vocabulary))
+    }
+
+    /// The same on other ranks, with what is resident filled with noise.
+    pub(crate) fn load_noise(draft: Draft, vocabulary: u64, backend: Backend) -> Result<Bench, Error> {
+        let programs = Programs::verified(draft, Bytes(u64::MAX)).map_err(|all| Error::Draft(all[0].to_string()))?;
+        let settings = Settings { training: training(), steps: u64::MAX, backend, patience: PATIENCE };
+        let session = Session::load_noise(&programs, &settings, Seed(0))?;
+        Ok(Bench::of(&programs, session, vocabulary))
+    }
+
+    fn of(programs: &Programs, session: Session, vocabulary: u64) -> Bench {
         let mut draws = Draws::new(Seed(1));
         let mut tokens = || (0..programs.draft().step.tokens()).map(|_| draws.below(vocabulary) as i32).collect();
-        Ok(Bench { session, inputs: tokens(), targets: tokens() })
+        Bench { session, arena: programs.peak(), inputs: tokens(), targets: tokens() }
+    }
+
+    /// What a rank's buffers take; that of the largest role.
+    pub(crate) fn arena(&self) -> Bytes {
+        self.arena
     }
 
     /// The time of a step.

@@ -5,16 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use compiler::{compile_unlimited, strategies};
 use ir::cluster::Cluster;
 use ir::graph::{Graph, KindId, LayerKind};
-use ir::model::{Embeddings, Family, Model, Precision, Training};
-use ir::op::Op;
+use ir::model::{Model, Precision};
 use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
 use ir::profile::Work;
-use ir::program::{Action, Collective, Kernel, Phase, Programs};
-use ir::units::{Bytes, Flops, Seconds};
+use ir::program::{Action, Collective, Phase, Programs};
+use ir::units::{Bytes, Seconds};
 
-/// Rates by which work is put in order before anything was measured: those of a slow core.
-const FLOPS_PER_SECOND: f64 = 30e9;
-const BYTES_PER_SECOND: f64 = 5e9;
+use crate::amount::{Amount, Pace};
+use crate::general;
 
 /// Everything that is worth measuring.
 #[derive(Clone, Debug, Default)]
@@ -31,13 +29,6 @@ pub struct Catalogue {
 
 /// An exchange, with a collective that does it in a group of so many.
 pub(crate) type Listed<'a> = (&'a Work, &'a (Collective, u32));
-
-/// What a kernel computes, and what it reads and writes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Amount {
-    pub(crate) flops: Flops,
-    pub(crate) bytes: Bytes,
-}
 
 /// A few layers with one strategy.
 #[derive(Clone, Debug)]
@@ -57,6 +48,15 @@ pub(crate) enum Section {
     Passes,
     /// What happens once a step.
     Update,
+}
+
+/// What all excerpts of a model have in common.
+#[derive(Clone, Copy)]
+struct Setting<'a> {
+    graph: &'a Graph,
+    precision: Precision,
+    pace: Pace,
+    capacity: Bytes,
 }
 
 impl Section {
@@ -81,7 +81,7 @@ impl Catalogue {
     /// What small models of both families are made of, from which other work can be interpolated.
     pub fn general(cluster: &Cluster) -> Catalogue {
         let mut catalogue = Catalogue::default();
-        general_models().iter().for_each(|model| catalogue.add(model, cluster));
+        general::models(cluster.device.execution).iter().for_each(|model| catalogue.add(model, cluster));
         catalogue.sort();
         catalogue
     }
@@ -125,6 +125,9 @@ impl Catalogue {
         let graph = model.graph();
         let inner = graph.kinds.iter().position(is_inner).expect("a model has inner layers");
         let ranks_all = cluster.device_count();
+        let precision = model.training.precision;
+        let pace = Pace::of(&cluster.device, precision);
+        let setting = Setting { graph: &graph, precision, pace, capacity: cluster.capacity() };
         let mut known: BTreeSet<(Section, Work)> = BTreeSet::new();
         for sequences in divisors(model.training.batch) {
             for ranks in divisors(u64::from(ranks_all)).map(|ranks| ranks as u32) {
@@ -132,9 +135,9 @@ impl Catalogue {
                 // Recomputation does the same work, only more often.
                 for strategy in all.into_iter().filter(|strategy| strategy.recompute == Recompute::Nothing) {
                     let layers = layers(&graph, KindId(inner as u32), &strategy, sequences);
-                    self.add_excerpt(&graph, (&layers, &strategy, sequences), cluster.capacity(), &mut known);
+                    self.add_excerpt(setting, (&layers, &strategy, sequences), &mut known);
                     if strategy.shard == Shard::Nothing && 2 * ranks <= ranks_all {
-                        self.add_crossing(&graph, KindId(inner as u32), &strategy, sequences);
+                        self.add_crossing(setting, KindId(inner as u32), &strategy, sequences);
                     }
                 }
             }
@@ -143,13 +146,13 @@ impl Catalogue {
 
     fn add_excerpt(
         &mut self,
-        graph: &Graph,
+        setting: Setting<'_>,
         (layers, strategy, sequences): (&[KindId], &Strategy, u64),
-        capacity: Bytes,
         known: &mut BTreeSet<(Section, Work)>,
     ) {
         let stages = std::iter::once(0..layers.len() as u32).collect();
-        let plan = plan(stages, strategy, layers.len(), sequences);
+        let Setting { graph, precision, pace, capacity } = setting;
+        let plan = plan(stages, strategy, layers.len(), sequences, precision);
         let Ok(programs) = compile_unlimited(&graph.part(layers), &plan) else { return };
         if programs.peak() > capacity {
             return;
@@ -162,7 +165,7 @@ impl Catalogue {
             let section = Section::of(instr.span.phase);
             for kernel in &programs.fragment(id).kernels {
                 let amount = Amount::of(kernel);
-                *expected.entry(section).or_insert(Seconds::ZERO) += amount.expected();
+                *expected.entry(section).or_insert(Seconds::ZERO) += amount.expected(pace);
                 let work = kernel.work();
                 self.amounts.insert(work.clone(), amount);
                 kernels.insert((section, work));
@@ -175,8 +178,9 @@ impl Catalogue {
     }
 
     /// What goes from one stage to the next.
-    fn add_crossing(&mut self, graph: &Graph, inner: KindId, strategy: &Strategy, sequences: u64) {
-        let plan = plan(vec![0..1, 1..2], strategy, 2, sequences);
+    fn add_crossing(&mut self, setting: Setting<'_>, inner: KindId, strategy: &Strategy, sequences: u64) {
+        let Setting { graph, precision, .. } = setting;
+        let plan = plan(vec![0..1, 1..2], strategy, 2, sequences, precision);
         let Ok(programs) = compile_unlimited(&graph.part(&[inner, inner]), &plan) else { return };
         self.add_exchanges(&programs);
         for role in programs.roles() {
@@ -209,17 +213,18 @@ impl Catalogue {
     }
 }
 
-impl Amount {
-    fn of(kernel: &Kernel) -> Amount {
-        // Of a table, only the rows of the tokens are touched: each number is read and written.
-        let is_lookup = matches!(kernel.op, Op::Embed | Op::EmbedGradient);
-        let flops = kernel.flops();
-        let bytes = if is_lookup { Bytes((flops.0 * 8.0) as u64) } else { kernel.bytes() };
-        Amount { flops, bytes }
+impl Excerpt {
+    /// What its passes may take.
+    pub(crate) fn passes(&self) -> Seconds {
+        self.expected.get(&Section::Passes).copied().unwrap_or(Seconds::ZERO)
     }
 
-    fn expected(self) -> Seconds {
-        Seconds(1e-6 + self.flops.0 / FLOPS_PER_SECOND + self.bytes.as_f64() / BYTES_PER_SECOND)
+    /// The sections with kernels of which so is said, and the seconds that they may take together.
+    pub(crate) fn due(&self, is_due: impl Fn(&Work) -> bool) -> (BTreeSet<Section>, f64) {
+        let sections: BTreeSet<Section> =
+            self.kernels.iter().filter(|(_, work)| is_due(work)).map(|&(section, _)| section).collect();
+        let expected = sections.iter().filter_map(|section| self.expected.get(section)).map(|time| time.0).sum();
+        (sections, expected)
     }
 }
 
@@ -260,12 +265,18 @@ fn layers(graph: &Graph, inner: KindId, strategy: &Strategy, sequences: u64) -> 
 }
 
 /// Two microbatches, so that gradients are also added to those of the one before.
-fn plan(stages: Vec<std::ops::Range<u32>>, strategy: &Strategy, layers: usize, sequences: u64) -> Plan {
+fn plan(
+    stages: Vec<std::ops::Range<u32>>,
+    strategy: &Strategy,
+    layers: usize,
+    sequences: u64,
+    precision: Precision,
+) -> Plan {
     Plan {
         batch: 2 * sequences,
         microbatches: 2,
         schedule: Schedule::OneForwardOneBackward,
-        precision: Precision::Full,
+        precision,
         stages,
         strategies: vec![strategy.clone(); layers],
         prefetch: 1,
@@ -292,46 +303,19 @@ fn divisors(number: u64) -> impl Iterator<Item = u64> {
     (1..=number).filter(move |divisor| number.is_multiple_of(*divisor))
 }
 
-/// Widths from 128 to 1024, sequences from 64 to 512.
-fn general_models() -> Vec<Model> {
-    let sizes = [(128, 64), (256, 256), (512, 128), (1024, 512)];
-    let of = |family| sizes.map(|(hidden, sequence)| general_model(family, hidden, sequence));
-    [Family::Llama, Family::Gpt].into_iter().flat_map(of).collect()
-}
-
-fn general_model(family: Family, hidden: u64, sequence: u64) -> Model {
-    Model {
-        format: 1,
-        name: format!("general-{hidden}"),
-        family,
-        layers: 2,
-        hidden,
-        heads: hidden / 32,
-        key_value_heads: None,
-        feed_forward: if family == Family::Gpt { 4 * hidden } else { 3 * hidden },
-        vocabulary: 1024,
-        sequence,
-        embeddings: Embeddings::Untied,
-        rotary_base: 10_000.0,
-        norm_epsilon: 1e-5,
-        training: Training {
-            batch: 4,
-            precision: Precision::Full,
-            learning_rate: 1e-3,
-            warmup_steps: 0,
-            weight_decay: 0.1,
-            gradient_norm_max: 1.0,
-            betas: [0.9, 0.95],
-        },
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use ir::model::Family;
 
     pub(crate) fn small() -> Model {
-        Model { hidden: 64, heads: 4, sequence: 16, vocabulary: 32, ..general_model(Family::Llama, 64, 16) }
+        Model {
+            hidden: 64,
+            heads: 4,
+            sequence: 16,
+            vocabulary: 32,
+            ..general::model(Family::Llama, [64, 16], Precision::Full)
+        }
     }
 
     pub(crate) fn cluster(ranks: u32) -> Cluster {
@@ -349,7 +333,7 @@ pub(crate) mod tests {
         for strategy in strategies(&graph.kinds[1], 4, 2) {
             let count = graph.layers.len();
             let stages = std::iter::once(0..count as u32).collect();
-            let plan = plan(stages, &strategy, count, 2);
+            let plan = plan(stages, &strategy, count, 2, Precision::Full);
             let programs = compile_unlimited(&graph, &plan).unwrap();
             let code = programs.roles()[0].code.iter();
             let fragments = code.filter_map(|instr| match instr.action {

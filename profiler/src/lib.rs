@@ -8,8 +8,12 @@
 pub mod catalogue;
 
 mod alone;
+mod amount;
 mod bench;
 mod fold;
+mod general;
+pub mod gpu;
+mod ledger;
 pub mod measure;
 mod micro;
 mod rates;

@@ -13,14 +13,14 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 use hetu_profiler::catalogue::{Catalogue, label};
 use hetu_profiler::measure::End;
-use hetu_profiler::{Error, Limits, Request, Watcher, calibrated, measure, summary};
+use hetu_profiler::{Error, Limits, Request, Watcher, calibrated, gpu, measure, summary};
 use indicatif::{ProgressBar, ProgressStyle};
-use ir::cluster::Cluster;
-use ir::model::{Model, Precision};
+use ir::cluster::{Cluster, Execution};
+use ir::model::Model;
 use ir::profile::{Profile, Sample};
 use ir::units::Seconds;
 
-use options::{ClusterOptions, Command, Options};
+use options::{ClusterOptions, Command, Devices, Options};
 
 /// As shells say that a program was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -68,10 +68,11 @@ fn note(text: &str) {
 }
 
 fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
+    executor::prepare_gpus();
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stopped);
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst)).context("cannot listen to Ctrl-C")?;
-    let cluster = machine::detect(options.ranks);
+    let cluster = detected(options)?;
     let catalogue = catalogue(options, &cluster)?;
     let device = &cluster.device.name;
     let mut known = match (options.again, &options.only) {
@@ -82,7 +83,7 @@ fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
         let again = catalogue.works();
         known.samples.retain(|sample| !again.contains(&sample.work));
     }
-    let limits = limits(options);
+    let limits = limits(options, &cluster);
     let mut watch = Watch { path: &options.output, bar: bar(), stopped: &stopped, noisy: 0 };
     let findings = measure(Request { cluster: &cluster, catalogue: &catalogue, limits, known }, &mut watch)?;
     watch.bar.finish_and_clear();
@@ -145,26 +146,34 @@ fn model(path: &Path) -> Result<Model> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}")).map_err(wrong_use)?;
     let text = ir::file::read(file, ir::file::FILE_MAX, &name).map_err(wrong_use)?;
-    let model = ir::file::parse_model(&text, &name).map_err(wrong_use)?;
-    if model.training.precision != Precision::Full {
-        note(&format!("note: profiles are taken in f32; {name} asks for bf16"));
-    }
-    Ok(model)
+    ir::file::parse_model(&text, &name).map_err(wrong_use)
 }
 
-fn limits(options: &ClusterOptions) -> Limits {
-    let limits = if options.quick { Limits::QUICK } else { Limits::FULL };
+/// The GPUs of this machine if there are any, or as the user says.
+fn detected(options: &ClusterOptions) -> Result<Cluster> {
+    let found = || if gpu::are_there() { Devices::Cuda } else { Devices::Cpu };
+    match options.devices.unwrap_or_else(found) {
+        Devices::Cuda => Ok(gpu::detect(options.ranks)?),
+        Devices::Cpu => Ok(machine::detect(options.ranks)),
+    }
+}
+
+fn limits(options: &ClusterOptions, cluster: &Cluster) -> Limits {
+    let limits = match (options.quick, cluster.device.execution) {
+        (true, _) => Limits::QUICK,
+        (false, Execution::Concurrent) => Limits::GPU,
+        (false, Execution::Shared { .. }) => Limits::FULL,
+    };
     Limits { budget: options.budget.map_or(limits.budget, Seconds), ..limits }
 }
 
 fn heading(cluster: &Cluster) -> String {
     let ir::cluster::Device { name, execution, memory, .. } = &cluster.device;
-    let cores = match execution {
-        ir::cluster::Execution::Shared { cores } => *cores,
-        ir::cluster::Execution::Concurrent => cluster.devices_per_node,
-    };
     let ranks = cluster.devices_per_node;
-    format!("Machine   {name}, {cores} cores, {ranks} ranks of {memory}\n\n")
+    match execution {
+        Execution::Shared { cores } => format!("Machine   {name}, {cores} cores, {ranks} ranks of {memory}\n\n"),
+        Execution::Concurrent => format!("Machine   {ranks} x {name} of {memory}\n\n"),
+    }
 }
 
 fn bar() -> ProgressBar {

@@ -1,6 +1,6 @@
 //! Measures what a catalogue asks for and a profile lacks, within a budget of time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use executor::{Fault, LoadError};
@@ -12,10 +12,12 @@ use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
 use thiserror::Error;
 
-use crate::alone::{Alone, alone};
+use crate::alone::{Alone, Residents, alone};
 use crate::bench::{self, Bench};
 use crate::catalogue::{Catalogue, Excerpt, Section, label, transfer};
-use crate::fold::{fold, is_noisy, median};
+use crate::fold::median;
+use crate::gpu;
+use crate::ledger::Ledger;
 use crate::micro;
 
 /// What to measure, and what is known.
@@ -34,6 +36,9 @@ pub struct Request<'a> {
 /// How long, and how often.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
+    /// For so long GPUs are under load before the first measurement: power and clocks are steady after one to two
+    /// seconds.
+    pub load: Seconds,
     /// Time for all measurements.
     pub budget: Seconds,
     /// Time for the steps of one program, if it is not too slow for `steps_min`.
@@ -46,9 +51,13 @@ pub struct Limits {
 
 impl Limits {
     /// Enough for medians that repeat.
-    pub const FULL: Limits = Limits { budget: Seconds(90.0), program: Seconds(0.5), steps_min: 5, steps_max: 20 };
+    pub const FULL: Limits =
+        Limits { load: Seconds(2.0), budget: Seconds(90.0), program: Seconds(0.5), steps_min: 5, steps_max: 20 };
+    /// The same on GPUs, on which much more can be measured and programs take longer to load.
+    pub const GPU: Limits = Limits { budget: Seconds(150.0), ..Limits::FULL };
     /// A first impression.
-    pub const QUICK: Limits = Limits { budget: Seconds(20.0), program: Seconds(0.2), steps_min: 3, steps_max: 10 };
+    pub const QUICK: Limits =
+        Limits { load: Seconds(1.5), budget: Seconds(20.0), program: Seconds(0.2), steps_min: 3, steps_max: 10 };
 }
 
 /// Who is told what happens, and may stop it.
@@ -91,6 +100,9 @@ pub enum Error {
     /// A micro-program breaks a rule: our own mistake.
     #[error("a micro-program is not valid: {0}")]
     Draft(String),
+    /// A GPU, or what it needs, is missing or failed.
+    #[error(transparent)]
+    Device(#[from] kernels::cuda::Error),
     /// A micro-program cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -112,7 +124,7 @@ const INSTRUCTIONS: usize = 2000;
 /// Exchanges and transfers may take this part of the budget.
 const EXCHANGE_SHARE: f64 = 0.5;
 /// A program that would take more than this part of what is left is not begun.
-const PROGRAM_SHARE: f64 = 0.5;
+pub(crate) const PROGRAM_SHARE: f64 = 0.5;
 /// No exchange takes less, whatever noise says: two cores need as long to tell each other anything.
 const EXCHANGE_MIN: f64 = 1e-7;
 /// How ranks share cores is seen best in steps of about this length: much longer than a turn of the system's scheduler.
@@ -124,20 +136,13 @@ const SHARING_SHARE: f64 = 0.1;
 /// was shown to the watcher as it came.
 pub fn measure(request: Request<'_>, watcher: &mut dyn Watcher) -> Result<Findings, Error> {
     let Request { cluster, catalogue, limits, known } = request;
-    let missing = missing(catalogue, &known);
-    let total = missing.len().max(1);
-    let known_count = known.samples.len();
-    let mut measuring =
-        Measuring { cluster, catalogue, limits, profile: known, missing, total, begin: Instant::now(), watcher };
+    if cluster.device.execution == Execution::Concurrent {
+        return gpu::measure(cluster, catalogue, Ledger::new(catalogue, limits, known, watcher));
+    }
+    let ledger = Ledger::new(catalogue, limits, known, watcher);
+    let mut measuring = Measuring { cluster, catalogue, ledger };
     let end = measuring.all()?;
-    let Measuring { mut profile, missing, .. } = measuring;
-    profile.samples.sort_by(|a, b| a.work.cmp(&b.work));
-    Ok(Findings { measured: profile.samples.len() - known_count, left: missing.len(), profile, end })
-}
-
-fn missing(catalogue: &Catalogue, known: &Profile) -> BTreeSet<Work> {
-    let known: BTreeSet<&Work> = known.samples.iter().map(|sample| &sample.work).collect();
-    catalogue.works().into_iter().filter(|work| !known.contains(work)).collect()
+    Ok(measuring.ledger.findings(end))
 }
 
 /// Takes times from a trace.
@@ -146,46 +151,41 @@ type Take<'a, T> = &'a mut dyn FnMut(&Trace, &mut T) -> Result<(), Error>;
 struct Measuring<'a> {
     cluster: &'a Cluster,
     catalogue: &'a Catalogue,
-    limits: Limits,
-    profile: Profile,
-    missing: BTreeSet<Work>,
-    total: usize,
-    begin: Instant,
-    watcher: &'a mut dyn Watcher,
+    ledger: Ledger<'a>,
 }
 
 impl Measuring<'_> {
     fn all(&mut self) -> Result<End, Error> {
         let ranks = self.cluster.devices_per_node;
-        if self.profile.sharing.len() != ranks as usize {
-            self.announce("time of an instruction");
+        if self.ledger.profile.sharing.len() != ranks as usize {
+            self.ledger.announce("time of an instruction");
             self.reserved();
             self.issue()?;
-            if self.watcher.is_stopped() {
+            if self.ledger.is_stopped() {
                 return Ok(End::Stopped);
             }
-            self.announce("ranks that share cores");
+            self.ledger.announce("ranks that share cores");
             self.sharing()?;
-            self.watcher.grown(&self.profile)?;
+            self.ledger.grown()?;
         }
         for &bytes in &self.catalogue.transfers {
-            if self.watcher.is_stopped() {
+            if self.ledger.is_stopped() {
                 return Ok(End::Stopped);
             }
-            if self.is_due(&transfer(bytes)) && self.left(EXCHANGE_SHARE) > 0.0 {
+            if self.ledger.is_due(&transfer(bytes)) && self.ledger.left(EXCHANGE_SHARE) > 0.0 {
                 self.transfer(bytes)?;
             }
         }
         for (work, (collective, ranks)) in self.catalogue.exchanges() {
-            if self.watcher.is_stopped() {
+            if self.ledger.is_stopped() {
                 return Ok(End::Stopped);
             }
-            if self.is_due(work) && self.left(EXCHANGE_SHARE) > 0.0 {
+            if self.ledger.is_due(work) && self.ledger.left(EXCHANGE_SHARE) > 0.0 {
                 self.exchange(work, collective, *ranks)?;
             }
         }
         for excerpt in &self.catalogue.excerpts {
-            if self.watcher.is_stopped() {
+            if self.ledger.is_stopped() {
                 return Ok(End::Stopped);
             }
             self.excerpt(excerpt)?;
@@ -193,24 +193,9 @@ impl Measuring<'_> {
         Ok(End::Finished)
     }
 
-    fn announce(&mut self, what: &str) {
-        let by_count = 1.0 - self.missing.len() as f64 / self.total as f64;
-        let by_time = self.begin.elapsed().as_secs_f64() / self.limits.budget.0;
-        self.watcher.starts(what, by_count.max(by_time).min(1.0));
-    }
-
-    fn is_due(&self, work: &Work) -> bool {
-        self.missing.contains(work)
-    }
-
-    /// Seconds left of a part of the budget.
-    fn left(&self, share: f64) -> f64 {
-        self.limits.budget.0 * share - self.begin.elapsed().as_secs_f64()
-    }
-
     fn reserved(&mut self) {
         let resident = machine::resident().unwrap_or(self.cluster.device.reserved);
-        self.profile.reserved = Bytes(resident.0 / u64::from(self.cluster.devices_per_node)).round_up(1 << 20);
+        self.ledger.profile.reserved = Bytes(resident.0 / u64::from(self.cluster.devices_per_node)).round_up(1 << 20);
     }
 
     /// What an instruction takes beside the work that its own trace sees.
@@ -222,7 +207,7 @@ impl Measuring<'_> {
             steps.push(bench.step()?.0 / INSTRUCTIONS as f64);
             kernels.extend(bench::durations(&bench.trace()?, 0, Stream::Compute));
         }
-        self.profile.issue = Seconds((median(&mut steps) - median(&mut kernels)).max(0.0));
+        self.ledger.profile.issue = Seconds((median(&mut steps) - median(&mut kernels)).max(0.0));
         Ok(())
     }
 
@@ -234,15 +219,18 @@ impl Measuring<'_> {
             return Ok(());
         };
         let ranks = self.cluster.devices_per_node;
-        self.profile.sharing.clear();
+        self.ledger.profile.sharing.clear();
         let mut benches = Vec::new();
         for count in 1..=ranks {
-            benches.push(bench::load_alone(&alone(&excerpt.programs, count, &|_| true), excerpt.vocabulary)?);
+            benches.push(bench::load_alone(
+                &alone(&excerpt.programs, count, Residents::Constant, &|_| true),
+                excerpt.vocabulary,
+            )?);
         }
         let mut factors = vec![Vec::new(); benches.len()];
         let begin = Instant::now();
         // In turns, so that what else the machine does slows all alike.
-        for round in 0..=self.limits.steps_max {
+        for round in 0..=self.ledger.limits.steps_max {
             let mut alone = None;
             for (count, (bench, factors)) in (1..).zip(benches.iter_mut().zip(&mut factors)) {
                 let trace = bench.trace()?;
@@ -251,8 +239,8 @@ impl Measuring<'_> {
                     factors.push(bench::sharing(&trace, alone, count));
                 }
             }
-            let is_over = begin.elapsed().as_secs_f64() > self.limits.budget.0 * SHARING_SHARE;
-            if is_over && round >= self.limits.steps_min {
+            let is_over = begin.elapsed().as_secs_f64() > self.ledger.limits.budget.0 * SHARING_SHARE;
+            if is_over && round >= self.ledger.limits.steps_min {
                 break;
             }
         }
@@ -260,13 +248,13 @@ impl Measuring<'_> {
         let mut longest = 1.0;
         for factors in &mut factors {
             longest = f64::max(longest, median(factors));
-            self.profile.sharing.push(longest);
+            self.ledger.profile.sharing.push(longest);
         }
         Ok(())
     }
 
     fn exchange(&mut self, work: &Work, collective: &Collective, ranks: u32) -> Result<(), Error> {
-        self.announce(&label(work));
+        self.ledger.announce(&label(work));
         let (with, without) = micro::exchange(collective, ranks);
         let mut bench = Bench::load(with, 1)?;
         let stream = Stream::Exchange(collective.axis);
@@ -291,8 +279,8 @@ impl Measuring<'_> {
                 Ok(())
             })?
         };
-        self.add(work, times)?;
-        self.watcher.grown(&self.profile)
+        self.ledger.add(work, times);
+        self.ledger.grown()
     }
 
     fn cores(&self) -> u32 {
@@ -304,30 +292,29 @@ impl Measuring<'_> {
 
     fn transfer(&mut self, bytes: Bytes) -> Result<(), Error> {
         let work = transfer(bytes);
-        self.announce(&label(&work));
+        self.ledger.announce(&label(&work));
         let mut bench = Bench::load(micro::transfer(bytes), 1)?;
         let times = self.repeated(&mut bench, &mut |trace, times: &mut Vec<f64>| {
             times.extend(bench::durations(trace, 1, Stream::Receive(Direction::Forward)));
             Ok(())
         })?;
-        self.add(&work, times)?;
-        self.watcher.grown(&self.profile)
+        self.ledger.add(&work, times);
+        self.ledger.grown()
     }
 
     /// The kernels of an excerpt that are missing.
     fn excerpt(&mut self, excerpt: &Excerpt) -> Result<(), Error> {
-        let sections: BTreeSet<Section> =
-            excerpt.kernels.iter().filter(|(_, work)| self.is_due(work)).map(|&(section, _)| section).collect();
-        let expected: f64 =
-            sections.iter().filter_map(|section| excerpt.expected.get(section)).map(|time| time.0).sum();
-        let steps = f64::from(self.limits.steps_min + 1);
-        if sections.is_empty() || expected * steps > self.left(1.0) * PROGRAM_SHARE {
+        let (sections, expected) = excerpt.due(|work| self.ledger.is_due(work));
+        let steps = f64::from(self.ledger.limits.steps_min + 1);
+        if sections.is_empty() || expected * steps > self.ledger.left(1.0) * PROGRAM_SHARE {
             return Ok(());
         }
-        if let Some((_, work)) = excerpt.kernels.iter().find(|(_, work)| self.is_due(work)) {
-            self.announce(&label(work));
+        if let Some((_, work)) = excerpt.kernels.iter().find(|(_, work)| self.ledger.is_due(work)) {
+            self.ledger.announce(&label(work));
         }
-        let program = alone(&excerpt.programs, 1, &|instr| sections.contains(&Section::of(instr.span.phase)));
+        let program = alone(&excerpt.programs, 1, Residents::Constant, &|instr| {
+            sections.contains(&Section::of(instr.span.phase))
+        });
         let Alone { works, .. } = &program;
         let mut bench = bench::load_alone(&program, excerpt.vocabulary)?;
         let times = self.repeated(&mut bench, &mut |trace, times: &mut BTreeMap<Work, Vec<f64>>| {
@@ -335,11 +322,11 @@ impl Measuring<'_> {
             Ok(())
         })?;
         for (work, times) in times {
-            if self.is_due(&work) {
-                self.add(&work, times)?;
+            if self.ledger.is_due(&work) {
+                self.ledger.add(&work, times);
             }
         }
-        self.watcher.grown(&self.profile)
+        self.ledger.grown()
     }
 
     /// Traces of several steps, after one to warm up.
@@ -347,31 +334,13 @@ impl Measuring<'_> {
         bench.trace()?;
         let begin = Instant::now();
         let mut taken = T::default();
-        for step in 1..=self.limits.steps_max {
+        for step in 1..=self.ledger.limits.steps_max {
             take(&bench.trace()?, &mut taken)?;
-            if step >= self.limits.steps_min && begin.elapsed().as_secs_f64() > self.limits.program.0 {
+            if step >= self.ledger.limits.steps_min && begin.elapsed().as_secs_f64() > self.ledger.limits.program.0 {
                 break;
             }
         }
         Ok(taken)
-    }
-
-    fn add(&mut self, work: &Work, mut times: Vec<f64>) -> Result<(), Error> {
-        if !times.is_empty() {
-            let sample = fold(work.clone(), &mut times);
-            if is_noisy(&sample) {
-                self.watcher.noisy(&sample);
-            }
-            self.profile.samples.push(sample);
-            self.missing.remove(work);
-        }
-        Ok(())
-    }
-}
-
-impl Excerpt {
-    fn passes(&self) -> Seconds {
-        self.expected.get(&Section::Passes).copied().unwrap_or(Seconds::ZERO)
     }
 }
 
@@ -399,18 +368,11 @@ mod tests {
         }
     }
 
-    const LITTLE: Limits = Limits { budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
+    const LITTLE: Limits =
+        Limits { load: Seconds(0.0), budget: Seconds(1e6), program: Seconds(0.0), steps_min: 1, steps_max: 1 };
 
     fn nothing() -> Profile {
-        Profile {
-            format: 1,
-            device: "p".to_owned(),
-            samples: Vec::new(),
-            sharing: Vec::new(),
-            issue: Seconds::ZERO,
-            slowdown: Vec::new(),
-            reserved: Bytes::ZERO,
-        }
+        Profile::new("p")
     }
 
     fn run(known: Profile, limits: Limits, stop_after: usize) -> Findings {

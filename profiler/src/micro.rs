@@ -108,7 +108,7 @@ pub(crate) fn tiny(count: usize) -> Draft {
 }
 
 /// The same exchange along one axis.
-fn along(exchange: &Exchange, axis: usize) -> Exchange {
+pub(crate) fn along(exchange: &Exchange, axis: usize) -> Exchange {
     let axes = vec![axis];
     match *exchange {
         Exchange::AllReduce { reduce, .. } => Exchange::AllReduce { axes, reduce },
@@ -124,7 +124,7 @@ fn copies(bytes: Bytes) -> usize {
 }
 
 /// A draft without instructions. Roles begin with their scalars, as a step's result needs them.
-fn empty(sizes: &[u32]) -> Draft {
+pub(crate) fn empty(sizes: &[u32]) -> Draft {
     let mesh = Mesh::new(sizes[0], &sizes[1..]);
     let role = |stage| Role {
         id: RoleId(stage),
@@ -156,7 +156,7 @@ fn buffer(draft: &mut Draft, role: usize, bytes: Bytes) -> BufferId {
     BufferId(role.buffers.len() as u32 - 1)
 }
 
-fn push(draft: &mut Draft, role: usize, (stream, action): (Stream, Action), operands: &[BufferId]) {
+pub(crate) fn push(draft: &mut Draft, role: usize, (stream, action): (Stream, Action), operands: &[BufferId]) {
     let span = Span { microbatch: None, layer: None, phase: Phase::Forward };
     let role = &mut draft.roles[role];
     let range = (role.operand_list.len() as u32, operands.len() as u16);
@@ -165,7 +165,7 @@ fn push(draft: &mut Draft, role: usize, (stream, action): (Stream, Action), oper
 }
 
 /// All buffers live always.
-fn finished(mut draft: Draft) -> Draft {
+pub(crate) fn finished(mut draft: Draft) -> Draft {
     for role in &mut draft.roles {
         role.live_bound = role.arena;
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 const EXAMPLES: &str = "\
@@ -13,6 +13,8 @@ EXAMPLES
       measures just what plans of this model on 4 ranks are made of, and describes the machine
   hetu-profile cluster --model tiny-llama.yaml --only matmul --again
       measures its products again
+  hetu-profile cluster --model llama-1b.yaml --devices cuda --ranks 2 --cluster-out cluster.yaml
+      on two GPUs, in the precision of the model and under load as in a long training
 
 A second call measures only what the file lacks. Ctrl-C keeps what was measured.
 Exit status: 0 done, 1 measuring failed, 2 wrong use or files, 130 stopped by Ctrl-C.";
@@ -30,7 +32,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Times kernels, exchanges and transfers on CPU ranks of this machine
+    /// Times kernels, exchanges and transfers on the GPUs or CPU ranks of this machine
     #[command(after_help = EXAMPLES)]
     Cluster(ClusterOptions),
 }
@@ -44,13 +46,16 @@ pub(crate) struct ClusterOptions {
     /// Measures what plans of this model are made of, instead of a general catalogue
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
-    /// Ranks that share this machine [default: one a core, at least 4]
+    /// What runs the ranks [default: cuda if the driver is there and serves a GPU, else cpu]
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) devices: Option<Devices>,
+    /// How many ranks: GPUs, or what shares the cores [default: all GPUs; one a core, at least 4]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) ranks: Option<u32>,
     /// Also writes this machine as a cluster, with the rates that were measured
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_out: Option<PathBuf>,
-    /// Time for all measurements [default: 90, or 20 with --quick]
+    /// Time for all measurements [default: 90, or 150 on GPUs, or 20 with --quick]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) budget: Option<f64>,
     /// A first impression: fewer repetitions, less time
@@ -65,6 +70,15 @@ pub(crate) struct ClusterOptions {
     /// Prints the profile as JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What runs ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Devices {
+    /// A GPU each
+    Cuda,
+    /// Threads that share the cores
+    Cpu,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -8,19 +8,10 @@ use anyhow::{Context, Result, bail};
 use hetu_profiler::Error;
 use ir::file::{parse_profile, print_profile};
 use ir::profile::Profile;
-use ir::units::{Bytes, Seconds};
 
 /// A profile without measurements.
 pub(crate) fn empty(device: &str) -> Profile {
-    Profile {
-        format: 1,
-        device: device.to_owned(),
-        samples: Vec::new(),
-        sharing: Vec::new(),
-        issue: Seconds::ZERO,
-        slowdown: Vec::new(),
-        reserved: Bytes::ZERO,
-    }
+    Profile::new(device)
 }
 
 /// What was measured on this device before; nothing if there is no such file.

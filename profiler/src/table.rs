@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ir::op::OpKind;
-use ir::profile::{Profile, Sample, Work};
+use ir::profile::{KernelKind, Profile, Sample, Slowdown, State, Work};
+use ir::program::Stream;
 use ir::units::Bytes;
 
 use crate::catalogue::Catalogue;
@@ -25,6 +26,17 @@ pub fn summary(catalogue: &Catalogue, profile: &Profile) -> String {
         rows.push([name.to_owned(), samples.len().to_string(), shortest, longest_time, rate(catalogue, longest)]);
     }
     let mut text = aligned(&rows);
+    if let Some(State { sustained, clock_mhz, power_watts }) = profile.state {
+        let number = |name: &str, value: Option<f64>, unit: &str| {
+            value.map_or(String::new(), |value| format!(", {name} {value:.0} {unit}"))
+        };
+        let (clock, power) = (number("clock", clock_mhz, "MHz"), number("power", power_watts, "W"));
+        text.push_str(&format!("\nsustained       {sustained:.1} of load{clock}{power}\n"));
+        let recorded = profile.issue_recorded.map_or(String::new(), |issue| format!(", {issue:.2} recorded"));
+        text.push_str(&format!("instruction     {:.2}{recorded}\n", profile.issue));
+        text.push_str(&format!("reserved        {} a rank\n", profile.reserved));
+        slowdowns(profile, &mut text);
+    }
     let sharing: Vec<String> = profile.sharing.iter().map(|factor| format!("{factor:.2}")).collect();
     if !sharing.is_empty() {
         text.push_str(&format!("\nranks at once   take longer by   {}\n", sharing.join("  ")));
@@ -32,6 +44,21 @@ pub fn summary(catalogue: &Catalogue, profile: &Profile) -> String {
         text.push_str(&format!("reserved        {} a rank\n", profile.reserved));
     }
     text
+}
+
+/// By how much kernels and exchanges slow each other; axes are alike, and one stands for all.
+fn slowdowns(profile: &Profile, text: &mut String) {
+    for (kind, name) in [(KernelKind::Product, "products"), (KernelKind::Memory, "other kernels")] {
+        let of = |is_wanted: &dyn Fn(&Slowdown) -> bool| {
+            profile.slowdown.iter().find(|it| it.kernels == Some(kind) && is_wanted(it)).map(|it| it.factor)
+        };
+        let compute = Stream::Compute.name();
+        if let (Some(kernel), Some(exchange)) = (of(&|it| it.stream == compute), of(&|it| it.beside == compute)) {
+            text.push_str(&format!(
+                "{name} beside exchanges take {kernel:.2} times as long, the exchanges {exchange:.2}\n"
+            ));
+        }
+    }
 }
 
 fn group(work: &Work) -> (u8, &'static str) {

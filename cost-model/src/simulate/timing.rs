@@ -10,13 +10,17 @@ impl Engine<'_> {
     /// Sets the factors of a rank's tasks by what else runs on it.
     pub(super) fn retime_pairs(&mut self, role: usize) {
         let running = self.players[role].running;
+        let products = match self.players[role].head(Stream::Compute).map(|head| head.action) {
+            Some(Action::Compute(id)) => self.prices.fragments[id.index()].products,
+            Some(_) | None => 0.0,
+        };
         for stream in running.iter() {
             let player = &self.players[role];
             let links = player.tasks[stream].links;
             let others = running.minus(Streams::only(stream)).iter().map(|beside| {
                 let same = links & player.tasks[beside].links != 0;
                 let shares = if same { LinkUse::Same } else { LinkUse::Other };
-                self.model.slowdowns().pair(stream, beside, shares) - 1.0
+                self.model.slowdowns().pair(stream, beside, shares, products) - 1.0
             });
             let factor = 1.0 + others.sum::<f64>();
             self.set_factor(role, stream, factor);

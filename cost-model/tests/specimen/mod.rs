@@ -80,22 +80,14 @@ impl Specimen {
             transfers: Vec::new(),
             roles: (0..stages).map(role).collect(),
         };
-        let profile = Profile {
-            format: 1,
-            device: "specimen".to_owned(),
-            samples: Vec::new(),
-            sharing: Vec::new(),
-            issue: Seconds(0.0),
-            slowdown: Vec::new(),
-            reserved: Bytes(0),
-        };
+        let profile = Profile::new("specimen");
         Specimen { cluster: cluster(Execution::Concurrent), profile, draft, events: vec![0; stages as usize] }
     }
 
     /// The time of `stream` beside `beside`.
     pub(crate) fn slow(&mut self, stream: Stream, beside: Stream, factor: f64) {
         let [stream, beside] = [stream, beside].map(|stream| stream.name().to_owned());
-        self.profile.slowdown.push(Slowdown { stream, beside, factor });
+        self.profile.slowdown.push(Slowdown { stream, beside, kernels: None, factor });
     }
 
     /// Nothing slows anything.

@@ -93,6 +93,16 @@ enum Answer {
     Broken,
 }
 
+/// Settings of the driver and the libraries; see `nccl::set_environment`.
+pub(crate) fn prepare() {
+    nccl::set_environment();
+}
+
+/// The version of the library of exchanges, in words.
+pub(crate) fn library_version() -> Result<String, Error> {
+    nccl::version()
+}
+
 impl Gpus {
     /// Loads programs on as many GPUs as they have ranks.
     pub(crate) fn load(draft: Arc<Draft>, issue: Issue, patience: Seconds) -> Result<Gpus, LoadError> {
@@ -275,6 +285,14 @@ impl Host for Gpus {
     fn write(&mut self, rank: u32, place: Place, from: &[u8]) {
         let (window, base) = self.worker(rank).window.as_ref().expect("a loaded rank has its memory");
         window.write(base + place.address, from).unwrap_or_else(|error| panic!("rank {rank}: {error}"));
+    }
+
+    fn fill(&mut self, rank: u32, place: Place, pattern: &[u8]) {
+        let (window, base) = self.worker(rank).window.as_ref().expect("a loaded rank has its memory");
+        let first = (pattern.len() as u64).min(place.bytes);
+        let at = base + place.address;
+        let filled = window.write(at, &pattern[..first as usize]).and_then(|()| window.repeat(at, first, place.bytes));
+        filled.unwrap_or_else(|error| panic!("rank {rank}: {error}"));
     }
 
     fn notes(&self) -> Vec<Notes> {

@@ -40,6 +40,7 @@ pub(crate) enum Use {
 
 /// The functions that we use, with the library's signatures.
 struct Functions {
+    version: unsafe extern "C" fn(*mut c_int) -> ncclResult_t,
     id: unsafe extern "C" fn(*mut ncclUniqueId) -> ncclResult_t,
     make: unsafe extern "C" fn(*mut ncclComm_t, c_int, ncclUniqueId, c_int, *mut ncclConfig_t) -> ncclResult_t,
     finalize: unsafe extern "C" fn(ncclComm_t) -> ncclResult_t,
@@ -112,6 +113,7 @@ fn load() -> Option<Functions> {
         }};
     }
     let functions = Functions {
+        version: function!(b"ncclGetVersion"),
         id: function!(b"ncclGetUniqueId"),
         make: function!(b"ncclCommInitRankConfig"),
         finalize: function!(b"ncclCommFinalize"),
@@ -129,6 +131,15 @@ fn load() -> Option<Functions> {
     // Its functions are called until the end.
     std::mem::forget(library);
     Some(functions)
+}
+
+/// The version of the library, in words.
+pub(crate) fn version() -> Result<String> {
+    let functions = functions()?;
+    let mut version = 0;
+    // SAFETY: the place is valid.
+    functions.check(unsafe { (functions.version)(&mut version) }, "ncclGetVersion")?;
+    Ok(format!("NCCL {}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100))
 }
 
 /// A name for a new communicator, which all its members must be given.

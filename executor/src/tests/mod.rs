@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 mod collectives;
+mod noise;
 mod order;
 mod prefetch;
 mod short;

@@ -12,7 +12,7 @@ use crate::error::Mistakes;
 use crate::graph::Element;
 use crate::layout::ExchangeKind;
 use crate::op::OpKind;
-use crate::profile::{Profile, Sample, Shape, Work};
+use crate::profile::{Profile, Sample, Shape, State, Work};
 
 /// The profile that `text` describes, its samples sorted by work; or everything that is wrong with it.
 pub fn parse_profile(text: &str, file: &str) -> Result<Profile, Mistakes> {
@@ -26,6 +26,7 @@ pub fn parse_profile(text: &str, file: &str) -> Result<Profile, Mistakes> {
     for (index, slowdown) in profile.slowdown.iter().enumerate() {
         checks.within(&["slowdown".into(), index.into(), "factor".into()], slowdown.factor, Range::Positive);
     }
+    check_state(&profile, &mut checks);
     for (index, sample) in profile.samples.iter().enumerate() {
         check_sample(sample, index, &mut checks);
     }
@@ -46,6 +47,19 @@ fn sorted(profile: &Profile) -> Vec<usize> {
     let mut order: Vec<usize> = (0..profile.samples.len()).collect();
     order.sort_by(|&left, &right| profile.samples[left].work.cmp(&profile.samples[right].work));
     order
+}
+
+fn check_state(profile: &Profile, checks: &mut Checks) {
+    if let Some(issue) = profile.issue_recorded {
+        checks.within(&keys(["issue_recorded"]), issue.0, Range::NotNegative);
+    }
+    let Some(State { sustained, clock_mhz, power_watts }) = profile.state else { return };
+    checks.within(&keys(["state", "sustained"]), sustained.0, Range::NotNegative);
+    for (key, value) in [("clock_mhz", clock_mhz), ("power_watts", power_watts)] {
+        if let Some(value) = value {
+            checks.within(&keys(["state", key]), value, Range::Positive);
+        }
+    }
 }
 
 fn check_sample(sample: &Sample, index: usize, checks: &mut Checks) {
@@ -143,13 +157,29 @@ fn write(profile: &Profile, text: &mut String) -> fmt::Result {
     writeln!(text, "format: {FORMAT}")?;
     writeln!(text, "# Times in seconds, sizes in bytes.")?;
     writeln!(text, "device: {}", scalar(&profile.device))?;
+    if !profile.source.is_empty() {
+        writeln!(text, "source: {}", scalar(&profile.source))?;
+    }
+    if let Some(State { sustained, clock_mhz, power_watts }) = profile.state {
+        write!(text, "state: {{ sustained: {:?}", sustained.0)?;
+        for (key, value) in [("clock_mhz", clock_mhz), ("power_watts", power_watts)] {
+            if let Some(value) = value {
+                write!(text, ", {key}: {value:?}")?;
+            }
+        }
+        writeln!(text, " }}")?;
+    }
     writeln!(text, "issue: {:?}", profile.issue.0)?;
+    if let Some(issue) = profile.issue_recorded {
+        writeln!(text, "issue_recorded: {:?}", issue.0)?;
+    }
     writeln!(text, "reserved: {}", profile.reserved.0)?;
     writeln!(text, "sharing: {:?}", profile.sharing)?;
     list("slowdown", profile.slowdown.len(), text)?;
     for slowdown in &profile.slowdown {
         let (stream, beside) = (scalar(&slowdown.stream), scalar(&slowdown.beside));
-        writeln!(text, "- {{ stream: {stream}, beside: {beside}, factor: {:?} }}", slowdown.factor)?;
+        let kernels = slowdown.kernels.map_or(String::new(), |kind| format!("kernels: {}, ", word(&kind)));
+        writeln!(text, "- {{ stream: {stream}, beside: {beside}, {kernels}factor: {:?} }}", slowdown.factor)?;
     }
     list("samples", profile.samples.len(), text)?;
     for sample in &profile.samples {
@@ -188,7 +218,7 @@ fn write_work(work: &Work, text: &mut String) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Route, Slowdown};
+    use crate::profile::{KernelKind, Route, Slowdown};
     use crate::seed::{Draws, Seed};
     use crate::units::{Bytes, Seconds};
 
@@ -209,9 +239,21 @@ mod tests {
             sharing: (0..draws.below(3)).map(|_| 1.0 + draws.uniform()).collect(),
             issue: Seconds(draws.uniform() * 1e-6),
             slowdown: (0..draws.below(3))
-                .map(|_| Slowdown { stream: "compute".to_owned(), beside: "exchange(data)".to_owned(), factor: 1.25 })
+                .map(|_| Slowdown {
+                    stream: "compute".to_owned(),
+                    beside: "exchange(data)".to_owned(),
+                    kernels: *draws.pick(&[None, Some(KernelKind::Product), Some(KernelKind::Memory)]),
+                    factor: 1.25,
+                })
                 .collect(),
+            issue_recorded: draws.pick(&[None, Some(Seconds(1e-6))]).to_owned(),
             reserved: Bytes(draws.below(1 << 40)),
+            source: draws.pick(&["", "2 x H200: driver 580, \"NCCL\" 2.28"]).to_string(),
+            state: (draws.below(2) == 0).then(|| State {
+                sustained: Seconds(2.0),
+                clock_mhz: draws.pick(&[None, Some(1425.0)]).to_owned(),
+                power_watts: draws.pick(&[None, Some(698.5)]).to_owned(),
+            }),
         };
         profile.samples.sort_by(|left, right| left.work.cmp(&right.work));
         profile

@@ -88,10 +88,89 @@ pub struct Profile {
     pub sharing: Vec<f64>,
     /// Time to start one instruction.
     pub issue: Seconds,
+    /// The same in steps that are replayed from a recording; none if it was not measured.
+    #[serde(default)]
+    pub issue_recorded: Option<Seconds>,
     /// How much longer each takes when both run: pairs of stream words.
     pub slowdown: Vec<Slowdown>,
     /// Memory that is taken beside the arena.
     pub reserved: Bytes,
+    /// On what and with what it was measured; empty if nobody wrote it down.
+    #[serde(default)]
+    pub source: String,
+    /// In what state the devices were; none if nobody looked.
+    #[serde(default)]
+    pub state: Option<State>,
+}
+
+impl Profile {
+    /// A profile of a device of which nothing was measured.
+    pub fn new(device: &str) -> Profile {
+        Profile {
+            format: 1,
+            device: device.to_owned(),
+            samples: Vec::new(),
+            sharing: Vec::new(),
+            issue: Seconds::ZERO,
+            issue_recorded: None,
+            slowdown: Vec::new(),
+            reserved: Bytes::ZERO,
+            source: String::new(),
+            state: None,
+        }
+    }
+}
+
+/// Devices while they were measured: under load, as in a long training, they may run slower than in a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// For how long they had been loaded before the first measurement.
+    pub sustained: Seconds,
+    /// The clock of the processors then, in MHz; none where the system does not say.
+    #[serde(default)]
+    pub clock_mhz: Option<f64>,
+    /// The power that one device took then, in watts.
+    #[serde(default)]
+    pub power_watts: Option<f64>,
+}
+
+/// What bounds a kernel, and so how it gets on with what runs beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelKind {
+    /// Arithmetic: products, and attention, which is made of them.
+    Product,
+    /// Memory: all others.
+    Memory,
+}
+
+impl KernelKind {
+    /// That of an operation.
+    pub fn of(op: OpKind) -> KernelKind {
+        match op {
+            OpKind::MatMul | OpKind::Attention | OpKind::AttentionGradient => KernelKind::Product,
+            OpKind::Embed
+            | OpKind::EmbedGradient
+            | OpKind::Norm(_)
+            | OpKind::NormGradient(_)
+            | OpKind::Activation(_)
+            | OpKind::ActivationGradient(_)
+            | OpKind::Position
+            | OpKind::PositionGradient
+            | OpKind::Bias
+            | OpKind::BiasGradient
+            | OpKind::Rotary
+            | OpKind::Add
+            | OpKind::RowMax
+            | OpKind::SumExp
+            | OpKind::CrossEntropy
+            | OpKind::CrossEntropyGradient
+            | OpKind::SquareSum
+            | OpKind::AdamW
+            | OpKind::Zero => KernelKind::Memory,
+        }
+    }
 }
 
 /// Two streams side by side.
@@ -102,6 +181,9 @@ pub struct Slowdown {
     pub stream: String,
     /// The stream beside it.
     pub beside: String,
+    /// For which kernels of the compute stream, be it the one that is slowed or the one beside; none for all.
+    #[serde(default)]
+    pub kernels: Option<KernelKind>,
     /// Its time, relative to running alone.
     pub factor: f64,
 }

@@ -16,9 +16,10 @@ use ir::units::Bytes;
 use super::compile::Compiler;
 use super::driver::{Event, Memory, Module, Stream, check, free_memory};
 use super::lower::lower;
-use super::lowered::{Launch, Lowered, Request, Source, Work};
+use super::lowered::{Cores, Launch, Lowered, Request, Source, Work};
 use super::prepared::{Call, Prepared};
-use super::product::{Choice, Library, Product, WORKSPACE};
+use super::product::{self, Choice, Library, Product, WORKSPACE};
+use super::vitals::Vitals;
 use super::window::Window;
 use super::{Error, library};
 use crate::fill;
@@ -37,6 +38,7 @@ pub struct Device {
     context: sys::CUcontext,
     name: String,
     processors: u32,
+    cores: Cores,
     compiler: Compiler,
     choice: Choice,
     modules: RefCell<BTreeMap<Source, Rc<Module>>>,
@@ -91,6 +93,7 @@ impl Device {
             context,
             name,
             processors: processors as u32,
+            cores: Cores::of(major),
             compiler: Compiler::new(major, minor)?,
             choice: Choice::default(),
             modules: RefCell::default(),
@@ -131,6 +134,36 @@ impl Device {
         Ok(Bytes(bytes as u64))
     }
 
+    /// A look at its clock and power; none where the driver's library for that is missing.
+    pub fn vitals(&self) -> Option<Vitals> {
+        let mut bus = [0; 32];
+        // SAFETY: the driver writes a string of at most so many bytes.
+        let bus = unsafe {
+            check(sys::cuDeviceGetPCIBusId(bus.as_mut_ptr(), bus.len() as i32, self.device), "cuDeviceGetPCIBusId")
+                .ok()?;
+            CStr::from_ptr(bus.as_ptr()).to_string_lossy().into_owned()
+        };
+        Vitals::at(&bus)
+    }
+
+    /// The versions of what it is driven with, in words.
+    pub fn versions(&self) -> Result<String, Error> {
+        let mut cuda = 0;
+        // SAFETY: the place is valid.
+        check(unsafe { sys::cuDriverGetVersion(&mut cuda) }, "cuDriverGetVersion")?;
+        let driver = self.vitals().and_then(|vitals| vitals.driver());
+        let driver = driver.map_or(String::new(), |version| format!("driver {version}, "));
+        let products = product::version()?;
+        Ok(format!(
+            "{driver}CUDA {}.{}, cuBLASLt {}.{}.{}",
+            cuda / 1000,
+            cuda % 1000 / 10,
+            products / 10_000,
+            products % 10_000 / 100,
+            products % 100
+        ))
+    }
+
     /// Takes memory; its content is anything.
     pub fn allocate(&self, bytes: Bytes) -> Result<Memory, Error> {
         Memory::new(bytes)
@@ -157,13 +190,14 @@ impl Device {
         if kernel.op == Op::MatMul {
             return Bytes(WORKSPACE);
         }
-        lower(Request { kernel, offsets, tokens: 1 }).map_or(Bytes::ZERO, |lowered| Bytes(lowered.workspace))
+        lower(Request { kernel, offsets, tokens: 1, cores: self.cores })
+            .map_or(Bytes::ZERO, |lowered| Bytes(lowered.workspace))
     }
 
     /// Compiles and chooses all that a kernel needs. `offsets` say where this rank's part begins, for each of the
     /// kernel's offsets; `tokens` are those of the step over all ranks. Bindings must begin at multiples of 16 bytes.
     pub fn prepare(&self, kernel: &Kernel, offsets: &[u64], tokens: u64) -> Result<Prepared, Error> {
-        let lowered = lower(Request { kernel, offsets, tokens })?;
+        let lowered = lower(Request { kernel, offsets, tokens, cores: self.cores })?;
         self.load(lowered, kernel)
     }
 

@@ -123,6 +123,23 @@ pub(crate) struct Request<'a> {
     pub(crate) offsets: &'a [u64],
     /// Tokens of the step, over all ranks.
     pub(crate) tokens: u64,
+    pub(crate) cores: Cores,
+}
+
+/// What uses a device's tensor cores best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// Products of one warp (`mma.sync`).
+    Warps,
+    /// Products of four warps, from shared memory (`wgmma`).
+    WarpGroups,
+}
+
+impl Cores {
+    /// Of devices of this compute capability.
+    pub(crate) fn of(major: i32) -> Cores {
+        if major == 9 { Cores::WarpGroups } else { Cores::Warps }
+    }
 }
 
 impl<'a> Request<'a> {

@@ -19,6 +19,7 @@ pub(crate) mod lower;
 pub(crate) mod lowered;
 mod prepared;
 mod product;
+mod vitals;
 mod window;
 
 #[cfg(test)]
@@ -33,4 +34,5 @@ pub use graph::Graph;
 pub use library::find_library;
 pub use prepared::{Addresses, Prepared};
 pub use product::Choice;
+pub use vitals::Vitals;
 pub use window::Window;

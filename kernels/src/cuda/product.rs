@@ -33,6 +33,13 @@ pub enum Choice {
     Measured,
 }
 
+/// The version of the library: 10 000 times the major one, 100 times the minor one, and the last.
+pub(crate) fn version() -> Result<usize, Error> {
+    library::need_products()?;
+    // SAFETY: the library is present, and the function has no preconditions.
+    Ok(unsafe { lt::cublasLtGetVersion() })
+}
+
 /// The library, for one device.
 pub(crate) struct Library(lt::cublasLtHandle_t);
 

@@ -45,6 +45,20 @@ impl Window {
         Ok(())
     }
 
+    /// Repeats the first so many bytes from an address until there are `bytes` of them; see [`Window::settle`]. The
+    /// address must be as for [`Window::read`].
+    pub fn repeat(&self, at: u64, pattern: u64, bytes: u64) -> Result<(), Error> {
+        self.enter()?;
+        let mut filled = pattern;
+        while filled < bytes {
+            let more = filled.min(bytes - filled);
+            // SAFETY: as for writing; what is read and what is written do not overlap.
+            check(unsafe { sys::cuMemcpyDtoD_v2(at + filled, at, more as usize) }, "cuMemcpyDtoD")?;
+            filled += more;
+        }
+        Ok(())
+    }
+
     /// Waits until all that was written is there: streams do not wait for it.
     pub fn settle(&self) -> Result<(), Error> {
         self.enter()?;

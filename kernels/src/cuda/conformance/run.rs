@@ -3,7 +3,7 @@
 use ir::units::{Bytes, Seconds};
 
 use super::case::Case;
-use super::{bytes_of, error, floats_of};
+use super::{bytes_of, error, floats_of, vector};
 use crate::cuda::driver::Memory;
 use crate::cuda::{Addresses, Device, Error, Prepared, Stream};
 
@@ -43,7 +43,7 @@ pub fn run(device: &Device, case: &Case, expected: &[Vec<f64>]) -> Result<Outcom
     let operands = case.kernel.results();
     let errors = operands.zip(&first).zip(expected).map(|((operand, bytes), expected)| {
         let bytes = &bytes[operand.offset as usize..][..operand.bytes().0 as usize];
-        error(&floats_of(bytes, operand.element), expected)
+        error(&floats_of(bytes, operand.element), expected, vector(operand))
     });
     let is_contained = case.kernel.results().zip(&first).all(|(operand, bytes)| {
         let (begin, end) = (operand.offset as usize, (operand.offset + operand.bytes().0) as usize);

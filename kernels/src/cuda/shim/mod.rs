@@ -11,9 +11,9 @@ use ir::op::Op;
 use libloading::os::unix::Library;
 
 use super::Addresses;
-use super::conformance::{Case, Extent, bytes_of, error, floats_of, suite};
+use super::conformance::{Case, Extent, bytes_of, error, floats_of, suite, vector};
 use super::lower::lower;
-use super::lowered::{Launch, Lowered, Request, Work};
+use super::lowered::{Cores, Launch, Lowered, Request, Work};
 use crate::reorder::{self, Reorder};
 
 const SHIM: &str = include_str!("shim.hpp");
@@ -50,7 +50,8 @@ fn kernels_agree_with_the_reference_thread_by_thread() {
             wrong.push(format!("{what}: threads in another order give another result"));
         }
         for (index, expected) in case.expected().iter().enumerate() {
-            let error = error(&floats_of(&up[index], case.kernel.outputs[index].operand.element), expected);
+            let operand = &case.kernel.outputs[index].operand;
+            let error = error(&floats_of(&up[index], operand.element), expected, vector(operand));
             if error > case.tolerances[index] {
                 wrong.push(format!(
                     "{what}, output {index}: off by {error:.2e}, at most {:.0e}",
@@ -128,7 +129,7 @@ impl Shim {
     /// The results of a case.
     fn run(&mut self, case: &Case, order: Order) -> Vec<Vec<u8>> {
         let kernel = &case.kernel;
-        let request = Request { kernel, offsets: &case.offsets, tokens: case.tokens };
+        let request = Request { kernel, offsets: &case.offsets, tokens: case.tokens, cores: Cores::Warps };
         let lowered = lower(request).expect("every case has a kernel");
         let mut inputs: Vec<Aligned> =
             kernel.inputs.iter().map(|operand| Aligned::new(operand.offset + operand.bytes().0)).collect();
