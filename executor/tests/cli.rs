@@ -2,46 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot write its own files stops")]
 
+#[allow(unreachable_pub, dead_code, reason = "a module of each test that uses it")]
+#[path = "common/place.rs"]
+mod place;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::io::BufRead;
+use std::process::Command;
+
+#[cfg(unix)]
+use place::started;
+use place::{MODEL, PLAN, Place};
 
 use ir::cluster::Cluster;
 use ir::file::{Digest, parse_model, parse_plan, print_trace};
 use ir::trace::{Origin, Totals, Trace};
 use ir::units::Seconds;
 use serde_json::Value;
-
-const MODEL: &str = "\
-format: 1
-name: speck
-family: llama
-layers: 2
-hidden: 16
-heads: 4
-key_value_heads: 2
-feed_forward: 24
-vocabulary: 256
-sequence: 8
-training:
-  batch: 8
-  precision: f32
-  learning_rate: 1.0e-2
-";
-
-/// Written by a person: no digests, no prediction.
-const PLAN: &str = "\
-format: 1
-model: model.yaml
-cluster: 4xCPU
-batch: 8
-microbatches: 2
-precision: f32
-stages: [0..2, 2..4]
-layers:
-  0..4: { data: 2, shard: parameters }
-";
 
 #[test]
 fn missing_gpus_are_told_in_a_sentence_with_a_way_out() {
@@ -54,93 +31,6 @@ fn missing_gpus_are_told_in_a_sentence_with_a_way_out() {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("libcuda.so.1 cannot be loaded: install the NVIDIA driver"), "{errors}");
     assert!(errors.contains("--backend threads"), "{errors}");
-}
-
-/// A folder with a model, a plan and a text.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(test: &str) -> Place {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let place = Place(folder);
-        place.write("model.yaml", MODEL);
-        place.write("plan.yaml", PLAN);
-        place.write("text.txt", &"It is a truth universally acknowledged, that a plan needs a text. ".repeat(40));
-        place
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
-    }
-
-    /// With a part of a file replaced.
-    fn replace(&self, name: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.0.join(name)).unwrap();
-        assert!(text.contains(from), "{name} has no `{from}`");
-        self.write(name, &text.replacen(from, to, 1));
-    }
-
-    fn names(&self, folder: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.0.join(folder)).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().expect("a name in UTF-8")).collect();
-        names.sort();
-        names
-    }
-
-    /// Not yet started, with the words of `line` as arguments.
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hetu-exec"));
-        command.current_dir(&self.0).args(line.split_whitespace());
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
-    }
-
-    /// What a good run prints.
-    #[track_caller]
-    fn good(&self, line: &str) -> String {
-        let output = self.run(line);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{line}: {errors}");
-        assert_eq!(errors, "", "{line}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// The objects that a good run prints.
-    #[track_caller]
-    fn objects(&self, line: &str) -> Vec<Value> {
-        self.good(&format!("{line} --json")).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Steps with their losses and gradient norms.
-    #[track_caller]
-    fn losses(&self, line: &str) -> Vec<(u64, f64, f64)> {
-        let of = |object: &Value| {
-            Some((object["step"].as_u64()?, object["loss"].as_f64()?, object["gradient_norm"].as_f64()?))
-        };
-        self.objects(line).iter().filter_map(of).collect()
-    }
-
-    /// A run that is refused with these words.
-    #[track_caller]
-    fn refused(&self, line: &str, what: &str) {
-        let output = self.run(line);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{line}: {errors}");
-        assert!(errors.starts_with("error: ") && errors.contains(what), "{line}: no `{what}` in\n{errors}");
-        assert!(output.stdout.is_empty(), "{line}: nothing is printed");
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // What stays is in the build folder.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]
@@ -179,36 +69,18 @@ fn a_training_that_goes_on_has_the_losses_of_one_that_never_stopped() {
     let whole = place.losses("plan.yaml --text text.txt --steps 6");
     let saved = place.losses("plan.yaml --text text.txt --steps 6 --checkpoint run --save-every 2");
     assert_eq!(saved, whole, "saving changes nothing");
-    assert_eq!(place.names("run"), ["run.json", "step-000004.safetensors", "step-000006.safetensors"]);
-    fs::remove_file(place.0.join("run/step-000006.safetensors")).unwrap();
+    assert_eq!(place.names("run"), [".lock", "step-000004", "step-000006"]);
+    fs::remove_dir_all(place.0.join("run/step-000006")).unwrap();
     let resumed = place.losses("plan.yaml --text text.txt --steps 6 --checkpoint run --resume --backend shuffle");
     assert_eq!(resumed, whole[4..], "to the bit");
 
-    fs::remove_file(place.0.join("run/step-000006.safetensors")).unwrap();
+    fs::remove_dir_all(place.0.join("run/step-000006")).unwrap();
     place.write("other.yaml", &PLAN.replace("data: 2, shard: parameters", "tensor: 2, recompute: full"));
     let resumed = place.losses("other.yaml --text text.txt --steps 6 --checkpoint run --resume");
     assert_eq!(resumed.len(), 2);
     for ((_, found, _), (_, expected, _)) in resumed.iter().zip(&whole[4..]) {
         assert!((found - expected).abs() < 1e-5 * expected, "{found} is not {expected}");
     }
-}
-
-#[test]
-fn a_folder_of_checkpoints_belongs_to_one_training() {
-    let place = Place::new("folder");
-    place.refused("plan.yaml --text text.txt --resume", "--checkpoint");
-    let line = "plan.yaml --text text.txt --steps 2 --checkpoint run";
-    place.refused(&format!("{line} --resume"), "no checkpoint to go on from");
-    place.good(line);
-    place.refused(line, "there is a training of 2 steps already");
-    place.refused(&format!("{line} --resume"), "2 of 2 steps are done");
-    let longer = "plan.yaml --text text.txt --steps 3 --checkpoint run --resume";
-    place.refused(&format!("{longer} --seed 7"), "--seed was 1, is 7");
-    place.replace("text.txt", "truth", "lie");
-    place.refused(longer, "content of --text was");
-    place.replace("text.txt", "lie", "truth");
-    place.replace("model.yaml", "feed_forward: 24", "feed_forward: 32");
-    place.refused(longer, "is it a checkpoint of another model?");
 }
 
 /// As the planner would write it, with a step that is wrong but of the right programs.
@@ -289,7 +161,7 @@ fn a_plan_in_bf16_trains_and_goes_on_in_f32() {
     place.replace("plan.yaml", "precision: f32", "precision: bf16");
     place.good("plan.yaml --text text.txt --steps 3 --checkpoint run --save-every 0 --evaluate-every 2");
     place.replace("plan.yaml", "precision: bf16", "precision: f32");
-    place.good("plan.yaml --text text.txt --steps 5 --checkpoint run --resume");
+    place.good("plan.yaml --text text.txt --steps 5 --checkpoint run --resume --allow steps");
 }
 
 #[test]
@@ -318,6 +190,35 @@ fn a_wrong_plan_is_refused() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn files_without_end_are_refused_at_once() {
+    let place = Place::new("endless");
+    place.refused("plan.yaml --text /dev/zero", "it is a device");
+    place.refused("/dev/zero --text text.txt", "too many");
+    place.refused("plan.yaml --text text.txt --tokenizer /dev/zero", "too many for a tokenizer");
+    place.replace("plan.yaml", "model.yaml", "/dev/zero");
+    place.refused("plan.yaml --text text.txt", "too many");
+}
+
+#[test]
+fn a_predicted_trace_that_cannot_be_is_left_out_before_the_training() {
+    let place = Place::new("trace");
+    predict(&place);
+    let text = fs::read_to_string(place.0.join("predicted.trace")).unwrap();
+    for (line, what) in [
+        (r#"{"event":[0,"compute","m0 L0 F","run 9999","0 s","1 ms","measured"]}"#, "no instruction"),
+        (r#"{"event":[0,"compute","m0 L0 F","run 0","2 ms","1 ms","measured"]}"#, "not a time"),
+        (r#"{"memory":[4294967295,"1 ms","1 MiB"]}"#, "rank 4294967295"),
+    ] {
+        place.write("predicted.trace", &format!("{text}{line}\n"));
+        let output = place.run("plan.yaml --text text.txt --steps 2 --report out");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{errors}");
+        assert!(errors.contains("predicted.trace is left out: ") && errors.contains(what), "{errors}");
+    }
+}
+
 #[test]
 fn a_training_that_diverges_is_a_failure() {
     let place = Place::new("diverges");
@@ -326,35 +227,25 @@ fn a_training_that_diverges_is_a_failure() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("the training diverged"), "{errors}");
-    assert_eq!(place.names("run"), [""; 0], "no checkpoint of a broken state");
-}
-
-/// Starts a training without end, and waits until it has done a step.
-#[cfg(unix)]
-fn started(place: &Place) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
-    let mut command = place.command("plan.yaml --text text.txt --steps 100000000 --checkpoint run --report out --json");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    for _ in 0..2 {
-        output.read_line(&mut String::new()).unwrap();
-    }
-    (child, output)
+    assert_eq!(place.names("run"), [".lock"], "no checkpoint of a broken state");
 }
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_training_is_saved_and_reported() {
-    let place = Place::new("interrupt");
-    let (child, output) = started(&place);
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let last = output.lines().last().unwrap().unwrap();
-    let summary: Value = serde_json::from_str(&last).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(summary["ended"], "interrupted");
-    let saved = format!("step-{:06}.safetensors", summary["steps"].as_u64().unwrap());
-    assert!(place.names("run").contains(&saved), "{:?} of {summary}", place.names("run"));
-    assert!(place.names("out").contains(&"report.html".to_owned()));
+fn a_training_that_a_signal_ends_is_saved_and_reported() {
+    for (signal, status) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129), ("-USR1", 138)] {
+        let place = Place::new("signal");
+        let (child, output) = started(&place);
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let last = output.lines().last().unwrap().unwrap();
+        let summary: Value = serde_json::from_str(&last).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(summary["ended"], "interrupted");
+        let saved = format!("step-{:06}", summary["steps"].as_u64().unwrap());
+        assert!(place.names("run").contains(&saved), "{:?} of {summary}", place.names("run"));
+        assert!(place.names("out").contains(&"report.html".to_owned()));
+    }
 }
 
 #[cfg(unix)]
@@ -374,7 +265,8 @@ fn help_and_completions_name_every_option() {
     let help = place.good("--help");
     let completions = place.good("--completions bash");
     let options = ["--steps", "--text", "--tokenizer", "--seed", "--report", "--evaluate-every", "--held-out"];
-    let more = ["--trace-every", "--checkpoint", "--save-every", "--resume", "--backend", "--ignore-prediction"];
+    let more =
+        ["--trace-every", "--checkpoint", "--save-every", "--resume", "--allow", "--backend", "--ignore-prediction"];
     for option in options.into_iter().chain(more).chain(["--json", "--quiet", "--completions"]) {
         assert!(help.contains(option) && completions.contains(option), "{option}");
     }
