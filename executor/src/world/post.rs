@@ -306,6 +306,10 @@ impl World for Linked {
 
     fn all_say(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, WorldError> {
         let post = &*self.0;
+        // What is said now could still be heard, by those who do not know yet.
+        if let Some(error) = post.lost() {
+            return Err(error);
+        }
         if own.len() > SAID_BYTES_MAX {
             post.lose(post.process, "it says more than a process may");
         }
