@@ -142,6 +142,19 @@ fn a_long_step_makes_no_large_page() {
 }
 
 #[test]
+fn a_prediction_for_other_devices_has_no_error_but_a_warning() {
+    let job = Job::new();
+    let unlike = "plan.yaml is for H100, but ran on CPU ranks";
+    let with = page("unlike", &Report { unlike: Some(unlike), ..job.report() });
+    let card = "<small>Error of the prediction</small><strong>–</strong>";
+    assert!(with.contains(unlike) && with.contains(card));
+    let results = fs::read_to_string(folder("unlike").join("results.json")).expect("it was written");
+    assert!(results.contains("unlike_devices"));
+    let without = page("like", &job.report());
+    assert!(!without.contains(card) && !without.contains("class=\"warning\""));
+}
+
+#[test]
 fn a_stream_that_is_hardly_busy_does_not_look_busy() {
     let job = Job::new();
     let heights = |busy: f64| -> BTreeSet<String> {

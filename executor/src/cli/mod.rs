@@ -1,6 +1,7 @@
 //! The tool from its options to its exit status.
 
 mod checkpoints;
+mod devices;
 mod evaluation;
 mod failure;
 mod feed;
@@ -51,7 +52,8 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     if voice == Voice::Heard {
         options.report.iter().chain(&options.checkpoint).try_for_each(|folder| make(folder))?;
     }
-    let inputs = inputs::read(options)?;
+    let mut inputs = inputs::read(options)?;
+    inputs.unlike = devices::unlike(&inputs, backend(options, &inputs));
     text_path(options)?;
     let Feeds { training: feed, held_out } = feed::read(options, &inputs)?;
     let checkpoints = Checkpoints::open(options, &inputs)?;
@@ -62,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     };
 
     let mut screen = Screen::new(options, voice);
-    inputs.notes.iter().for_each(|note| screen.note(note));
+    inputs.notes.iter().chain(&inputs.unlike).for_each(|note| screen.note(note));
     check_memory((options, &inputs), evaluation.as_ref(), launch.place.processes, &screen)?;
     let settings = settings(options, &inputs);
     let mut processes = together::join(&launch, options, &inputs)?;
