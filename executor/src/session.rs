@@ -75,9 +75,6 @@ const TOKEN_BYTES: usize = 1 << 15;
 
 const CONSTANTS_BYTES: usize = UPDATE_CONSTANTS as usize * size_of::<f32>();
 
-/// ε of the update (Kingma and Ba 2015).
-const UPDATE_EPSILON: f64 = 1e-8;
-
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepResult {
@@ -242,7 +239,7 @@ impl Session {
             learning_rate: learning_rate(training, self.step, *steps),
             beta1,
             beta2,
-            epsilon: UPDATE_EPSILON,
+            epsilon: training.epsilon,
             weight_decay: training.weight_decay,
             number: self.step + 1,
             gradient_norm_max: training.gradient_norm_max,

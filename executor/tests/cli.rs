@@ -2,46 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot write its own files stops")]
 
+mod place;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use ir::cluster::Cluster;
 use ir::file::{Digest, parse_model, parse_plan, print_trace};
 use ir::trace::{Origin, Totals, Trace};
 use ir::units::Seconds;
+use place::{MODEL, PLAN, Place};
 use serde_json::Value;
-
-const MODEL: &str = "\
-format: 1
-name: speck
-family: llama
-layers: 2
-hidden: 16
-heads: 4
-key_value_heads: 2
-feed_forward: 24
-vocabulary: 256
-sequence: 8
-training:
-  batch: 8
-  precision: f32
-  learning_rate: 1.0e-2
-";
-
-/// Written by a person: no digests, no prediction.
-const PLAN: &str = "\
-format: 1
-model: model.yaml
-cluster: 4xCPU
-batch: 8
-microbatches: 2
-precision: f32
-stages: [0..2, 2..4]
-layers:
-  0..4: { data: 2, shard: parameters }
-";
 
 #[test]
 fn missing_gpus_are_told_in_a_sentence_with_a_way_out() {
@@ -54,93 +26,6 @@ fn missing_gpus_are_told_in_a_sentence_with_a_way_out() {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("libcuda.so.1 cannot be loaded: install the NVIDIA driver"), "{errors}");
     assert!(errors.contains("--backend threads"), "{errors}");
-}
-
-/// A folder with a model, a plan and a text.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(test: &str) -> Place {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let place = Place(folder);
-        place.write("model.yaml", MODEL);
-        place.write("plan.yaml", PLAN);
-        place.write("text.txt", &"It is a truth universally acknowledged, that a plan needs a text. ".repeat(40));
-        place
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
-    }
-
-    /// With a part of a file replaced.
-    fn replace(&self, name: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.0.join(name)).unwrap();
-        assert!(text.contains(from), "{name} has no `{from}`");
-        self.write(name, &text.replacen(from, to, 1));
-    }
-
-    fn names(&self, folder: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.0.join(folder)).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().expect("a name in UTF-8")).collect();
-        names.sort();
-        names
-    }
-
-    /// Not yet started, with the words of `line` as arguments.
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hetu-exec"));
-        command.current_dir(&self.0).args(line.split_whitespace());
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
-    }
-
-    /// What a good run prints.
-    #[track_caller]
-    fn good(&self, line: &str) -> String {
-        let output = self.run(line);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{line}: {errors}");
-        assert_eq!(errors, "", "{line}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// The objects that a good run prints.
-    #[track_caller]
-    fn objects(&self, line: &str) -> Vec<Value> {
-        self.good(&format!("{line} --json")).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Steps with their losses and gradient norms.
-    #[track_caller]
-    fn losses(&self, line: &str) -> Vec<(u64, f64, f64)> {
-        let of = |object: &Value| {
-            Some((object["step"].as_u64()?, object["loss"].as_f64()?, object["gradient_norm"].as_f64()?))
-        };
-        self.objects(line).iter().filter_map(of).collect()
-    }
-
-    /// A run that is refused with these words.
-    #[track_caller]
-    fn refused(&self, line: &str, what: &str) {
-        let output = self.run(line);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{line}: {errors}");
-        assert!(errors.starts_with("error: ") && errors.contains(what), "{line}: no `{what}` in\n{errors}");
-        assert!(output.stdout.is_empty(), "{line}: nothing is printed");
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // What stays is in the build folder.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]
@@ -373,7 +258,16 @@ fn help_and_completions_name_every_option() {
     let place = Place::new("help");
     let help = place.good("--help");
     let completions = place.good("--completions bash");
-    let options = ["--steps", "--text", "--tokenizer", "--seed", "--report", "--evaluate-every", "--held-out"];
+    let options = [
+        "--steps",
+        "--text",
+        "--tokenizer",
+        "--seed",
+        "--report",
+        "--evaluate-every",
+        "--evaluate-windows",
+        "--held-out",
+    ];
     let more = ["--trace-every", "--checkpoint", "--save-every", "--resume", "--backend", "--ignore-prediction"];
     for option in options.into_iter().chain(more).chain(["--json", "--quiet", "--completions"]) {
         assert!(help.contains(option) && completions.contains(option), "{option}");

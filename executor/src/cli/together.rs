@@ -74,7 +74,7 @@ fn agree(processes: &mut Processes, options: &Options) -> Outcome<()> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::wrong_use(format!("{}: cannot be read: {error}", path.display())))?;
     let tokenizer = std::fs::read_to_string(&options.tokenizer).unwrap_or_default();
-    let Options { steps, seed, evaluate_every, held_out, trace_every, save_every, .. } = options;
+    let Options { steps, seed, evaluate_every, evaluate_windows, held_out, trace_every, save_every, .. } = options;
     let backend = options.backend.map_or("default", |name| match name {
         crate::options::BackendName::Threads => "threads",
         crate::options::BackendName::Cuda => "cuda",
@@ -84,6 +84,7 @@ fn agree(processes: &mut Processes, options: &Options) -> Outcome<()> {
         ("--steps", steps.to_string()),
         ("--seed", seed.to_string()),
         ("--evaluate-every", evaluate_every.to_string()),
+        ("--evaluate-windows", evaluate_windows.map_or("default".to_owned(), |count| count.to_string())),
         ("--held-out", held_out.to_string()),
         ("--trace-every", trace_every.to_string()),
         ("--save-every", save_every.to_string()),
