@@ -6,6 +6,7 @@
 //! recorded steps, `TOTALS=1` shows where time goes.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example that prints a table or ends")]
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use cost_model::{CostModel, Detail, simulate};
@@ -13,7 +14,7 @@ use executor::{Backend, Batch, Issue, Session, Settings};
 use ir::cluster::{Cluster, Execution};
 use ir::model::Model;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
-use ir::program::Programs;
+use ir::program::{Programs, Stream};
 use ir::seed::{Draws, Seed};
 use ir::trace::{Totals, Trace};
 use ir::units::{Bytes, Seconds};
@@ -50,7 +51,10 @@ fn main() {
         match measured(&model, &cluster, &programs, steps) {
             Ok(measured) => {
                 // Of the first rank, whose device is asked.
-                let memory = programs.draft().role(0).arena + profile.reserved;
+                let role = programs.draft().role(0);
+                let met: BTreeSet<Stream> =
+                    role.code.iter().map(|instr| instr.stream).filter(|&stream| stream != Stream::Compute).collect();
+                let memory = role.arena + profile.reserved_for(met.len() as u64);
                 let [time_error, memory_error] = compared(&name, (&predicted, memory), &measured);
                 times.extend(time_error.map(f64::abs));
                 memories.extend(memory_error.map(f64::abs));
