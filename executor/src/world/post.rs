@@ -306,7 +306,7 @@ impl World for Linked {
 
     fn all_say(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, WorldError> {
         let post = &*self.0;
-        // What is said now could still be heard, by those who do not know yet.
+        // Who knows that all is over says nothing more, or the others could go on for one turn.
         if let Some(error) = post.lost() {
             return Err(error);
         }
