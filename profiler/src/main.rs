@@ -115,6 +115,11 @@ fn catalogue(options: &ClusterOptions, cluster: &Cluster) -> Result<Catalogue> {
 }
 
 fn model(path: &Path) -> Result<Model> {
+    if !path.exists()
+        && let Ok(model) = Model::preset(&path.to_string_lossy())
+    {
+        return Ok(model);
+    }
     let name = path.display().to_string();
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
     Ok(ir::file::parse_model(ir::file::decode(&bytes, &name)?, &name)?)
