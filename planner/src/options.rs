@@ -14,15 +14,15 @@ EXAMPLES
       plan a shipped model for this machine; write plan.yaml and cluster.yaml
   hetu-plan llama3-8b --cluster 8xA100-80GB -o out/plan.yaml --report out/report
       plan for a node of eight devices that are not here
-  hetu-plan llama3-70b --cluster 64x8xH100 --batch 2048 --explain
-      64 nodes of eight, another batch, the best plan in detail
-  hetu-plan llama3-8b --cluster 2x8xH100 --tokens 1T --price 2.5/device-hour
+  hetu-plan llama3-70b --cluster 8x8xH100 --batch 256 --explain -o out/70b.yaml
+      8 nodes of eight, another batch, the best plan in detail
+  hetu-plan llama3-8b --cluster 2x8xH100 --tokens 1T --price 2.5/device-hour -o out/8b.yaml
       how long one trillion tokens take, and what they cost
-  hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o second.yaml
+  hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o out/second.yaml
       the second plan of the list instead of the first
   hetu-plan check plan.yaml
       is the plan legal, does it fit, what does it cost
-  hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --microbatches 32 --shard optimizer --recompute full
+  hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --recompute full
       the same of a plan that is one line
   hetu-plan models
       the shipped models; hetu-plan clusters lists the devices
