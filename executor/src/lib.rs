@@ -17,6 +17,8 @@ mod meetings;
 
 mod parameters;
 
+mod moves;
+
 mod among;
 
 mod checkpoint;
@@ -34,10 +36,15 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::CheckpointError;
+pub use checkpoint::{CheckpointError, Fact, Folder, Freedom, Identity, Resumed};
 pub use fault::{Fault, Head, LoadError};
 pub use launch::{Launch, LaunchError, Meet, Place};
 pub use rate::learning_rate;
+pub use session::{Backend, Batch, Issue, Session, Settings, StepResult, Tensor, Tensors};
+#[cfg(feature = "mpi")]
+pub use world::messages;
+pub use world::{Alone, Invitation, Post, Processes, World, WorldError};
+
 /// Gives the driver and the libraries of GPUs the settings that sessions need, where the user has none. To be called
 /// before the first GPU is opened or another thread runs, by those who open one before a session does.
 pub fn prepare_gpus() {
@@ -48,8 +55,3 @@ pub fn prepare_gpus() {
 pub fn exchange_library() -> Result<String, kernels::cuda::Error> {
     cuda::library_version()
 }
-
-pub use session::{Backend, Batch, Issue, Session, Settings, StepResult};
-#[cfg(feature = "mpi")]
-pub use world::messages;
-pub use world::{Alone, Invitation, Post, Processes, World, WorldError};

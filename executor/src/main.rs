@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Options::command(), "hetu-exec", &mut Quiet);
         return ExitCode::SUCCESS;
     }
+    hush_foreign();
     match cli::run(&options) {
         Ok(ending) => ExitCode::from(ending.exit()),
         Err(failure) => {
@@ -37,6 +38,16 @@ fn end_soon() {
         std::thread::sleep(GRACE);
         std::process::abort();
     });
+}
+
+/// What foreign rules panic with is told as an error of their file, once and not twice.
+fn hush_foreign() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name() != Some(hetu_executor::data::foreign::FOREIGN) {
+            usual(info);
+        }
+    }));
 }
 
 /// Standard output, without a complaint if nobody reads it.

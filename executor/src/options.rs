@@ -1,9 +1,13 @@
 //! What the command line says.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
+
+use crate::cli::NAMES;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -12,6 +16,8 @@ EXAMPLES
   Save every 50 steps, and go on later, under the same plan or another one of the model:
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint run --save-every 50
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint run --resume
+  Under a supervisor, which starts the same command again and again:
+    hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint jobs --save-every 10min --resume auto
   Losses for a program:
     hetu-exec plan.yaml --text examples/text/austen.txt --json | jq -c '[.step, .loss]'
 
@@ -30,7 +36,9 @@ RECIPE (keys of `training` in the model file)
   tokens of a step.
 
 EXIT STATUS
-  0 done, 1 the run failed, 2 wrong use or files, 130 interrupted by Ctrl-C, 141 nobody reads the output";
+  0 done; 1 the run failed, or its output or last checkpoint could not be written; 2 wrong use or files.
+  Signals end a training as Ctrl-C does, with a checkpoint: 130 Ctrl-C (SIGINT), 143 SIGTERM, 129 SIGHUP,
+  138 SIGUSR1; a second one ends it at once. 141 nobody reads the output";
 
 /// Trains under a plan on CPU ranks or GPUs, and reports predicted beside measured.
 ///
@@ -71,15 +79,19 @@ pub(crate) struct Options {
     /// Steps between traced ones, which say what ran when; 0 for none
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) trace_every: u64,
-    /// Save parameters and moments there: at the end, on Ctrl-C, and every so many steps
+    /// Save parameters and moments there: at the end, on signals such as Ctrl-C, and every so often
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Steps between checkpoints, of which the last two are kept; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) save_every: u64,
-    /// Go on from the last checkpoint in the folder of --checkpoint
-    #[arg(long, requires = "checkpoint")]
-    pub(crate) resume: bool,
+    /// Steps or time between checkpoints, such as `100` or `10min`; 0 for one at the end. The last two are kept, so
+    /// there must be room for three
+    #[arg(long, value_name = "N|TIME", default_value = "100", value_parser = every)]
+    pub(crate) save_every: Every,
+    /// Go on from the last good checkpoint in the folder of --checkpoint; with `auto`, begin if there is none
+    #[arg(long, value_name = "auto", requires = "checkpoint", num_args = 0..=1, default_missing_value = "last")]
+    pub(crate) resume: Option<Resume>,
+    /// What may differ from the training that is resumed, separated by commas
+    #[arg(long, value_name = "NAMES", requires = "resume", value_delimiter = ',', value_parser = NAMES)]
+    pub(crate) allow: Vec<String>,
     /// Who runs the ranks [default: cuda if the plan's cluster has GPUs, else threads]
     #[arg(long, value_name = "NAME", value_enum)]
     pub(crate) backend: Option<BackendName>,
@@ -100,6 +112,34 @@ pub(crate) struct Options {
     pub(crate) completions: Option<Shell>,
 }
 
+/// How often something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Every {
+    /// After so many steps; never, if they are none.
+    Steps(u64),
+    /// After the step that ends so much later or more.
+    Time(Duration),
+}
+
+impl Display for Every {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Every::Steps(steps) => write!(f, "{steps}"),
+            Every::Time(time) => write!(f, "{}s", time.as_secs()),
+        }
+    }
+}
+
+/// How a training goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Resume {
+    /// From the last checkpoint, which must be there
+    #[value(hide = true)]
+    Last,
+    /// From the last checkpoint, or from the beginning
+    Auto,
+}
+
 /// Who runs the ranks.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum BackendName {
@@ -111,7 +151,37 @@ pub(crate) enum BackendName {
     Shuffle,
 }
 
+fn every(text: &str) -> Result<Every, String> {
+    if let Ok(steps) = text.parse() {
+        return Ok(Every::Steps(steps));
+    }
+    let units = [("s", 1), ("min", 60), ("h", 3600)];
+    let time = units.into_iter().find_map(|(unit, seconds)| {
+        let count: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        count.checked_mul(seconds).filter(|&seconds| seconds > 0)
+    });
+    let time = time.map(|seconds| Every::Time(Duration::from_secs(seconds)));
+    time.ok_or_else(|| "give steps, such as 100, or a time, such as 90s, 10min or 2h".to_owned())
+}
+
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
     share.ok_or_else(|| "give a number from 0 to below 1, such as 0.05".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saves_are_so_many_steps_or_so_much_time_apart() {
+        assert_eq!(every("0"), Ok(Every::Steps(0)));
+        assert_eq!(
+            ["90s", "10min", "2 h"].map(every),
+            [90, 600, 7200].map(|s| Ok(Every::Time(Duration::from_secs(s))))
+        );
+        for wrong in ["", "min", "-1", "0s", "10 years", "9999999999999999999h", "é"] {
+            assert!(every(wrong).is_err(), "{wrong}");
+        }
+    }
 }

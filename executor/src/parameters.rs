@@ -1,26 +1,32 @@
-//! Parameters in the memory of ranks: initial values, and whole parameters put together and taken apart.
+//! Parameters in the memory of ranks: which parts of them lie where, and what they are at the start.
 //!
 //! Everything that must not depend on the plan goes through here, in 32 bits. Where parameters are also kept in 16
 //! bits to compute with, these are the rounding of the master; reading asks the master, writing gives both.
 
-use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::Range;
 use std::thread;
 
 use ir::graph::{Element, Init};
 use ir::program::{Action, BlockId, BlockParameter, Content, Draft, Role};
+use ir::region::Stretch;
 use ir::seed::Seed;
-use ir::shares::Holding;
+use ir::shares::{Holding, Piece};
 use kernels::bf16::Bf16;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, Place};
+use crate::moves::Key;
 
 /// Elements from which it pays to ask other processors for help.
 const MANY: usize = 1 << 18;
 
+/// Elements that go through the memory of the process at once: 4 MiB.
+pub(crate) const CHUNK: usize = 1 << 20;
+
 /// What there is one of for each element of a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Quantity {
     /// Its value.
     Value,
@@ -44,36 +50,38 @@ pub(crate) enum Copies {
     All,
 }
 
-/// Elements of a parameter that lie together, in the whole parameter and on a rank.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Piece<'a> {
+/// Elements of a quantity that lie together on a rank.
+#[derive(Clone, Debug)]
+pub(crate) struct Part<'a> {
     /// The layer of the parameter.
     pub(crate) layer: u32,
     /// The parameter.
     pub(crate) parameter: &'a BlockParameter,
-    /// The first element, in the whole parameter.
-    pub(crate) first: u64,
-    /// How many there are.
-    pub(crate) length: u64,
-    /// The rank that holds it.
+    /// Which elements of it.
+    pub(crate) stretch: Stretch,
+    /// The rank that holds them.
     pub(crate) rank: u32,
-    /// Where.
-    place: Place,
-    /// How it is stored there.
+    /// Where the first is.
+    address: u64,
+    /// How they are stored there.
     element: Element,
 }
 
-/// Shows all pieces of a quantity on some ranks, rank by rank; elements that several ranks hold are shown for each.
+/// Shows all parts of a quantity on some ranks, rank by rank; elements that several ranks hold are shown for each.
 pub(crate) fn visit<'a>(
     draft: &'a Draft,
     ranks: Range<u32>,
     (quantity, copies): (Quantity, Copies),
-    visitor: &mut dyn FnMut(Piece<'a>),
+    visitor: &mut dyn FnMut(Part<'a>),
 ) {
+    let mut of_role: Option<(&Role, Vec<Element>)> = None;
     for rank in ranks {
         let role = draft.role(rank);
-        let elements = elements(draft, role);
-        for (buffer, element) in role.buffers.iter().zip(elements) {
+        let (_, elements) = match of_role.take_if(|(other, _)| std::ptr::eq(*other, role)) {
+            Some(known) => of_role.insert(known),
+            None => of_role.insert((role, elements(draft, role))),
+        };
+        for (buffer, &element) in role.buffers.iter().zip(elements.iter()) {
             let (found, id, part) = match buffer.content {
                 Content::Parameters { block, .. } if copies == Copies::Exact && has_master(role, block) => continue,
                 Content::Parameters { block, part } | Content::Master { block, part } => (Quantity::Value, block, part),
@@ -90,11 +98,9 @@ pub(crate) fn visit<'a>(
                 continue;
             }
             let block = &draft.blocks[id.index()];
-            Holding { mesh: &draft.mesh, rank, part }.visit(block, &mut |piece| {
-                let word = element.bytes();
-                let place = Place { address: buffer.address + piece.held * word, bytes: piece.length * word };
-                let (layer, parameter, first, length) = (block.layer, piece.parameter, piece.whole, piece.length);
-                visitor(Piece { layer, parameter, first, length, rank, place, element });
+            Holding { mesh: &draft.mesh, rank, part }.visit(block, &mut |Piece { parameter, stretch, held }| {
+                let address = buffer.address + held * element.bytes();
+                visitor(Part { layer: block.layer, parameter, stretch, rank, address, element });
             });
         }
     }
@@ -153,60 +159,24 @@ fn elements(draft: &Draft, role: &Role) -> Vec<Element> {
     elements.into_iter().map(|element| element.unwrap_or(Element::F32)).collect()
 }
 
-/// A whole, unsplit parameter.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Whole {
-    /// The size of each dimension.
-    pub(crate) shape: Vec<u64>,
-    /// Its elements.
-    pub(crate) values: Vec<f32>,
-}
-
-/// Whole parameters by layer and name.
-pub(crate) type Wholes = BTreeMap<(u32, String), Whole>;
-
-/// Puts a quantity together from the parts of all ranks of the host.
-pub(crate) fn gather(draft: &Draft, host: &dyn Host, quantity: Quantity) -> Wholes {
-    let mut wholes = Wholes::new();
-    visit(draft, host.ranks(), (quantity, Copies::Exact), &mut |piece| {
-        let whole = wholes.entry(piece.key()).or_insert_with(|| {
-            let shape = piece.shape();
-            Whole { values: vec![0.0; shape.iter().product::<u64>() as usize], shape }
-        });
-        piece.read(host, &mut whole.values[piece.range()]);
-    });
-    wholes
-}
-
-/// Gives every rank of the host its parts of a quantity. Ends with the first piece that `wholes` lacks, or has in
-/// another shape.
-pub(crate) fn scatter(draft: &Draft, host: &mut dyn Host, quantity: Quantity, wholes: &Wholes) -> Result<(), Mismatch> {
-    let mut result = Ok(());
-    visit(draft, host.ranks(), (quantity, Copies::All), &mut |piece| {
-        let found = wholes.get(&piece.key()).filter(|whole| whole.shape == piece.shape());
-        match found {
-            _ if result.is_err() => {}
-            None => result = Err(Mismatch { layer: piece.layer, name: piece.parameter.name.clone() }),
-            Some(whole) => piece.write(host, &whole.values[piece.range()]),
-        }
-    });
-    result
-}
-
-/// A parameter that is missing, or of another shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mismatch {
-    pub(crate) layer: u32,
-    pub(crate) name: String,
-}
-
 /// Gives every rank its parts of the initial values; they depend on the seed, the layer and the name alone.
 pub(crate) fn initialise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
-    visit(draft, host.ranks(), (Quantity::Value, Copies::All), &mut |piece| {
-        let seed = seed.derive(u64::from(piece.layer)).derive_name(&piece.parameter.name);
-        let indices = piece.first..piece.first + piece.length;
-        piece.write(host, &values(piece.parameter.init, seed, indices));
+    visit(draft, host.ranks(), (Quantity::Value, Copies::All), &mut |part| {
+        let seed = seed.derive(u64::from(part.layer)).derive_name(&part.parameter.name);
+        let stretch = &part.stretch;
+        for range in chunks(stretch.range()) {
+            for run in stretch.runs_of(range) {
+                let found = values(part.parameter.init, seed, run.whole..run.whole + run.length);
+                part.write(host, run.local, &found);
+            }
+        }
     });
+}
+
+/// Cuts a range of elements into pieces of at most [`CHUNK`].
+pub(crate) fn chunks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let end = range.end;
+    range.step_by(CHUNK).map(move |first| first..(first + CHUNK as u64).min(end))
 }
 
 /// Initial values of elements; many of them by all processors, as each depends on its index alone.
@@ -229,18 +199,21 @@ fn values(init: Init, seed: Seed, indices: Range<u64>) -> Vec<f32> {
     values
 }
 
-impl Piece<'_> {
-    /// So many of its elements from one of them on.
-    pub(crate) fn part(self, skipped: u64, length: u64) -> Self {
-        let word = self.element.bytes();
-        let place = Place { address: self.place.address + skipped * word, bytes: length * word };
-        Piece { first: self.first + skipped, length, place, ..self }
+impl Part<'_> {
+    /// What it is a part of.
+    pub(crate) fn key(&self) -> (u32, &str) {
+        (self.layer, &self.parameter.name)
     }
 
-    /// Its elements, as the rank has them.
-    pub(crate) fn read(&self, host: &dyn Host, into: &mut [f32]) {
-        let mut bytes = vec![0; self.place.bytes as usize];
-        host.read(self.rank, self.place, &mut bytes);
+    /// The same, to keep.
+    pub(crate) fn named(&self) -> Key {
+        (self.layer, self.parameter.name.clone())
+    }
+
+    /// Copies elements from the one with the number `first` in the region, as the rank has them.
+    pub(crate) fn read(&self, host: &dyn Host, first: u64, into: &mut [f32]) {
+        let mut bytes = vec![0; into.len() * self.element.bytes() as usize];
+        host.read(self.rank, self.place(first, into.len()), &mut bytes);
         match self.element {
             Element::F32 => {
                 let (words, _) = bytes.as_chunks();
@@ -255,28 +228,18 @@ impl Piece<'_> {
         }
     }
 
-    /// Gives the rank its elements.
-    pub(crate) fn write(&self, host: &mut dyn Host, from: &[f32]) {
+    /// Replaces elements from the one with the number `first` in the region.
+    pub(crate) fn write(&self, host: &mut dyn Host, first: u64, from: &[f32]) {
         let bytes: Vec<u8> = match self.element {
             Element::F32 => from.iter().flat_map(|value| value.to_ne_bytes()).collect(),
             Element::Bf16 => from.iter().flat_map(|&value| Bf16::rounded(value).0.to_ne_bytes()).collect(),
             Element::I32 => unreachable!("parameters are no tokens"),
         };
-        host.write(self.rank, self.place, &bytes);
+        host.write(self.rank, self.place(first, from.len()), &bytes);
     }
 
-    /// The layer and the name of its parameter.
-    pub(crate) fn key(&self) -> (u32, String) {
-        (self.layer, self.parameter.name.clone())
-    }
-
-    /// The sizes of its parameter.
-    pub(crate) fn shape(&self) -> Vec<u64> {
-        self.parameter.dimensions.iter().map(|&(size, _)| size).collect()
-    }
-
-    /// Its elements in the whole parameter.
-    pub(crate) fn range(&self) -> Range<usize> {
-        self.first as usize..(self.first + self.length) as usize
+    fn place(&self, first: u64, count: usize) -> Place {
+        let word = self.element.bytes();
+        Place { address: self.address + (first - self.stretch.first) * word, bytes: count as u64 * word }
     }
 }

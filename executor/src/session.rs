@@ -1,6 +1,6 @@
 //! A session: programs loaded with their parameters, and one step after the other.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ir::model::Training;
@@ -12,13 +12,14 @@ use ir::units::Seconds;
 use kernels::adamw;
 
 use crate::among;
-use crate::checkpoint::{self, CheckpointError};
+use crate::checkpoint::tensor_name;
 use crate::cpu::Processor;
 use crate::cuda::Gpus;
 use crate::fault::{Fault, LoadError};
 use crate::host::{Host, Place, Recording};
 use crate::measure;
-use crate::parameters::{self, Mismatch, Quantity};
+use crate::moves;
+use crate::parameters::{self, Quantity};
 use crate::rate::learning_rate;
 use crate::world::{Processes, World as _};
 
@@ -75,6 +76,18 @@ const TOKEN_BYTES: usize = 1 << 15;
 
 const CONSTANTS_BYTES: usize = UPDATE_CONSTANTS as usize * size_of::<f32>();
 
+/// A whole tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// The size of each dimension, outermost first.
+    pub shape: Vec<u64>,
+    /// Its elements, the last dimension fastest.
+    pub values: Vec<f32>,
+}
+
+/// Whole tensors by name.
+pub type Tensors = BTreeMap<String, Tensor>;
+
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepResult {
@@ -96,7 +109,7 @@ pub struct Session {
     pub(crate) host: Box<dyn Host>,
     settings: Settings,
     processes: Processes,
-    step: u64,
+    pub(crate) step: u64,
     state: State,
 }
 
@@ -116,7 +129,7 @@ impl Session {
     /// The same for programs that are only timed: what is resident begins as small random numbers, whatever it holds,
     /// but for second moments and what the host writes. Devices are faster with numbers that are all alike.
     pub fn load_noise(programs: &Programs, settings: &Settings, seed: Seed) -> Result<Session, LoadError> {
-        let mut session = Session::load(programs, settings, seed)?;
+        let mut session = Session::unfilled(programs, settings, &Processes::alone())?;
         parameters::make_noise(&session.draft, &mut *session.host, seed);
         Ok(session)
     }
@@ -133,12 +146,18 @@ impl Session {
         seed: Seed,
         processes: &Processes,
     ) -> Result<Session, LoadError> {
+        let mut session = Session::unfilled(programs, settings, processes)?;
+        parameters::initialise(&session.draft, &mut *session.host, seed);
+        Ok(session)
+    }
+
+    /// With all that is resident zero.
+    fn unfilled(programs: &Programs, settings: &Settings, processes: &Processes) -> Result<Session, LoadError> {
         let draft = Arc::new(programs.draft().clone());
         let digest = programs.digest();
         let mut processes = processes.clone();
         let loaded = host(&draft, digest, settings, &mut processes);
-        let mut host = loaded.inspect_err(|error| processes.fail(&error.to_string()))?;
-        parameters::initialise(&draft, &mut *host, seed);
+        let host = loaded.inspect_err(|error| processes.fail(&error.to_string()))?;
         Ok(Session { draft, digest, host, settings: settings.clone(), processes, step: 0, state: State::Ready })
     }
 
@@ -177,7 +196,7 @@ impl Session {
     }
 
     /// Takes over the parameters of another session of the same model, whatever its plan: so an evaluation follows a
-    /// training. All processes do so together.
+    /// training. All processes do so together. Takes memory for some chunks of them only.
     ///
     /// # Errors
     /// If another process is lost meanwhile.
@@ -185,29 +204,54 @@ impl Session {
     /// # Panics
     /// If the other session is of another model.
     pub fn copy_parameters(&mut self, from: &Session) -> Result<(), Fault> {
-        let needed = (&*self.draft, &*self.host);
-        let wholes = among::gather((&from.draft, &*from.host), needed, Quantity::Value, &mut self.processes)?;
-        let copied = parameters::scatter(&self.draft, &mut *self.host, Quantity::Value, &wholes);
-        if let Err(Mismatch { layer, name }) = copied {
+        let source = (&*from.draft, &*from.host);
+        let lacking = among::hand_over(source, &self.draft, &mut *self.host, &mut self.processes)?;
+        if let Some((layer, name)) = lacking {
             panic!("the other session has no parameter `{name}` of this shape in layer {layer}");
         }
         Ok(())
     }
 
-    /// Writes a checkpoint that any plan of the model can resume: all parameters and moments, whole. The file appears
-    /// at once and complete, or not at all.
-    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        if !self.processes.is_alone() {
-            let words = "a checkpoint of several processes cannot be written yet".to_owned();
-            return Err(CheckpointError::Format { path: path.to_owned(), words });
+    /// All parameters and moments whole, by names such as `3/attention in matrix` and, for moments,
+    /// `3/attention in matrix/first moment`. Takes memory for all of them: for small models, to look at. Elements that
+    /// ranks of other processes hold are zero.
+    pub fn tensors(&self) -> Tensors {
+        let mut tensors = Tensors::new();
+        let ranks = self.host.ranks();
+        for quantity in Quantity::ALL {
+            for part in moves::owned(&self.draft, &ranks, ranks.clone(), quantity) {
+                let region = &part.stretch.region;
+                let tensor = tensors
+                    .entry(tensor_name(part.key(), quantity))
+                    .or_insert_with(|| Tensor { shape: region.shape(), values: vec![0.0; region.whole() as usize] });
+                for run in part.stretch.runs() {
+                    let whole = run.whole as usize..(run.whole + run.length) as usize;
+                    part.read(&*self.host, run.local, &mut tensor.values[whole]);
+                }
+            }
         }
-        checkpoint::save(&self.draft, &*self.host, self.step, path)
+        tensors
     }
 
-    /// Goes on from a checkpoint. If it fails, the session should not be used.
-    pub fn resume(&mut self, path: &Path) -> Result<(), CheckpointError> {
-        self.step = checkpoint::load(&self.draft, &mut *self.host, path)?;
-        Ok(())
+    /// Begins a training with these parameters and moments, named as by [`Session::tensors`].
+    ///
+    /// # Panics
+    /// If one that the model has is missing, or of another shape.
+    pub fn begin_with(&mut self, tensors: &Tensors) {
+        for quantity in Quantity::ALL {
+            let parts = moves::all(&self.draft, self.host.ranks(), quantity);
+            for part in parts.values().flatten() {
+                let name = tensor_name(part.key(), quantity);
+                let region = &part.stretch.region;
+                let found = tensors.get(&name).filter(|tensor| tensor.shape == region.shape());
+                let tensor = found.unwrap_or_else(|| panic!("no tensor `{name}` of the model's shape"));
+                for run in part.stretch.runs() {
+                    let whole = run.whole as usize..(run.whole + run.length) as usize;
+                    part.write(&mut *self.host, run.local, &tensor.values[whole]);
+                }
+            }
+        }
+        self.step = 0;
     }
 
     fn run(&mut self, batch: Batch<'_>, recording: Recording) -> Result<Seconds, Fault> {

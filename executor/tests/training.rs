@@ -4,11 +4,8 @@
 #[allow(unreachable_pub, reason = "a module of each test that uses it")]
 mod common;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use common::{model, plan, single};
-use hetu_executor::{Backend, Batch, Session, Settings, StepResult};
+use hetu_executor::{Alone, Backend, Batch, Folder, Identity, Session, Settings, StepResult};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::model::{Embeddings, Family, Model, Precision};
@@ -16,7 +13,7 @@ use ir::plan::{Plan, Recompute, Sequence, Shard, Strategy};
 use ir::program::Programs;
 use ir::seed::{Draws, Seed};
 use ir::units::Seconds;
-use safetensors::SafeTensors;
+use tempfile::TempDir;
 
 const STEPS: usize = 3;
 /// Plans add the same numbers in other orders.
@@ -113,24 +110,37 @@ fn a_training_goes_on_under_another_plan_as_if_nothing_had_happened() {
     let graph = model.graph();
     let [alone, spread] = [plan(&[4], vec![single(); 4]), spread()].map(|plan| compiled(&graph, &plan));
     let expected = numbers(&train(&model, &alone, Backend::Threads));
-    let path = std::env::temp_dir().join(format!("{}-training.safetensors", std::process::id()));
+    let checkpoints = Checkpoints::new();
     for (first, second) in [(&alone, &spread), (&spread, &alone)] {
         let mut session = load(&model, first, Backend::Shuffle { seed: 3 }, Seed(7));
         let mut results = vec![step(&model, &mut session), step(&model, &mut session)];
-        session.save(&path).expect("a checkpoint is written");
+        checkpoints.save(&session);
         let mut session = load(&model, second, Backend::Shuffle { seed: 4 }, Seed(8));
-        session.resume(&path).expect("a checkpoint is read");
+        checkpoints.resume(&mut session);
         results.push(step(&model, &mut session));
         assert_near(&numbers(&results), &expected, "resumed");
     }
-    std::fs::remove_file(&path).expect("the checkpoint was there");
 }
 
-/// Values and moments of a checkpoint by name.
-fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
-    let bytes = std::fs::read(path).expect("a checkpoint was written");
-    let file = SafeTensors::deserialize(&bytes).expect("it is of this format");
-    file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect()
+/// A folder of checkpoints that goes with the test.
+struct Checkpoints {
+    folder: Folder,
+    _place: TempDir,
+}
+
+impl Checkpoints {
+    fn new() -> Checkpoints {
+        let place = tempfile::tempdir().expect("a folder can be made");
+        Checkpoints { folder: Folder::open(place.path(), &mut Alone).expect("it is new"), _place: place }
+    }
+
+    fn save(&self, session: &Session) {
+        self.folder.save(session, &Identity::default(), &mut Alone).expect("a checkpoint is written");
+    }
+
+    fn resume(&self, session: &mut Session) {
+        self.folder.resume(session, (&Identity::default(), &[]), &mut Alone).expect("a checkpoint is read");
+    }
 }
 
 #[test]
@@ -139,22 +149,20 @@ fn a_training_goes_on_in_the_other_precision() {
     let graph = model.graph();
     let full = compiled(&graph, &plan(&[4], vec![single(); 4]));
     let mixed = compiled(&graph, &Plan { precision: Precision::Mixed, ..spread() });
-    let path = std::env::temp_dir().join(format!("{}-precision.safetensors", std::process::id()));
+    let checkpoints = Checkpoints::new();
     for (first, second) in [(&full, &mixed), (&mixed, &full)] {
         let mut session = load(&model, first, Backend::Threads, Seed(7));
         (0..2).for_each(|_| drop(step(&model, &mut session)));
-        session.save(&path).expect("a checkpoint is written");
+        checkpoints.save(&session);
+        let before = session.tensors();
         let expected = step(&model, &mut session);
         let mut session = load(&model, second, Backend::Shuffle { seed: 4 }, Seed(8));
-        session.resume(&path).expect("a checkpoint is read");
-        let before = tensors(&path);
-        session.save(&path).expect("a checkpoint is written");
-        assert!(tensors(&path) == before, "values and moments are kept to the bit");
+        checkpoints.resume(&mut session);
+        assert_eq!(session.tensors(), before, "values and moments are kept to the bit");
         let found = step(&model, &mut session);
         let difference = ((found.loss - expected.loss) / expected.loss).abs();
         assert!(difference < 1e-3 && difference > 0.0, "{difference}: {found:?} is not {expected:?}");
     }
-    std::fs::remove_file(&path).expect("the checkpoint was there");
 }
 
 #[test]
@@ -165,11 +173,10 @@ fn parameters_in_16_bits_are_the_rounding_of_their_master() {
         let programs = compiled(&model.graph(), &plan);
         let mut session = load(&model, &programs, Backend::Threads, Seed(7));
         let first = step(&model, &mut session);
-        let path = std::env::temp_dir().join(format!("{}-rounding.safetensors", std::process::id()));
-        session.save(&path).expect("a checkpoint is written");
+        let checkpoints = Checkpoints::new();
+        checkpoints.save(&session);
         let mut resumed = load(&model, &programs, Backend::Threads, Seed(8));
-        resumed.resume(&path).expect("a checkpoint is read");
-        std::fs::remove_file(&path).expect("the checkpoint was there");
+        checkpoints.resume(&mut resumed);
         // A checkpoint has the master only; those computed with are rounded from it when it is read.
         let [expected, found] = [&mut session, &mut resumed].map(|session| numbers(&[step(&model, session)]));
         assert!(expected[0] < first.loss, "it learns: {expected:?}");

@@ -14,6 +14,7 @@ pub mod parallel;
 pub mod plan;
 pub mod profile;
 pub mod program;
+pub mod region;
 pub mod seed;
 pub mod shares;
 pub mod text;

@@ -5,6 +5,7 @@
 
 use crate::mesh::Mesh;
 use crate::program::{Block, BlockParameter, Part};
+use crate::region::{Region, Side, Stretch};
 
 /// A buffer of a rank that holds a block, or a share of it.
 #[derive(Clone, Copy, Debug)]
@@ -17,32 +18,30 @@ pub struct Holding<'a> {
     pub part: Part,
 }
 
-/// Elements of a parameter that lie together, in the whole parameter and in the buffer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Elements of a parameter that lie together in the buffer.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Piece<'a> {
     /// The parameter.
     pub parameter: &'a BlockParameter,
-    /// The first element, in the whole parameter.
-    pub whole: u64,
+    /// Which elements, of what the rank would have of the whole parameter.
+    pub stretch: Stretch,
     /// The first element, in the buffer.
     pub held: u64,
-    /// How many there are.
-    pub length: u64,
 }
 
 impl Holding<'_> {
-    /// Shows all pieces of the block's parameters, in the order in which they lie in the buffer; padding is in none.
+    /// Shows the pieces of the block's parameters, at most one of each, in the order in which they lie in the buffer;
+    /// padding is in none.
     pub fn visit<'a>(&self, block: &'a Block, visitor: &mut dyn FnMut(Piece<'a>)) {
         let (start, end) = self.range(block);
         for parameter in &block.parameters {
-            runs(self.mesh, self.rank, parameter, &mut |local, whole, length| {
-                let first = (parameter.first + local).max(start);
-                let last = (parameter.first + local + length).min(end);
-                if first < last {
-                    let whole = whole + first - parameter.first - local;
-                    visitor(Piece { parameter, whole, held: first - start, length: last - first });
-                }
-            });
+            let region = region(self.mesh, self.rank, parameter);
+            let first = parameter.first.max(start);
+            let last = (parameter.first + region.elements()).min(end);
+            if first < last {
+                let stretch = Stretch { region, first: first - parameter.first, length: last - first };
+                visitor(Piece { parameter, stretch, held: first - start });
+            }
         }
     }
 
@@ -60,31 +59,13 @@ impl Holding<'_> {
     }
 }
 
-/// Shows a rank's part of a parameter as runs: start in the part, start in the whole, and length.
-fn runs(mesh: &Mesh, rank: u32, parameter: &BlockParameter, visitor: &mut dyn FnMut(u64, u64, u64)) {
-    let local = |&(size, ref axes): &(u64, Vec<usize>)| {
-        size / axes.iter().map(|&axis| u64::from(mesh.sizes()[axis])).product::<u64>()
+/// What splits over mesh axes leave of a parameter on a rank.
+fn region(mesh: &Mesh, rank: u32, parameter: &BlockParameter) -> Region {
+    let side = |&(size, ref axes): &(u64, Vec<usize>)| {
+        let length = size / axes.iter().map(|&axis| u64::from(mesh.sizes()[axis])).product::<u64>();
+        Side { size, start: u64::from(mesh.index(rank, axes)) * length, length }
     };
-    // Behind the last dimension that is split, all is whole and lies together.
-    let split = parameter.dimensions.iter().rposition(|(_, axes)| !axes.is_empty());
-    let (outer, inner) = parameter.dimensions.split_at(split.unwrap_or(0));
-    let length: u64 = inner.iter().map(local).product();
-    let rows: u64 = outer.iter().map(local).product();
-    for row in 0..rows {
-        let (mut rest, mut whole) = (row, 0);
-        let mut stride: u64 = inner.iter().map(|&(size, _)| size).product();
-        for dimension in outer.iter().rev() {
-            let size = local(dimension);
-            whole += (u64::from(mesh.index(rank, &dimension.1)) * size + rest % size) * stride;
-            rest /= size;
-            stride *= dimension.0;
-        }
-        if let Some((dimension, behind)) = inner.split_first() {
-            let behind: u64 = behind.iter().map(|&(size, _)| size).product();
-            whole += u64::from(mesh.index(rank, &dimension.1)) * local(dimension) * behind;
-        }
-        visitor(row * length, whole, length);
-    }
+    Region { sides: parameter.dimensions.iter().map(side).collect() }
 }
 
 #[cfg(test)]
@@ -100,12 +81,8 @@ mod tests {
             init: Init::Constant { value: 0.0 },
             dimensions: dimensions.iter().map(|&(size, axes)| (size, axes.to_vec())).collect(),
         };
-        let mut part = Vec::new();
-        runs(mesh, rank, &parameter, &mut |local, whole, length| {
-            assert_eq!(local, part.len() as u64);
-            part.extend(whole..whole + length);
-        });
-        part
+        let stretch = Stretch::all(region(mesh, rank, &parameter));
+        stretch.runs().flat_map(|run| run.whole..run.whole + run.length).collect()
     }
 
     #[test]
@@ -133,12 +110,14 @@ mod tests {
         let pieces = |rank, part| {
             let mut pieces = Vec::new();
             Holding { mesh: &mesh, rank, part }.visit(&block, &mut |piece| {
-                pieces.push((piece.parameter.name.as_str(), piece.whole, piece.held, piece.length));
+                let elements: Vec<u64> =
+                    piece.stretch.runs().flat_map(|run| run.whole..run.whole + run.length).collect();
+                pieces.push((piece.parameter.name.as_str(), piece.held, elements));
             });
             pieces
         };
-        assert_eq!(pieces(1, Part::Share), [("a", 2, 0, 2), ("a", 6, 2, 2)]);
-        assert_eq!(pieces(3, Part::Share), [("b", 0, 0, 3)]);
-        assert_eq!(pieces(2, Part::Whole), [("a", 0, 0, 2), ("a", 4, 2, 2), ("b", 0, 4, 3)]);
+        assert_eq!(pieces(1, Part::Share), [("a", 0, vec![2, 3, 6, 7])]);
+        assert_eq!(pieces(3, Part::Share), [("b", 0, vec![0, 1, 2])]);
+        assert_eq!(pieces(2, Part::Whole), [("a", 0, vec![0, 1, 4, 5]), ("b", 4, vec![0, 1, 2])]);
     }
 }

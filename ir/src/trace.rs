@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::program::{Action, Span, Stream};
+use crate::program::{Action, Programs, Span, Stream};
 use crate::units::{Bytes, Seconds};
 
 /// Where a trace is from.
@@ -93,4 +93,41 @@ pub struct Totals {
     pub idle: Seconds,
     /// Memory that the rank allocated.
     pub arena: Bytes,
+}
+
+impl Trace {
+    /// Checks that everything it names is in these programs and that its times can be, for a trace that comes from a
+    /// file: its digest alone says little about its content.
+    ///
+    /// # Errors
+    /// The first thing that cannot be, in words.
+    pub fn check(&self, programs: &Programs) -> Result<(), String> {
+        let draft = programs.draft();
+        let rank_count = draft.mesh.rank_count();
+        let is_known = |action: &Action| match action {
+            Action::Compute(id) => id.index() < draft.fragments.len(),
+            Action::Exchange(id) => id.index() < draft.collectives.len(),
+            Action::Send(id) | Action::Receive(id) => id.index() < draft.transfers.len(),
+            Action::Free | Action::Signal(_) | Action::Wait(_) => true,
+        };
+        let is_time = |time: Seconds| time.0.is_finite() && time.0 >= 0.0;
+        let events = self.events.iter().map(|event| event.rank);
+        let ranks = events.chain(self.memory.iter().map(|sample| sample.rank));
+        if let Some(rank) = ranks.chain(self.totals.iter().map(|totals| totals.rank)).find(|&rank| rank >= rank_count) {
+            return Err(format!("it names rank {rank}, but there are {rank_count} ranks"));
+        }
+        if let Some(event) = self.events.iter().find(|event| !is_known(&event.action)) {
+            return Err(format!("its programs have no instruction `{:?}`", event.action));
+        }
+        let of_totals = self.totals.iter().flat_map(|totals| {
+            let Totals { compute, exchange, transfer, hidden, idle, .. } = *totals;
+            [compute, exchange, transfer, hidden, idle]
+        });
+        let of_events = self.events.iter().flat_map(|event| [event.start, event.end, event.end - event.start]);
+        let times = of_events.chain(of_totals).chain(self.memory.iter().map(|sample| sample.time));
+        match times.chain(self.shares).chain([self.step]).find(|&time| !is_time(time)) {
+            Some(time) => Err(format!("{} s is not a time of a step", time.0)),
+            None => Ok(()),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 mod options;
 mod store;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,23 +29,42 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match (options.completions, options.command) {
         (Some(shell), _) => {
-            clap_complete::generate(shell, &mut Options::command(), "hetu-profile", &mut std::io::stdout());
-            return ExitCode::SUCCESS;
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Options::command(), "hetu-profile", &mut text);
+            show(&text).map(|()| ExitCode::SUCCESS)
         }
         (None, Some(Command::Cluster(options))) => cluster(&options),
         (None, None) => {
-            eprintln!("error: nothing to do\n  help: hetu-profile cluster");
+            note("error: nothing to do\n  help: hetu-profile cluster");
             return ExitCode::from(2);
         }
     };
     match outcome {
         Ok(code) => code,
         Err(error) => {
+            let (code, error) = match error.downcast::<WrongUse>() {
+                Ok(WrongUse(error)) => (ExitCode::from(2), error),
+                Err(error) => (ExitCode::FAILURE, error),
+            };
             let text = format!("{error:#}");
-            eprintln!("{}{text}", if text.starts_with("error: ") { "" } else { "error: " });
-            ExitCode::FAILURE
+            note(&format!("{}{text}", if text.starts_with("error: ") { "" } else { "error: " }));
+            code
         }
     }
+}
+
+/// Something to be changed in a flag or file, not a failure on the way.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct WrongUse(anyhow::Error);
+
+fn wrong_use(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    WrongUse(error.into()).into()
+}
+
+/// A line on standard error; if nobody listens, it is lost.
+fn note(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
 }
 
 fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
@@ -58,7 +77,7 @@ fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
     let device = &cluster.device.name;
     let mut known = match (options.again, &options.only) {
         (true, None) => store::empty(device),
-        (true, Some(_)) | (false, _) => store::known(&options.output, device)?,
+        (true, Some(_)) | (false, _) => store::known(&options.output, device).map_err(wrong_use)?,
     };
     if options.again {
         let again = catalogue.works();
@@ -70,19 +89,23 @@ fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
     watch.bar.finish_and_clear();
     store::save(&options.output, &findings.profile)?;
     if watch.noisy > NOISY_SHOWN {
-        eprintln!("and {} more noisy measurements", watch.noisy - NOISY_SHOWN);
+        note(&format!("and {} more noisy measurements", watch.noisy - NOISY_SHOWN));
     }
     if findings.end == End::Stopped {
-        eprintln!("stopped: {} new measurements are kept in {}", findings.measured, options.output.display());
+        note(&format!("stopped: {} new measurements are kept in {}", findings.measured, options.output.display()));
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    show(&if options.json {
+    let text = if options.json {
         serde_json::to_string_pretty(&findings.profile)? + "\n"
     } else {
         heading(&cluster) + &summary(&catalogue, &findings.profile)
-    });
+    };
+    let mut shown = show(text.as_bytes());
     if findings.left > 0 {
-        eprintln!("no time for {} more; their times will be interpolated (--budget gives more time)", findings.left);
+        note(&format!(
+            "no time for {} more; their times will be interpolated (--budget gives more time)",
+            findings.left
+        ));
     }
     let mut written = format!("{} ({} new measurements)", options.output.display(), findings.measured);
     if let Some(path) = &options.cluster_out {
@@ -91,16 +114,21 @@ fn cluster(options: &ClusterOptions) -> Result<ExitCode> {
         written.push_str(&format!(" and {}", path.display()));
     }
     if options.json {
-        eprintln!("Wrote {written}");
+        note(&format!("Wrote {written}"));
     } else {
-        show(&format!("Wrote {written}\n"));
+        shown = shown.and(show(format!("Wrote {written}\n").as_bytes()));
     }
-    Ok(ExitCode::SUCCESS)
+    // Said last: what was measured is kept.
+    shown.map(|()| ExitCode::SUCCESS)
 }
 
-/// Prints a result. A reader that went away has seen enough.
-fn show(text: &str) {
-    drop(std::io::stdout().write_all(text.as_bytes()));
+/// Prints a result. A reader that went away has seen enough; what could not be written for another reason is missing.
+fn show(text: &[u8]) -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn catalogue(options: &ClusterOptions, cluster: &Cluster) -> Result<Catalogue> {
@@ -121,8 +149,9 @@ fn model(path: &Path) -> Result<Model> {
         return Ok(model);
     }
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-    Ok(ir::file::parse_model(ir::file::decode(&bytes, &name)?, &name)?)
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}")).map_err(wrong_use)?;
+    let text = ir::file::read(file, ir::file::FILE_MAX, &name).map_err(wrong_use)?;
+    ir::file::parse_model(&text, &name).map_err(wrong_use)
 }
 
 /// The GPUs of this machine if there are any, or as the user says.
@@ -184,7 +213,7 @@ impl Watcher for Watch<'_> {
         self.noisy += 1;
         if self.noisy <= NOISY_SHOWN {
             let Sample { work, median, spread, .. } = sample;
-            self.bar.suspend(|| eprintln!("noisy: {} took {median:.1} ± {spread:.1}", label(work)));
+            self.bar.suspend(|| note(&format!("noisy: {} took {median:.1} ± {spread:.1}", label(work))));
         }
     }
 

@@ -17,7 +17,7 @@ EXAMPLES
       on two GPUs, in the precision of the model and under load as in a long training
 
 A second call measures only what the file lacks. Ctrl-C keeps what was measured.
-Exit status: 0 done, 1 measuring failed, 2 wrong use, 130 stopped by Ctrl-C.";
+Exit status: 0 done, 1 measuring failed, 2 wrong use or files, 130 stopped by Ctrl-C.";
 
 /// Measures what work takes on this machine, for plans that can be trusted.
 #[derive(Debug, Parser)]

@@ -1,6 +1,6 @@
 //! The profile on disk: read if it is there, and written at once and whole.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -16,13 +16,13 @@ pub(crate) fn empty(device: &str) -> Profile {
 
 /// What was measured on this device before; nothing if there is no such file.
 pub(crate) fn known(path: &Path, device: &str) -> Result<Profile> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty(device)),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let name = path.display().to_string();
-    let profile = parse_profile(ir::file::decode(&bytes, &name)?, &name)?;
+    let profile = parse_profile(&ir::file::read(file, ir::file::FILE_MAX, &name)?, &name)?;
     if profile.device != device {
         bail!(
             "error: {name}: measured on `{}`, but this is `{device}`\n  help: choose another file with -o, or measure \

@@ -138,19 +138,35 @@ pub fn write_report(folder: &Path, report: &Report<'_>) -> Result<Vec<PathBuf>, 
     let mut written = Vec::new();
     for (name, content) in files {
         let path = folder.join(name);
-        fs::write(&path, content).map_err(|source| ReportError::File { path: path.clone(), source })?;
+        put(&path, |part| fs::write(part, &content).map_err(|source| file_error(&path, source)))?;
         written.push(path);
     }
     for each in &figures {
         let path = folder.join(format!("{}.svg", each.name));
         let text = figure::draw::svg(each).map_err(|reason| ReportError::Picture { path: path.clone(), reason })?;
-        fs::write(&path, text).map_err(|source| ReportError::File { path: path.clone(), source })?;
+        put(&path, |part| fs::write(part, &text).map_err(|source| file_error(&path, source)))?;
         written.push(path);
         let path = folder.join(format!("{}.png", each.name));
-        figure::draw::png(each, &path).map_err(|reason| ReportError::Picture { path: path.clone(), reason })?;
+        put(&path, |part| {
+            figure::draw::png(each, part).map_err(|reason| ReportError::Picture { path: path.clone(), reason })
+        })?;
         written.push(path);
     }
     Ok(written)
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> ReportError {
+    ReportError::File { path: path.to_owned(), source }
+}
+
+/// Lets a file be written in a new folder beside its place and moves it there: it appears whole or not at all.
+fn put(path: &Path, write: impl FnOnce(&Path) -> Result<(), ReportError>) -> Result<(), ReportError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let beside = tempfile::Builder::new().prefix(".report-").tempdir_in(folder);
+    let beside = beside.map_err(|source| file_error(path, source))?;
+    let part = beside.path().join(path.file_name().unwrap_or_default());
+    write(&part)?;
+    fs::rename(&part, path).map_err(|source| file_error(path, source))
 }
 
 impl Report<'_> {

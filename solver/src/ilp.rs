@@ -8,6 +8,8 @@
 //! good_lp states the program. What an answer must say besides itself, how far from the best it may be, only HiGHS'
 //! own handle knows: it is asked directly.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use good_lp::{Constraint, Expression, ProblemVariables, SolverModel, Variable, constraint, variable};
 use highs::{HighsModelStatus, HighsSolutionStatus};
 
@@ -249,8 +251,11 @@ impl<'a> IntegerProgram<'a> {
     }
 
     fn solve(self, time_limit: f64) -> Ending {
-        let stated = self.variables.minimise(self.objective).using(good_lp::highs);
-        let mut model = stated.with_all(self.constraints).into_inner();
+        let Self { variables, objective, constraints, .. } = self;
+        let stated = || variables.minimise(objective).using(good_lp::highs).with_all(constraints).into_inner();
+        // Numbers that it cannot bear make the solver panic: it has found nothing.
+        let nothing = Ending { assignment: None, bound: f64::NEG_INFINITY, proof: Proof::None };
+        let Ok(mut model) = catch_unwind(AssertUnwindSafe(stated)) else { return nothing };
         model.make_quiet();
         model.set_option("threads", 1);
         model.set_option("random_seed", 1);
@@ -261,7 +266,7 @@ impl<'a> IntegerProgram<'a> {
         if time_limit.is_finite() {
             model.set_option("time_limit", time_limit);
         }
-        let solved = model.solve();
+        let Ok(solved) = model.try_solve() else { return nothing };
         // The objective has a floor of zero, so "unbounded or infeasible" can only be infeasible.
         let infeasible =
             matches!(solved.status(), HighsModelStatus::Infeasible | HighsModelStatus::UnboundedOrInfeasible);

@@ -13,7 +13,14 @@
 //! stage `s` does once a step. With equal stages it is the `(m + p − 1) · T` of GPipe and 1F1B (Narayanan et al.
 //! 2021, §2.2); with unequal ones, the slowest stage runs back to back and every other stage is passed once.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
+
+/// Times that sums and solvers can bear; the largest is 30,000 years.
+const SECONDS: RangeInclusive<f64> = 0.0..=1e12;
+/// The same of factors of stages.
+const SPEEDS: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// What one strategy costs one layer, per device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -379,8 +386,8 @@ impl Problem {
     fn value_mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         let mut seconds = |place: String, value: f64| {
-            if !(value.is_finite() && value >= 0.0) {
-                mistakes.push(Mistake::Value { place, value, expected: "a finite time, not negative" });
+            if !SECONDS.contains(&value) {
+                mistakes.push(Mistake::Value { place, value, expected: "a time from 0 to 1e12 seconds" });
             }
         };
         for (k, kind) in self.kinds.iter().enumerate() {
@@ -404,9 +411,9 @@ impl Problem {
             }
         }
         for (index, stage) in self.stages.iter().enumerate() {
-            if !(stage.speed.is_finite() && stage.speed > 0.0) {
+            if !SPEEDS.contains(&stage.speed) {
                 let place = format!("stages[{index}].speed");
-                mistakes.push(Mistake::Value { place, value: stage.speed, expected: "a finite factor above 0" });
+                mistakes.push(Mistake::Value { place, value: stage.speed, expected: "a factor from 1e-6 to 1e6" });
             }
         }
         mistakes

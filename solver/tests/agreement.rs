@@ -380,8 +380,11 @@ fn all_mistakes_are_found_at_once() {
     problem.boundary.clear();
     problem.kinds[0].strategies[0].time_step = f64::NAN;
     problem.stages[1].speed = 0.0;
+    // More than solvers can bear.
+    problem.stages[0].speed = 1e308;
+    problem.kinds[0].strategies[0].time_microbatch = 1e18;
     let mistakes = problem.check().unwrap_err();
-    assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+    assert_eq!(mistakes.len(), 6, "{mistakes:?}");
     assert!(matches!(&mistakes[0], Mistake::Length { place, .. } if place == "boundary"));
     assert!(matches!(&mistakes[1], Mistake::Index { index: 5, count: 1, .. }));
 }

@@ -6,11 +6,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use executor::{Backend, Session};
+use executor::{Backend, Session, Tensors};
 use hetu_tests::arbitrary::{Case, printed};
 use hetu_tests::notation::{alone, plan};
 use hetu_tests::specimen;
-use hetu_tests::tensors::{self, Tensors};
+use hetu_tests::tensors;
 use hetu_tests::training::{Course, compiled, trained};
 use ir::graph::Graph;
 use ir::model::{Model, Precision, Training};
@@ -131,7 +131,7 @@ impl Reference {
         let graph = model.graph();
         let plan = Plan { precision: model.training.precision, ..alone(model.training.batch, graph.layers.len()) };
         let (session, course) = trained(&model, &compiled(&graph, &plan), Backend::Threads, steps);
-        Reference { model, graph, steps, course, parameters: tensors::of(&session) }
+        Reference { model, graph, steps, course, parameters: session.tensors() }
     }
 
     /// The plan that a line writes, in the precision of the model.
@@ -147,7 +147,7 @@ impl Reference {
     /// The bits of all losses, norms, parameters and moments.
     fn bits(&self, plan: &Plan, seed: u64) -> (Vec<u64>, Vec<u32>) {
         let (session, course) = self.train(plan, seed);
-        let parameters = tensors::of(&session).into_values().flat_map(|(_, values)| values);
+        let parameters = session.tensors().into_values().flat_map(|tensor| tensor.values);
         (course.bits(), parameters.map(f32::to_bits).collect())
     }
 
@@ -162,7 +162,7 @@ impl Reference {
         // A softmax sees no constant, so the gradient of a key's bias is nothing but rounding; an update makes it as
         // large as any other. In 32 bits it is too small even for that.
         let counts = |name: &str| plan.precision == Precision::Full || !name.ends_with("attention in bias");
-        let (farthest, parameter) = tensors::farthest(&tensors::of(&session), &self.parameters, counts);
+        let (farthest, parameter) = tensors::farthest(&session.tensors(), &self.parameters, counts);
         let most = tolerance(plan.precision);
         let near = losses <= most.loss && norms <= most.norm && parameter <= most.parameter;
         let expected = &self.course;

@@ -1,12 +1,9 @@
 //! Gradients are slopes: along each parameter's gradient, the loss of the whole model rises as fast as the gradient is
-//! long. The slope is measured by changing checkpoints, so nothing here knows how a gradient is computed.
+//! long. The slope is measured by changing parameters, so nothing here knows how a gradient is computed.
 
-use std::path::PathBuf;
-
-use executor::{Backend, Session};
+use executor::{Backend, Session, Tensor, Tensors};
 use hetu_tests::notation::plan;
 use hetu_tests::specimen;
-use hetu_tests::tensors::{Tensors, read, write};
 use hetu_tests::training::{compiled, load, step};
 use ir::model::Model;
 
@@ -19,38 +16,28 @@ const LEAST: f64 = 2e-3;
 /// Initial matrices are so small that hardly any attention is paid; larger ones show more.
 const ENLARGED: f32 = 12.0;
 
-/// A session whose parameters come from files.
+/// A session whose parameters are given.
 struct Probe {
     model: Model,
     session: Session,
-    path: PathBuf,
 }
 
 impl Probe {
-    fn new(model: Model, name: &str, text: &str) -> Probe {
+    fn new(model: Model, text: &str) -> Probe {
         let programs = compiled(&model.graph(), &plan(model.training.batch, text));
         let session = load(&model, &programs, Backend::Shuffle { seed: 5 });
-        let path = std::env::temp_dir().join(format!("{}-{name}.safetensors", std::process::id()));
-        Probe { model, session, path }
+        Probe { model, session }
     }
 
-    fn saved(&self) -> Tensors {
-        self.session.save(&self.path).expect("a checkpoint is written");
-        read(&self.path)
+    fn tensors(&self) -> Tensors {
+        self.session.tensors()
     }
 
     /// The loss and gradient norm with these parameters, on the tokens of the first step.
     fn ask(&mut self, tensors: &Tensors) -> (f64, f64) {
-        write(&self.path, tensors);
-        self.session.resume(&self.path).expect("a checkpoint is read");
+        self.session.begin_with(tensors);
         let result = step(&self.model, &mut self.session);
         (result.loss, result.gradient_norm)
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
     }
 }
 
@@ -59,22 +46,22 @@ fn length(values: &[f64]) -> f64 {
 }
 
 /// The parts of a gradient that are tried alone: of packed products each of their rows of heads, else the whole.
-fn parts(name: &str, shape: &[usize], gradient: &[f64]) -> Vec<Vec<f64>> {
+fn parts(name: &str, shape: &[u64], gradient: &[f64]) -> Vec<Vec<f64>> {
     if !name.contains("attention in") {
         return vec![gradient.to_vec()];
     }
-    let inner: usize = shape[2..].iter().product();
-    let of = |part: usize| {
+    let inner: u64 = shape[2..].iter().product();
+    let of = |part: u64| {
         let masked = gradient.iter().enumerate();
-        masked.map(|(index, &value)| if index / inner % shape[1] == part { value } else { 0.0 }).collect()
+        masked.map(|(index, &value)| if index as u64 / inner % shape[1] == part { value } else { 0.0 }).collect()
     };
     (0..shape[1]).map(of).collect()
 }
 
 /// Checks every parameter; returns how many parts had a gradient long enough.
 fn assert_slopes(mut probe: Probe) -> usize {
-    let mut middle = probe.saved();
-    for (name, (_, values)) in &mut middle {
+    let mut middle = probe.tensors();
+    for (name, Tensor { values, .. }) in &mut middle {
         if ["matrix", "table", "positions"].iter().any(|end| name.ends_with(end)) {
             values.iter_mut().for_each(|value| *value *= ENLARGED);
         }
@@ -82,10 +69,10 @@ fn assert_slopes(mut probe: Probe) -> usize {
     let (_, norm) = probe.ask(&middle);
     // The first moment after one step is this part of the gradient (Kingma and Ba 2015).
     let part = 1.0 - probe.model.training.betas[0];
-    let after = probe.saved();
+    let after = probe.tensors();
     let mut square = 0.0;
     let mut tried = 0;
-    for (name, (shape, moment)) in
+    for (name, Tensor { shape, values: moment }) in
         after.iter().filter_map(|(name, tensor)| Some((name.strip_suffix("/first moment")?, tensor)))
     {
         let gradient: Vec<f64> = moment.iter().map(|&value| f64::from(value) / part).collect();
@@ -98,7 +85,7 @@ fn assert_slopes(mut probe: Probe) -> usize {
             tried += 1;
             let mut loss = |reach: f64| {
                 let mut moved = middle.clone();
-                let (_, values) = moved.get_mut(name).expect("a moment has its parameter");
+                let values = &mut moved.get_mut(name).expect("a moment has its parameter").values;
                 values.iter_mut().zip(&direction).for_each(|(value, by)| *value += (reach * by / expected) as f32);
                 probe.ask(&moved).0
             };
@@ -118,18 +105,18 @@ fn unclipped(model: Model) -> Model {
 
 #[test]
 fn a_llama_s_gradients_are_slopes() {
-    let one = assert_slopes(Probe::new(unclipped(specimen::llama()), "llama-one", "5: d1"));
+    let one = assert_slopes(Probe::new(unclipped(specimen::llama()), "5: d1"));
     let text = "2+3: d2 / t2 split full / d2 parameters / t2 selective / d2";
-    let four = assert_slopes(Probe::new(unclipped(specimen::llama()), "llama-four", text));
+    let four = assert_slopes(Probe::new(unclipped(specimen::llama()), text));
     // A block has two norms, four rows of heads, and three other matrices; outside are table, norm and matrix.
     assert_eq!([one, four], [3 * (2 + 4 + 3) + 3; 2], "every parameter is tried");
 }
 
 #[test]
 fn a_gpt_s_gradients_are_slopes() {
-    let one = assert_slopes(Probe::new(unclipped(specimen::gpt()), "gpt-one", "5: d1"));
+    let one = assert_slopes(Probe::new(unclipped(specimen::gpt()), "5: d1"));
     let text = "1+4: d2 t2 split / d4 parameters / t4 / d2 t2 full / d2 t2 split";
-    let eight = assert_slopes(Probe::new(unclipped(specimen::gpt()), "gpt-eight", text));
+    let eight = assert_slopes(Probe::new(unclipped(specimen::gpt()), text));
     // A block has two norms, three rows of heads of which that of the keys has a bias without effect, and three other
     // matrices, each with its bias; outside are table, positions and norm.
     assert_eq!([one, eight], [3 * (4 + 3 + 2 + 6) + 2 + 2; 2], "every parameter is tried");

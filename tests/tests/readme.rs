@@ -73,8 +73,10 @@ fn shortened(line: &str) -> String {
             if let Some(at) = words.iter().position(|word| *word == "--steps") {
                 words.drain(at..at + 2);
             }
-            let steps = if words.contains(&"--resume") { "2" } else { "1" };
-            words.extend(["--steps", steps, "--evaluate-windows", "1"]);
+            // As if the first had been interrupted.
+            let goes_on = words.contains(&"--resume");
+            words.extend(if goes_on { &["--steps", "2", "--allow", "steps"][..] } else { &["--steps", "1"] });
+            words.extend(["--evaluate-windows", "1"]);
         }
         "hetu-profile" => {
             words.extend(["--quick", "--budget", "1"]);
@@ -170,6 +172,6 @@ fn commands_and_files_are_found() {
     assert_eq!(tasks(text), expected);
     assert_eq!(
         shortened("hetu-exec p --steps 30 --resume  # on"),
-        "hetu-exec p --resume --steps 2 --evaluate-windows 1"
+        "hetu-exec p --resume --steps 2 --allow steps --evaluate-windows 1"
     );
 }

@@ -1,147 +1,173 @@
-//! The folder of checkpoints: the last two, and what a training that goes on must have in common with them.
+//! The checkpoints of `--checkpoint`: when to go on from one, and what a training must have in common with it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use hetu_executor::Session;
-use ir::file::{Digest, digest};
-use serde::{Deserialize, Serialize};
+use hetu_executor::{CheckpointError, Folder, Freedom, Identity, Session, World};
+use ir::model::{Embeddings, Family, Model, Precision};
 
 use super::failure::{Failure, Outcome};
-use super::feed::text_path;
+use super::feed::Sources;
 use super::inputs::Inputs;
-use crate::options::Options;
+use crate::options::{Options, Resume};
 
-const RUN_NAME: &str = "run.json";
-const KEPT: usize = 2;
+/// What `--allow` can name.
+pub(crate) const NAMES: [&str; 11] = [
+    "learning-rate",
+    "warmup-steps",
+    "weight-decay",
+    "betas",
+    "epsilon",
+    "gradient-norm-max",
+    "batch",
+    "steps",
+    "seed",
+    "text",
+    "tokenizer",
+    "held-out",
+];
 
 /// A folder of checkpoints of one training.
 pub(crate) struct Checkpoints {
-    folder: PathBuf,
-    run: Run,
+    folder: Folder,
+    identity: Identity,
+    /// The step of the last one that this run wrote or began with, and where it is.
+    last: Option<(u64, PathBuf)>,
 }
 
-/// What decides which tokens a step reads.
-#[derive(Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-struct Run {
-    format: u32,
-    model: String,
-    seed: u64,
-    batch: u64,
-    sequence: u64,
-    tokenizer: String,
-    held_out: String,
-    /// Of the text's content.
-    text: Digest,
+/// The folder of `--checkpoint`, if one was given. Without `--resume` it must hold no checkpoint yet.
+pub(crate) fn open(options: &Options, world: &mut dyn World) -> Outcome<Option<Folder>> {
+    let Some(path) = &options.checkpoint else { return Ok(None) };
+    let folder = Folder::open(path, world).map_err(failure)?;
+    if let Some(steps) = folder.last(world).map_err(failure)?
+        && options.resume.is_none()
+    {
+        let what = format!("{}: there is a training of {steps} steps already", path.display());
+        return Err(Failure::wrong_use(what).help("add --resume to go on with it, or give another folder"));
+    }
+    Ok(Some(folder))
 }
 
 impl Checkpoints {
-    /// The folder of `--checkpoint`, if one was given. Without `--resume` it must hold no checkpoint yet.
-    pub(crate) fn open(options: &Options, inputs: &Inputs) -> Outcome<Option<Checkpoints>> {
-        let Some(folder) = options.checkpoint.clone() else { return Ok(None) };
-        let checkpoints = Checkpoints { run: Run::of(options, inputs)?, folder };
-        if let Some((step, path)) = checkpoints.found().last()
-            && !options.resume
+    /// Of this training.
+    pub(crate) fn new(folder: Folder, options: &Options, inputs: &Inputs, sources: &Sources) -> Checkpoints {
+        Checkpoints { folder, identity: identity(options, inputs, sources), last: None }
+    }
+
+    /// Goes on from the last good checkpoint. Gives back where it was found, or none where a training begins, and what
+    /// the user should know.
+    pub(crate) fn resume(
+        &mut self,
+        session: &mut Session,
+        options: &Options,
+        world: &mut dyn World,
+    ) -> Outcome<(Option<PathBuf>, Vec<String>)> {
+        match options.resume {
+            None => return Ok((None, Vec::new())),
+            Some(Resume::Auto) if self.folder.last(world).map_err(failure)?.is_none() => return Ok((None, Vec::new())),
+            Some(Resume::Auto | Resume::Last) => {}
+        }
+        let resumed = self.folder.resume(session, (&self.identity, &options.allow), world).map_err(failure)?;
+        let (done, path) = (session.steps_done(), resumed.path);
+        if done >= options.steps {
+            let what = format!("{}: {done} of {} steps are done", path.display(), options.steps);
+            return Err(Failure::wrong_use(what)
+                .help("ask for more, with --steps and --allow steps: --steps counts those before the checkpoint"));
+        }
+        self.last = Some((done, path.clone()));
+        let note = |words: String| format!("{words}; an earlier checkpoint is taken, this one is set aside");
+        Ok((Some(path), resumed.left_out.into_iter().map(note).collect()))
+    }
+
+    /// Saves a checkpoint, if there is none of this step yet, and removes all but the last two. Gives back where it is.
+    pub(crate) fn save(&mut self, session: &Session, world: &mut dyn World) -> Result<PathBuf, CheckpointError> {
+        let step = session.steps_done();
+        if let Some((last, path)) = &self.last
+            && *last == step
         {
-            let what = format!("{}: there is a training of {step} steps already", path.display());
-            return Err(Failure::wrong_use(what).help("add --resume to go on with it, or give another folder"));
+            return Ok(path.clone());
         }
-        Ok(Some(checkpoints))
-    }
-
-    /// Goes on from the last checkpoint. Gives back where it was found.
-    pub(crate) fn resume(&self, session: &mut Session, steps: u64) -> Outcome<PathBuf> {
-        let Some((_, path)) = self.found().pop() else {
-            let what = format!("{}: there is no checkpoint to go on from", self.folder.display());
-            return Err(Failure::wrong_use(what).help("leave out --resume to begin a training"));
-        };
-        self.check_run()?;
-        session.resume(&path).map_err(Failure::wrong_use)?;
-        if session.steps_done() >= steps {
-            let done = session.steps_done();
-            return Err(Failure::wrong_use(format!("{}: {done} of {steps} steps are done", path.display()))
-                .help("ask for more: --steps counts those before the checkpoint"));
-        }
+        let path = self.folder.save(session, &self.identity, world)?;
+        self.last = Some((step, path.clone()));
         Ok(path)
-    }
-
-    /// Saves a checkpoint, then removes all but the last. Gives back where it is.
-    pub(crate) fn save(&self, session: &Session) -> Outcome<PathBuf> {
-        self.save_run().map_err(|error| Failure::run(format!("{}: {error}", self.folder.display())))?;
-        let path = self.folder.join(format!("step-{:06}.safetensors", session.steps_done()));
-        session.save(&path).map_err(Failure::run)?;
-        let found = self.found();
-        for (_, old) in found.iter().take(found.len().saturating_sub(KEPT)) {
-            // One that stays only takes room.
-            let _ = fs::remove_file(old);
-        }
-        Ok(path)
-    }
-
-    /// Checkpoints in the folder with their steps, the last one last.
-    fn found(&self) -> Vec<(u64, PathBuf)> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let mut found: Vec<(u64, PathBuf)> =
-            entries.filter_map(|entry| Some((step_of(&entry.path())?, entry.path()))).collect();
-        found.sort();
-        found
-    }
-
-    fn save_run(&self) -> std::io::Result<()> {
-        let partial = self.folder.join("run.partial");
-        let text = serde_json::to_string(&self.run).expect("words and numbers have a JSON form");
-        fs::write(&partial, text + "\n")?;
-        fs::rename(&partial, self.folder.join(RUN_NAME))
-    }
-
-    /// A training that goes on reads what it would have read.
-    fn check_run(&self) -> Outcome<()> {
-        let path = self.folder.join(RUN_NAME);
-        let wrong = |what: String| Failure::wrong_use(format!("{}: {what}", path.display()));
-        let text = fs::read_to_string(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let run: Run = serde_json::from_str(&text).map_err(|error| wrong(format!("not written here: {error}")))?;
-        if run == self.run {
-            return Ok(());
-        }
-        let rows = |run: &Run| {
-            [
-                ("model", run.model.clone()),
-                ("--seed", run.seed.to_string()),
-                ("batch", run.batch.to_string()),
-                ("sequence", run.sequence.to_string()),
-                ("--tokenizer", run.tokenizer.clone()),
-                ("--held-out", run.held_out.clone()),
-                ("content of --text", run.text.to_string()),
-            ]
-        };
-        let differ = rows(&run).into_iter().zip(rows(&self.run)).filter(|(then, now)| then != now);
-        let words: Vec<String> =
-            differ.map(|((name, then), (_, now))| format!("{name} was {then}, is {now}")).collect();
-        Err(wrong(format!("the training was another one: {}", words.join("; ")))
-            .help("give what was given then, or begin a training in another folder"))
     }
 }
 
-impl Run {
-    fn of(options: &Options, inputs: &Inputs) -> Outcome<Run> {
-        let path = text_path(options)?;
-        let text = fs::read_to_string(path)
-            .map_err(|error| Failure::wrong_use(format!("{}: cannot be read: {error}", path.display())))?;
-        Ok(Run {
-            format: 1,
-            model: inputs.model.name.clone(),
-            seed: options.seed,
-            batch: inputs.plan.batch,
-            sequence: inputs.model.sequence,
-            tokenizer: options.tokenizer.display().to_string(),
-            held_out: options.held_out.to_string(),
-            text: digest(&text),
-        })
+/// As the tool says it.
+pub(crate) fn failure(error: CheckpointError) -> Failure {
+    if let CheckpointError::World(error) = error {
+        return Failure::run(error);
+    }
+    let failure = Failure::wrong_use(&error);
+    match error {
+        CheckpointError::Unlike { remedy: Some(names), .. } => failure.help(format!(
+            "give what was given then, or accept the difference: --allow {}; or begin a training in another folder",
+            names.join(",")
+        )),
+        CheckpointError::Unlike { remedy: None, .. } => {
+            failure.help("give what was given then, or begin a training in another folder")
+        }
+        CheckpointError::Taken { .. } => failure.help("give another folder, or wait for the end of the other run"),
+        CheckpointError::Nothing { .. } => {
+            failure.help("leave out --resume to begin a training, or begin or go on with --resume auto")
+        }
+        CheckpointError::Earlier { .. } => {
+            failure.help("go on with the version that wrote it, or begin a training in another folder")
+        }
+        CheckpointError::Unseen { .. } => failure.help("give a folder of a file system that all processes share"),
+        CheckpointError::AllDamaged { .. } => failure.help("begin a training in another folder"),
+        CheckpointError::File { .. } => failure.help("give a folder that you may write, or make room"),
+        CheckpointError::Damaged { .. }
+        | CheckpointError::Model { .. }
+        | CheckpointError::Elsewhere { .. }
+        | CheckpointError::World(_) => failure,
     }
 }
 
-/// The step in `step-000200.safetensors`.
-fn step_of(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+/// What a training that goes on must have in common, and what is noted for people.
+fn identity(options: &Options, inputs: &Inputs, sources: &Sources) -> Identity {
+    let Inputs { model, plan, programs, .. } = inputs;
+    let training = &model.training;
+    let precision = match plan.precision {
+        Precision::Full => "f32",
+        Precision::Mixed => "bf16",
+    };
+    model_facts(model)
+        .with(Freedom::Named, "learning-rate", training.learning_rate)
+        .with(Freedom::Named, "warmup-steps", training.warmup_steps)
+        .with(Freedom::Named, "weight-decay", training.weight_decay)
+        .with(Freedom::Named, "betas", format!("{:?}", training.betas))
+        .with(Freedom::Named, "epsilon", training.epsilon)
+        .with(Freedom::Named, "gradient-norm-max", training.gradient_norm_max)
+        .with(Freedom::Named, "batch", plan.batch)
+        .with(Freedom::Named, "steps", options.steps)
+        .with(Freedom::Named, "seed", options.seed)
+        .with(Freedom::Named, "text", format!("of digest {}", sources.text))
+        .with(Freedom::Named, "tokenizer", &sources.tokenizer)
+        .with(Freedom::Named, "held-out", options.held_out)
+        .with(Freedom::Free, "name", &model.name)
+        .with(Freedom::Free, "plan", format!("{:016x}", programs.digest()))
+        .with(Freedom::Free, "precision", precision)
+}
+
+fn model_facts(model: &Model) -> Identity {
+    let family = match model.family {
+        Family::Gpt => "gpt",
+        Family::Llama => "llama",
+    };
+    let embeddings = match model.embeddings {
+        Embeddings::Tied => "tied",
+        Embeddings::Untied => "untied",
+    };
+    Identity::default()
+        .with(Freedom::Fixed, "family", family)
+        .with(Freedom::Fixed, "layers", model.layers)
+        .with(Freedom::Fixed, "hidden", model.hidden)
+        .with(Freedom::Fixed, "heads", model.heads)
+        .with(Freedom::Fixed, "key_value_heads", model.groups())
+        .with(Freedom::Fixed, "feed_forward", model.feed_forward)
+        .with(Freedom::Fixed, "vocabulary", model.vocabulary)
+        .with(Freedom::Fixed, "sequence", model.sequence)
+        .with(Freedom::Fixed, "embeddings", embeddings)
+        .with(Freedom::Fixed, "rotary_base", model.rotary_base)
+        .with(Freedom::Fixed, "norm_epsilon", model.norm_epsilon)
 }

@@ -4,13 +4,16 @@ use std::path::Path;
 
 use hetu_executor::Batch;
 use hetu_executor::data::batch::{Rows, fill};
-use hetu_executor::data::corpus::{Corpus, Split, Windows};
+use hetu_executor::data::corpus::{Corpus, Split, Windows, read_text};
 use hetu_executor::data::order::Order;
 use hetu_executor::data::tokens::Tokenizer;
+use ir::file::{Digest, digest};
 use ir::seed::Seed;
+use ir::units::Bytes;
 
 use super::failure::{Failure, Outcome};
 use super::inputs::Inputs;
+use super::memory;
 use crate::options::Options;
 
 /// Windows in the order of steps.
@@ -25,6 +28,15 @@ pub(crate) struct Feed {
 pub(crate) struct Feeds {
     pub(crate) training: Feed,
     pub(crate) held_out: Option<Feed>,
+    pub(crate) sources: Sources,
+}
+
+/// What the tokens came from.
+pub(crate) struct Sources {
+    /// Of the text's content.
+    pub(crate) text: Digest,
+    /// `bytes`, or the digest of the tokenizer's content.
+    pub(crate) tokenizer: String,
 }
 
 /// The path of `--text`.
@@ -44,12 +56,20 @@ pub(crate) fn read(options: &Options, inputs: &Inputs) -> Outcome<Feeds> {
     };
     tokenizer.check_fits(inputs.model.vocabulary as usize).map_err(Failure::wrong_use)?;
     let split = Split { sequence: inputs.model.sequence as usize, held_out: options.held_out };
-    let Corpus { training, held_out } =
-        Corpus::read(text_path(options)?, &tokenizer, split).map_err(Failure::wrong_use)?;
+    let size = std::fs::metadata(text_path(options)?).map_or(0, |file| file.len());
+    let needed = Bytes(size.saturating_mul(memory::TEXT_BYTES));
+    // What is not free now may be free later; what the machine has not will never be.
+    memory::check("the text and its tokens", needed, memory::memory())?;
+    let text = read_text(text_path(options)?).map_err(Failure::wrong_use)?;
+    let sources = Sources {
+        text: digest(&text),
+        tokenizer: tokenizer.content().map_or("bytes".to_owned(), |content| format!("of digest {content}")),
+    };
+    let Corpus { training, held_out } = Corpus::of_text(text, &tokenizer, split).map_err(Failure::wrong_use)?;
     let batch = inputs.plan.batch as usize;
     let seed = Seed(options.seed).derive_name("order of the text");
     let held_out = (held_out.count() > 0).then(|| Feed::new(held_out, batch, seed));
-    Ok(Feeds { training: Feed::new(training, batch, seed), held_out })
+    Ok(Feeds { training: Feed::new(training, batch, seed), held_out, sources })
 }
 
 impl Feed {
@@ -67,6 +87,11 @@ impl Feed {
     /// How many windows a batch has.
     pub(crate) fn batch_windows(&self) -> u64 {
         self.order.global_batch() as u64
+    }
+
+    /// What its tokens take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.windows.bytes()
     }
 
     /// What is read in a step, from 0.

@@ -1,10 +1,11 @@
 //! From the plan file to verified programs, with all that the plan refers to.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ir::cluster::Cluster;
 use ir::error::{Mistake, Mistakes};
-use ir::file::{Digest, decode, parse_cluster, parse_model, parse_plan, parse_trace};
+use ir::file::{Digest, FILE_MAX, TRACE_MAX, parse_cluster, parse_model, parse_plan, parse_trace};
 use ir::graph::Graph;
 use ir::model::Model;
 use ir::plan::{Devices, Plan, PlanFile, Predicted};
@@ -106,9 +107,16 @@ fn prediction(
 
 fn predicted_trace(plan: &Path, programs: &Programs, notes: &mut Vec<String>) -> Option<Trace> {
     let path = plan.with_file_name(TRACE_NAME);
-    let text = std::fs::read_to_string(&path).ok()?;
-    match parse_trace(&text, &name(&path)) {
-        Ok(trace) if trace.digest == programs.digest() => Some(trace),
+    let file = File::open(&path).ok()?;
+    let read = ir::file::read(file, TRACE_MAX, &name(&path));
+    match read.and_then(|text| parse_trace(&text, &name(&path))) {
+        Ok(trace) if trace.digest == programs.digest() => match trace.check(programs) {
+            Ok(()) => Some(trace),
+            Err(words) => {
+                notes.push(format!("{} is left out: {words}", path.display()));
+                None
+            }
+        },
         Ok(_) => {
             notes.push(format!("{} is of other programs and is left out", path.display()));
             None
@@ -130,15 +138,15 @@ fn name(path: &Path) -> String {
 }
 
 fn text(path: &Path) -> Outcome<String> {
-    let bytes = std::fs::read(path).map_err(|error| Mistakes::from(unreadable(path, &error)))?;
-    Ok(decode(&bytes, &name(path))?.to_owned())
+    let file = File::open(path).map_err(|error| Mistakes::from(unreadable(path, &error)))?;
+    Ok(ir::file::read(file, FILE_MAX, &name(path))?)
 }
 
 /// The text of a file to which the plan refers.
 fn text_of(kind: &str, plan: &Path, path: &Path) -> Outcome<String> {
     let help = format!("{} refers to it as its {kind}; paths there are relative to the plan", plan.display());
-    let bytes = std::fs::read(path).map_err(|error| Mistakes::from(unreadable(path, &error).help(help)))?;
-    Ok(decode(&bytes, &name(path))?.to_owned())
+    let file = File::open(path).map_err(|error| Mistakes::from(unreadable(path, &error).help(help)))?;
+    Ok(ir::file::read(file, FILE_MAX, &name(path))?)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Mistake {

@@ -1,4 +1,4 @@
-//! Whether this machine has the memory of all arenas, asked before they are allocated.
+//! Whether this machine has the memory that a training takes, asked before it is allocated.
 
 use std::fs;
 
@@ -14,6 +14,11 @@ pub(crate) struct Memory {
     pub(crate) available: Bytes,
 }
 
+/// What a save, a resume or an evaluation has in its hands at once, beside the arenas.
+pub(crate) const CHUNKS: Bytes = Bytes(16 << 20);
+/// Bytes of a text and of its tokens while they are made, for each byte of the text: itself, and a token of 4 bytes.
+pub(crate) const TEXT_BYTES: u64 = 5;
+
 /// Arenas of all ranks.
 pub(crate) fn arenas(programs: &Programs) -> Bytes {
     let ranks = u64::from(programs.mesh().ranks_per_stage());
@@ -21,13 +26,13 @@ pub(crate) fn arenas(programs: &Programs) -> Bytes {
 }
 
 /// An error if the machine could never hold so much, a note if it cannot now.
-pub(crate) fn check(needed: Bytes, memory: Option<Memory>) -> Outcome<Option<String>> {
+pub(crate) fn check(who: &str, needed: Bytes, memory: Option<Memory>) -> Outcome<Option<String>> {
     let Some(Memory { total, available }) = memory else { return Ok(None) };
     if needed > total {
-        return Err(Failure::run(format!("all ranks together need {needed}, but this machine has {total}"))
-            .help("plan for fewer ranks or less memory of each, with smaller `memory` in cluster.yaml"));
+        return Err(Failure::run(format!("{who} need {needed}, but this machine has {total}"))
+            .help("plan for fewer ranks or less memory of each, with smaller `memory` in cluster.yaml, or give a shorter text"));
     }
-    let note = || format!("all ranks together need {needed}, but only {available} of {total} are free");
+    let note = || format!("{who} need {needed}, but only {available} of {total} are free");
     Ok((needed > available).then(note))
 }
 
@@ -66,12 +71,13 @@ mod tests {
 
     #[test]
     fn more_than_there_is_is_an_error_and_more_than_is_free_a_note() {
+        const ALL: &str = "all ranks together";
         let memory = Some(Memory { total: Bytes(4 << 30), available: Bytes(1 << 30) });
-        assert_eq!(check(Bytes(1 << 30), memory).expect("fits"), None);
-        let note = check(Bytes(2 << 30), memory).expect("may fit").expect("a note");
+        assert_eq!(check(ALL, Bytes(1 << 30), memory).expect("fits"), None);
+        let note = check(ALL, Bytes(2 << 30), memory).expect("may fit").expect("a note");
         assert_eq!(note, "all ranks together need 2.0 GiB, but only 1.0 GiB of 4.0 GiB are free");
-        let failure = check(Bytes(5 << 30), memory).expect_err("cannot fit");
+        let failure = check(ALL, Bytes(5 << 30), memory).expect_err("cannot fit");
         assert!(failure.text.starts_with("error: all ranks together need 5.0 GiB"), "{}", failure.text);
-        assert_eq!(check(Bytes(u64::MAX), None).expect("unknown"), None);
+        assert_eq!(check(ALL, Bytes(u64::MAX), None).expect("unknown"), None);
     }
 }

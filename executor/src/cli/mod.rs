@@ -9,6 +9,7 @@ mod inputs;
 mod memory;
 mod report;
 mod show;
+mod signals;
 mod statistics;
 mod summary;
 mod together;
@@ -16,8 +17,6 @@ mod train;
 mod words;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use hetu_executor::{Backend, Issue, LoadError, Processes, Session, Settings, World as _};
 use ir::cluster::Execution;
@@ -26,6 +25,7 @@ use ir::seed::Seed;
 use ir::units::{Bytes, Seconds};
 use serde_json::json;
 
+pub(crate) use checkpoints::NAMES;
 pub(crate) use failure::Failure;
 
 use checkpoints::Checkpoints;
@@ -34,9 +34,10 @@ use failure::Outcome;
 use feed::{Feeds, text_path};
 use inputs::Inputs;
 use show::{Closed, Screen};
+use signals::Signals;
 use summary::Summary;
 use together::Voice;
-use train::{Ending, Trainer};
+use train::{Ending, History, Parts, Trainer};
 use words::{counted, short};
 
 use crate::options::{BackendName, Options};
@@ -52,11 +53,12 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     if voice == Voice::Heard {
         options.report.iter().chain(&options.checkpoint).try_for_each(|folder| make(folder))?;
     }
+    let is_alone = launch.place.processes == 1;
+    let own_folder = if is_alone { checkpoints::open(options, &mut Processes::alone())? } else { None };
     let mut inputs = inputs::read(options)?;
     inputs.unlike = devices::unlike(&inputs, backend(options, &inputs));
     text_path(options)?;
-    let Feeds { training: feed, held_out } = feed::read(options, &inputs)?;
-    let checkpoints = Checkpoints::open(options, &inputs)?;
+    let Feeds { training: feed, held_out, sources } = feed::read(options, &inputs)?;
     let held_out = held_out.filter(|_| options.evaluate_every > 0);
     let evaluation = match &held_out {
         Some(_) => Some(evaluation_programs(&inputs)?),
@@ -65,20 +67,31 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
 
     let mut screen = Screen::new(options, voice);
     inputs.notes.iter().chain(&inputs.unlike).for_each(|note| screen.note(note));
-    check_memory((options, &inputs), evaluation.as_ref(), launch.place.processes, &screen)?;
+    let tokens = Bytes((feed.bytes() + held_out.as_ref().map_or(0, feed::Feed::bytes)) as u64);
+    check_memory((options, &inputs), (evaluation.as_ref(), tokens), launch.place.processes, &screen)?;
     let settings = settings(options, &inputs);
-    let mut processes = together::join(&launch, options, &inputs)?;
+    let mut processes = together::join(&launch, options, &inputs, &sources)?;
+    let others = processes.clone();
+    let tell = |failure: &Failure| others.clone().fail(&failure.text);
+    let folder = match own_folder {
+        None if !is_alone => checkpoints::open(options, &mut processes).inspect_err(tell)?,
+        own => own,
+    };
+    let mut checkpoints = folder.map(|folder| Checkpoints::new(folder, options, &inputs, &sources));
     let seed = Seed(options.seed);
     let mut session = Session::load_among(&inputs.programs, &settings, seed, &processes).map_err(load_failure)?;
-    let resumed = match &checkpoints {
-        Some(checkpoints) if options.resume => Some(checkpoints.resume(&mut session, options.steps)?),
-        Some(_) | None => None,
+    let (resumed, notes) = match &mut checkpoints {
+        Some(checkpoints) => checkpoints.resume(&mut session, options, &mut processes).inspect_err(tell)?,
+        None => (None, Vec::new()),
     };
+    notes.iter().for_each(|note| screen.note(note));
     let held_out_count = held_out.as_ref().map_or(0, feed::Feed::count);
     let read = windows_read(options.evaluate_windows, inputs.plan.batch, held_out_count);
     let windows = Windows { training: feed.count(), held_out: held_out_count, read };
     let evaluation = match (evaluation, held_out) {
-        (Some(programs), Some(feed)) => Some(Evaluation::load(&programs, &settings, (feed, read), &processes)?),
+        (Some(programs), Some(feed)) => {
+            Some(Evaluation::load(&programs, &settings, (feed, read), &processes).inspect_err(tell)?)
+        }
         (Some(_), None) | (None, Some(_) | None) => None,
     };
     if head(&mut screen, (options, &inputs), windows, (&processes, resumed.as_deref())) == Err(Closed) {
@@ -86,29 +99,38 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
         return Ok(Ending::Unread);
     }
     screen.begin(session.steps_done());
-    let stop = stop_on_interrupt()?;
-    let trainer = Trainer { options, inputs: &inputs, session, feed, evaluation, checkpoints, stop, processes };
-    let history = trainer.train(&mut screen)?;
-    if voice == Voice::Silent {
-        return Ok(history.ending);
+    let signals = Signals::listen().inspect_err(tell)?;
+    let parts = Parts { session, feed, evaluation, checkpoints, signals, processes };
+    let history = Trainer::new(options, &inputs, parts).train(&mut screen)?;
+    match voice {
+        Voice::Heard => conclude((options, &inputs), &history, &mut screen),
+        Voice::Silent => Ok(history.ending),
     }
-    let mut summary = Summary::new(&inputs, &history)?;
+}
+
+/// Reports what came of it.
+fn conclude((options, inputs): (&Options, &Inputs), history: &History, screen: &mut Screen) -> Outcome<Ending> {
+    let mut summary = Summary::new(inputs, history)?;
     if let Some(folder) = &options.report {
-        summary.wrote(report::write(folder, &inputs, &history)?);
+        summary.wrote(report::write(folder, inputs, history)?);
     }
     summary.wrote(history.checkpoint.clone());
-    match screen.summary(&summary.text(), summary.data()) {
-        Ok(()) => Ok(history.ending),
+    let printed = screen.summary(&summary.text(), summary.data());
+    if let Some(words) = &history.unsaved {
+        return Err(Failure::run(format!("the last checkpoint is missing: {words}")));
+    }
+    match printed {
+        Ok(()) => screen.check_lost().map(|()| history.ending),
         Err(Closed) => Ok(Ending::Unread),
     }
 }
 
 /// A folder that can be written, or a failure.
 fn make(folder: &Path) -> Outcome<()> {
-    let probe = folder.join(format!(".hetu-exec-{}", std::process::id()));
+    // Of a name that nobody can foresee and lay a link under; it is gone at once.
     std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&probe, ""))
-        .and_then(|()| std::fs::remove_file(&probe))
+        .and_then(|()| tempfile::Builder::new().prefix(".hetu-exec-").tempfile_in(folder))
+        .and_then(tempfile::NamedTempFile::close)
         .map_err(|error| Failure::folder(folder, &error))
 }
 
@@ -136,9 +158,10 @@ fn backend(options: &Options, inputs: &Inputs) -> BackendName {
     })
 }
 
+/// Everything that this process will have in the memory of this machine: arenas, tokens, and what passes through.
 fn check_memory(
     (options, inputs): (&Options, &Inputs),
-    evaluation: Option<&Programs>,
+    (evaluation, tokens): (Option<&Programs>, Bytes),
     processes: u32,
     screen: &Screen,
 ) -> Outcome<()> {
@@ -149,8 +172,9 @@ fn check_memory(
     }
     let whole = memory::arenas(&inputs.programs) + evaluation.map_or(Bytes::ZERO, memory::arenas);
     // What ranks abroad exchange is small beside what ranks keep.
-    let needed = Bytes(whole.0 / u64::from(processes));
-    if let Some(note) = memory::check(needed, memory::memory())? {
+    let arenas = Bytes(whole.0 / u64::from(processes));
+    let who = if processes == 1 { "all ranks together" } else { "the ranks of this process" };
+    if let Some(note) = memory::check(who, arenas + tokens + memory::CHUNKS, memory::memory())? {
         screen.note(&note);
     }
     Ok(())
@@ -251,17 +275,4 @@ fn head(
         "resumed": resumed,
     });
     screen.head(&facts, data)
-}
-
-/// Becomes true with the first Ctrl-C; the second one ends the tool at once.
-fn stop_on_interrupt() -> Outcome<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&stop);
-    let handler = move || {
-        if seen.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(Ending::Interrupted.exit()));
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| Failure::run(format!("Ctrl-C cannot be handled: {error}")))?;
-    Ok(stop)
 }

@@ -1,13 +1,15 @@
 //! What the tool prints while it trains: a line a step on standard output, and a bar on a terminal's standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::units::{Bytes, Seconds};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::failure::{Failure, Outcome};
 use super::together::Voice;
+use super::words::counted;
 use crate::options::Options;
 
 /// One step, as it is printed.
@@ -29,7 +31,7 @@ pub(crate) struct Row {
     pub(crate) traced: bool,
 }
 
-/// Nobody reads the output any more.
+/// Nobody reads the output any more: the reader of a pipe is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
@@ -39,6 +41,8 @@ pub(crate) struct Screen {
     lines: Lines,
     bar: ProgressBar,
     unit: Option<Unit>,
+    /// Lines that could not be written, and why the first could not.
+    lost: Option<(u64, io::Error)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,7 @@ impl Screen {
         let bar = if is_shown { ProgressBar::new(options.steps) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{wide_bar} step {pos} of {len}, {eta} left");
         bar.set_style(style.expect("the template is right"));
-        Screen { form, lines, bar, unit: None }
+        Screen { form, lines, bar, unit: None, lost: None }
     }
 
     /// So many steps were done before; how long the rest takes is judged by what follows.
@@ -129,7 +133,13 @@ impl Screen {
         self.bar.suspend(|| drop(writeln!(io::stderr(), "note: {text}")));
     }
 
-    fn json(&self, kind: &str, data: Value) -> Result<(), Closed> {
+    /// An error if lines were lost.
+    pub(crate) fn check_lost(&self) -> Outcome<()> {
+        let Some((count, error)) = &self.lost else { return Ok(()) };
+        Err(Failure::run(format!("standard output: {error}; {} lost", counted(*count, "line"))))
+    }
+
+    fn json(&mut self, kind: &str, data: Value) -> Result<(), Closed> {
         let mut object = json!({ "kind": kind });
         if let (Value::Object(object), Value::Object(data)) = (&mut object, data) {
             object.extend(data);
@@ -137,12 +147,24 @@ impl Screen {
         self.print(&object.to_string())
     }
 
-    fn print(&self, line: &str) -> Result<(), Closed> {
+    /// A training is worth more than its output: it ends only where nobody can read it.
+    fn print(&mut self, line: &str) -> Result<(), Closed> {
         let written = self.bar.suspend(|| {
             let mut output = io::stdout().lock();
             writeln!(output, "{line}").and_then(|()| output.flush())
         });
-        written.map_err(|_| Closed)
+        let Err(error) = written else { return Ok(()) };
+        if error.kind() == ErrorKind::BrokenPipe {
+            return Err(Closed);
+        }
+        match &mut self.lost {
+            Some((count, _)) => *count += 1,
+            None => {
+                self.note(&format!("standard output: {error}; the run goes on, and lines are lost"));
+                self.lost = Some((1, error));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -76,7 +76,7 @@ impl<'a> Summary<'a> {
         }
         match self.history.ending {
             Ending::Done => {}
-            Ending::Interrupted | Ending::Unread => {
+            Ending::Interrupted { .. } | Ending::Unread => {
                 line("Ended", format!("early, {} steps done here", self.history.rows.len()))
             }
         }
@@ -92,7 +92,7 @@ impl<'a> Summary<'a> {
         json!({
             "ended": match self.history.ending {
                 Ending::Done => "done",
-                Ending::Interrupted => "interrupted",
+                Ending::Interrupted { .. } => "interrupted",
                 Ending::Unread => "unread",
             },
             "steps": rows.len(),

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use hetu_executor::{Invitation, Launch, Meet, Processes, World as _};
-use ir::file::digest;
 
 use super::failure::{Failure, Outcome};
-use super::feed::text_path;
+use super::feed::Sources;
 use super::inputs::Inputs;
-use super::train::Ending;
-use crate::options::Options;
+use crate::options::{BackendName, Options, Resume};
 
 /// Processes that a launcher starts at once are there within this, with their plans compiled.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,12 +34,8 @@ pub(crate) fn launch() -> Outcome<Launch> {
 }
 
 /// Meets the other processes, if there are any.
-pub(crate) fn join(launch: &Launch, options: &Options, inputs: &Inputs) -> Outcome<Processes> {
+pub(crate) fn join(launch: &Launch, options: &Options, inputs: &Inputs, sources: &Sources) -> Outcome<Processes> {
     let place = launch.place;
-    if place.processes > 1 && options.checkpoint.is_some() {
-        return Err(Failure::wrong_use("--checkpoint: several processes cannot write checkpoints yet")
-            .help("leave out --checkpoint, or train in one process"));
-    }
     let lost = |error| Failure::run(error).help("see what that process printed, and whether its host can be reached");
     let mut processes = match &launch.meet {
         Meet::Nowhere => return Ok(Processes::alone()),
@@ -53,7 +47,7 @@ pub(crate) fn join(launch: &Launch, options: &Options, inputs: &Inputs) -> Outco
         }
         Meet::Messages => messages(place.local)?,
     };
-    let said = agree(&mut processes, options);
+    let said = agree(&mut processes, options, sources);
     said.inspect_err(|failure| processes.fail(&failure.text))?;
     Ok(processes)
 }
@@ -69,17 +63,19 @@ fn messages(_: u32) -> Outcome<Processes> {
 }
 
 /// Everything that decides what all do together is the same in all.
-fn agree(processes: &mut Processes, options: &Options) -> Outcome<()> {
-    let path = text_path(options)?;
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::wrong_use(format!("{}: cannot be read: {error}", path.display())))?;
-    let tokenizer = std::fs::read_to_string(&options.tokenizer).unwrap_or_default();
+fn agree(processes: &mut Processes, options: &Options, sources: &Sources) -> Outcome<()> {
     let Options { steps, seed, evaluate_every, evaluate_windows, held_out, trace_every, save_every, .. } = options;
+    let Options { resume, allow, .. } = options;
     let backend = options.backend.map_or("default", |name| match name {
-        crate::options::BackendName::Threads => "threads",
-        crate::options::BackendName::Cuda => "cuda",
-        crate::options::BackendName::Shuffle => "shuffle",
+        BackendName::Threads => "threads",
+        BackendName::Cuda => "cuda",
+        BackendName::Shuffle => "shuffle",
     });
+    let resume = match resume {
+        None => "not given",
+        Some(Resume::Last) => "given",
+        Some(Resume::Auto) => "auto",
+    };
     let values = [
         ("--steps", steps.to_string()),
         ("--seed", seed.to_string()),
@@ -89,22 +85,14 @@ fn agree(processes: &mut Processes, options: &Options) -> Outcome<()> {
         ("--trace-every", trace_every.to_string()),
         ("--save-every", save_every.to_string()),
         ("--backend", backend.to_owned()),
-        ("content of --tokenizer", digest(&tokenizer).to_string()),
-        ("content of --text", digest(&text).to_string()),
+        ("--checkpoint", options.checkpoint.as_ref().map_or("none", |_| "a folder").to_owned()),
+        ("--resume", resume.to_owned()),
+        ("--allow", allow.join(",")),
+        ("content of --tokenizer", sources.tokenizer.clone()),
+        ("content of --text", sources.text.to_string()),
     ];
     for (name, value) in values {
         processes.agree(name, value).map_err(Failure::wrong_use)?;
     }
     Ok(())
-}
-
-/// How the training goes on: everywhere as whoever wants to end it most.
-pub(crate) fn agreed(own: Ending, processes: &mut Processes) -> Outcome<Ending> {
-    if processes.is_alone() {
-        return Ok(own);
-    }
-    let all = [Ending::Done, Ending::Interrupted, Ending::Unread];
-    let said = processes.all_say(&[own as u8]).map_err(Failure::run)?;
-    let wish = |said: &Vec<u8>| all.into_iter().find(|ending| said[..] == [*ending as u8]).unwrap_or(Ending::Done);
-    Ok(said.iter().map(wish).max().unwrap_or(own))
 }

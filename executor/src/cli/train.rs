@@ -1,21 +1,20 @@
 //! The loop over steps.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use hetu_executor::{Processes, Session, World as _, learning_rate};
+use hetu_executor::{CheckpointError, Processes, Session, World as _, learning_rate};
 use ir::trace::Trace;
 use reports::StepRecord;
 
-use super::checkpoints::Checkpoints;
+use super::checkpoints::{self, Checkpoints};
 use super::evaluation::Evaluation;
 use super::failure::{Failure, Outcome};
 use super::feed::Feed;
 use super::inputs::Inputs;
 use super::show::{Closed, Row, Screen};
-use super::together::agreed;
-use crate::options::Options;
+use super::signals::{self, Signals};
+use crate::options::{Every, Options};
 
 /// Of more traces than these, the first ones are dropped: they are large.
 const TRACES_MAX: usize = 15;
@@ -25,8 +24,11 @@ const TRACES_MAX: usize = 15;
 pub(crate) enum Ending {
     /// All steps are done.
     Done,
-    /// The user pressed Ctrl-C.
-    Interrupted,
+    /// A signal came.
+    Interrupted {
+        /// Its number.
+        signal: u8,
+    },
     /// Nobody reads the output any more.
     Unread,
 }
@@ -36,22 +38,37 @@ impl Ending {
     pub(crate) fn exit(self) -> u8 {
         match self {
             Ending::Done => 0,
-            Ending::Interrupted => 130,
+            Ending::Interrupted { signal } => signals::exit(signal),
             Ending::Unread => 141,
         }
     }
 }
 
-/// All that a training needs.
-pub(crate) struct Trainer<'a> {
-    pub(crate) options: &'a Options,
-    pub(crate) inputs: &'a Inputs,
+/// What a training is made of.
+pub(crate) struct Parts {
     pub(crate) session: Session,
     pub(crate) feed: Feed,
     pub(crate) evaluation: Option<Evaluation>,
     pub(crate) checkpoints: Option<Checkpoints>,
-    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) signals: Signals,
     pub(crate) processes: Processes,
+}
+
+/// A training under way.
+pub(crate) struct Trainer<'a> {
+    options: &'a Options,
+    inputs: &'a Inputs,
+    parts: Parts,
+    /// When the last checkpoint was written or tried, or else the training began.
+    saved: Instant,
+}
+
+/// What is done after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Step,
+    SaveAndStep,
+    End(Ending),
 }
 
 /// What came of it.
@@ -62,26 +79,35 @@ pub(crate) struct History {
     pub(crate) ending: Ending,
     /// The last checkpoint.
     pub(crate) checkpoint: Option<PathBuf>,
+    /// Why the last save failed, if it did.
+    pub(crate) unsaved: Option<String>,
 }
 
-impl Trainer<'_> {
-    /// Trains until all steps are done, the user interrupts, or nobody reads the output.
+impl<'a> Trainer<'a> {
+    pub(crate) fn new(options: &'a Options, inputs: &'a Inputs, parts: Parts) -> Trainer<'a> {
+        Trainer { options, inputs, parts, saved: Instant::now() }
+    }
+
+    /// Trains until all steps are done, a signal comes, or nobody reads the output. A save that fails is told, and
+    /// tried again when the next is due.
     pub(crate) fn train(mut self, screen: &mut Screen) -> Outcome<History> {
         let trained = self.steps(screen);
         // Before anything is given back, which the other processes would have to do, too.
-        trained.inspect_err(|failure| self.processes.fail(&failure.text))
+        trained.inspect_err(|failure| self.parts.processes.fail(&failure.text))
     }
 
     fn steps(&mut self, screen: &mut Screen) -> Outcome<History> {
-        let mut history = History { rows: Vec::new(), traces: Vec::new(), ending: Ending::Done, checkpoint: None };
-        let mut wish = Ending::Done;
-        while self.session.steps_done() < self.options.steps {
-            if self.stop.load(Ordering::Relaxed) {
-                wish = wish.max(Ending::Interrupted);
-            }
-            history.ending = agreed(wish, &mut self.processes)?;
-            if history.ending != Ending::Done {
-                break;
+        let (rows, traces) = (Vec::new(), Vec::new());
+        let mut history = History { rows, traces, ending: Ending::Done, checkpoint: None, unsaved: None };
+        let mut reader = Ok(());
+        while self.parts.session.steps_done() < self.options.steps {
+            match self.next(reader)? {
+                Next::Step => {}
+                Next::SaveAndStep => self.save(&mut history, screen)?,
+                Next::End(ending) => {
+                    history.ending = ending;
+                    break;
+                }
             }
             let (row, trace) = self.step()?;
             history.rows.push(row);
@@ -89,38 +115,66 @@ impl Trainer<'_> {
             if history.traces.len() > TRACES_MAX {
                 history.traces.remove(0);
             }
-            if screen.row(&row) == Err(Closed) {
-                wish = Ending::Unread;
-            }
-            if is_due(row.step, self.options.save_every) || row.step == self.options.steps {
-                self.save(&mut history)?;
-            }
+            // The next question tells the others.
+            reader = reader.and(screen.row(&row));
         }
-        if history.ending == Ending::Done {
+        if history.ending == Ending::Done && reader == Err(Closed) {
             // Nobody reads the last one, either.
-            history.ending = wish;
-        } else {
-            self.save(&mut history)?;
+            history.ending = Ending::Unread;
         }
+        self.save(&mut history, screen)?;
         Ok(history)
     }
 
-    fn save(&self, history: &mut History) -> Outcome<()> {
-        if let Some(checkpoints) = &self.checkpoints {
-            history.checkpoint = Some(checkpoints.save(&self.session)?);
+    /// What to do after the steps so far, asked once a step. All processes do the same: what one of them has seen
+    /// counts for all.
+    fn next(&mut self, reader: Result<(), Closed>) -> Outcome<Next> {
+        let signal = self.parts.signals.seen().unwrap_or(0);
+        let is_due = match self.options.save_every {
+            Every::Steps(steps) => {
+                let done = self.parts.session.steps_done();
+                done > 0 && is_due(done, steps)
+            }
+            Every::Time(time) => self.saved.elapsed() >= time,
+        };
+        let own = [signal, u8::from(is_due), u8::from(reader.is_err())];
+        let said = self.parts.processes.all_say(&own).map_err(Failure::run)?;
+        let most = |index: usize| said.iter().filter_map(|said| said.get(index)).max().copied().unwrap_or(0);
+        Ok(match [0, 1, 2].map(most) {
+            [0, 0, 0] => Next::Step,
+            [0, _, 0] => Next::SaveAndStep,
+            [signal, _, 0] => Next::End(Ending::Interrupted { signal }),
+            [_, _, _] => Next::End(Ending::Unread),
+        })
+    }
+
+    fn save(&mut self, history: &mut History, screen: &Screen) -> Outcome<()> {
+        let Parts { session, checkpoints: Some(checkpoints), processes, .. } = &mut self.parts else { return Ok(()) };
+        match checkpoints.save(session, processes) {
+            Ok(path) => {
+                history.checkpoint = Some(path);
+                history.unsaved = None;
+            }
+            Err(error @ CheckpointError::World(_)) => return Err(checkpoints::failure(error)),
+            Err(error) => {
+                let step = session.steps_done();
+                screen.note(&format!("no checkpoint of step {step}: {error}; those before it stay"));
+                history.unsaved = Some(error.to_string());
+            }
         }
+        self.saved = Instant::now();
         Ok(())
     }
 
     fn step(&mut self) -> Outcome<(Row, Option<Trace>)> {
         let Options { steps, trace_every, .. } = *self.options;
         let training = &self.inputs.model.training;
-        let learning_rate = learning_rate(training, self.session.steps_done(), steps);
-        let batch = self.feed.batch(self.session.steps_done());
-        let step = self.session.steps_done() + 1;
+        let learning_rate = learning_rate(training, self.parts.session.steps_done(), steps);
+        let batch = self.parts.feed.batch(self.parts.session.steps_done());
+        let step = self.parts.session.steps_done() + 1;
         // The last one too, so that short trainings have a trace.
         let traced = trace_every > 0 && (is_due(step, trace_every) || step == steps);
-        let result = if traced { self.session.step_traced(batch) } else { self.session.step(batch) };
+        let result = if traced { self.parts.session.step_traced(batch) } else { self.parts.session.step(batch) };
         let result = result.map_err(|fault| Failure::run(format!("step {step}: {fault}")))?;
         if !result.loss.is_finite() || !result.gradient_norm.is_finite() {
             let what = format!("step {step}: loss {}, gradient norm {}", result.loss, result.gradient_norm);
@@ -146,9 +200,9 @@ impl Trainer<'_> {
 
     /// The held-out loss, if it is asked for after this step.
     fn evaluate(&mut self, step: u64) -> Outcome<Option<f64>> {
-        match &mut self.evaluation {
+        match &mut self.parts.evaluation {
             Some(evaluation) if is_due(step, self.options.evaluate_every) || step == self.options.steps => {
-                evaluation.loss(&self.session).map(Some)
+                evaluation.loss(&self.parts.session).map(Some)
             }
             Some(_) | None => Ok(None),
         }

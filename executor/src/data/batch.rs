@@ -51,7 +51,7 @@ mod tests {
     fn specimen() -> (Windows, Order) {
         let tokens: Vec<u32> = (0..121).collect();
         let split = Split { sequence: SEQUENCE, held_out: 0.0 };
-        let windows = Corpus::cut(&tokens, split).unwrap().training;
+        let windows = Corpus::cut(tokens, split).unwrap().training;
         let order = Order::new(windows.count(), BATCH, Seed(3));
         (windows, order)
     }

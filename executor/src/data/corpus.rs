@@ -3,6 +3,7 @@
 //! The end of the text is held out, not windows here and there: neighbouring windows share names and
 //! phrases, so a held-out window between training windows would be half known.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -98,12 +99,17 @@ impl Corpus {
     /// # Errors
     /// The file cannot be read, is not UTF-8, is empty or cannot be encoded; or as [`Self::cut`].
     pub fn read(path: &Path, tokenizer: &Tokenizer, split: Split) -> Result<Self, CorpusError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| CorpusError::Unreadable { path: path.to_path_buf(), cause })?;
-        if text.is_empty() {
-            return Err(CorpusError::Empty { path: path.to_path_buf() });
-        }
-        Self::cut(&tokenizer.encode(&text)?, split)
+        Self::of_text(read_text(path)?, tokenizer, split)
+    }
+
+    /// A text tokenised and cut; the text itself is not kept.
+    ///
+    /// # Errors
+    /// The text cannot be encoded; or as [`Self::cut`].
+    pub fn of_text(text: String, tokenizer: &Tokenizer, split: Split) -> Result<Self, CorpusError> {
+        let tokens = tokenizer.encode(&text)?;
+        drop(text);
+        Self::cut(tokens, split)
     }
 
     /// Tokens cut in a training part and a held-out part.
@@ -114,7 +120,7 @@ impl Corpus {
     ///
     /// # Panics
     /// If a token does not fit in an `i32`; no tokenizer has so many.
-    pub fn cut(tokens: &[u32], split: Split) -> Result<Self, CorpusError> {
+    pub fn cut(mut tokens: Vec<u32>, split: Split) -> Result<Self, CorpusError> {
         let Split { sequence, held_out } = split;
         if sequence == 0 {
             return Err(CorpusError::NoSequence);
@@ -124,18 +130,18 @@ impl Corpus {
         }
         // Exact up to 2^53 tokens; a share above 0 always asks for at least one token.
         let held_out_tokens = (tokens.len() as f64 * held_out).ceil() as usize;
-        let (first, last) = tokens.split_at(tokens.len() - held_out_tokens);
-        let windows = |tokens: &[u32]| Windows { tokens: signed(tokens), sequence };
-        let corpus = Self { training: windows(first), held_out: windows(last) };
-
         let total = tokens.len();
+        let last = tokens.split_off(total - held_out_tokens);
+        let windows = |tokens: Vec<u32>| Windows { tokens: signed(tokens), sequence };
+        let corpus = Self { training: windows(tokens), held_out: windows(last) };
+
         if corpus.training.count() == 0 {
             let part = Part::Training;
-            return Err(CorpusError::TooShort { part, tokens: first.len(), total, sequence });
+            return Err(CorpusError::TooShort { part, tokens: total - held_out_tokens, total, sequence });
         }
         if held_out > 0.0 && corpus.held_out.count() == 0 {
             let part = Part::HeldOut;
-            return Err(CorpusError::TooShort { part, tokens: last.len(), total, sequence });
+            return Err(CorpusError::TooShort { part, tokens: held_out_tokens, total, sequence });
         }
         Ok(corpus)
     }
@@ -145,6 +151,11 @@ impl Windows {
     /// The number of windows.
     pub fn count(&self) -> usize {
         self.tokens.len().saturating_sub(1) / self.sequence
+    }
+
+    /// What its tokens take, in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.tokens.as_slice())
     }
 
     /// The inputs in a window.
@@ -174,10 +185,38 @@ impl Windows {
     }
 }
 
-/// Device buffers hold ids as `i32`.
-fn signed(tokens: &[u32]) -> Vec<i32> {
-    let signed = |&token| i32::try_from(token).expect("a vocabulary has fewer than 2^31 tokens");
-    tokens.iter().map(signed).collect()
+/// The text of a file.
+///
+/// # Errors
+/// The file cannot be read, is not UTF-8 or is empty.
+pub fn read_text(path: &Path) -> Result<String, CorpusError> {
+    let text = text_of(path).map_err(|cause| CorpusError::Unreadable { path: path.to_path_buf(), cause })?;
+    if text.is_empty() {
+        return Err(CorpusError::Empty { path: path.to_path_buf() });
+    }
+    Ok(text)
+}
+
+/// All of a file, or of a pipe; devices have no end.
+fn text_of(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = file.metadata()?.file_type();
+        if kind.is_char_device() || kind.is_block_device() {
+            return Err(std::io::Error::other("it is a device, not a file"));
+        }
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Device buffers hold ids as `i32`. The tokens stay where they are in memory.
+fn signed(tokens: Vec<u32>) -> Vec<i32> {
+    let signed = |token| i32::try_from(token).expect("a vocabulary has fewer than 2^31 tokens");
+    tokens.into_iter().map(signed).collect()
 }
 
 #[cfg(test)]
@@ -186,7 +225,7 @@ mod tests {
 
     fn cut(token_count: u32, sequence: usize, held_out: f64) -> Result<Corpus, CorpusError> {
         let tokens: Vec<u32> = (0..token_count).collect();
-        Corpus::cut(&tokens, Split { sequence, held_out })
+        Corpus::cut(tokens, Split { sequence, held_out })
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod tokens;
 
 pub mod corpus;
 
+pub mod foreign;
 pub mod order;
 
 pub mod batch;

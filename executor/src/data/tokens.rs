@@ -6,11 +6,23 @@
 //! tokens), padding (adds tokens that the text does not have) and dropout (a random split, other at
 //! each run).
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ir::file::{Digest, digest};
 use thiserror::Error;
 use tokenizers::models::ModelWrapper;
+
+use super::foreign::caged;
+
+/// Longer files are refused; the largest real ones are some tens of megabytes.
+const FILE_MAX: u64 = 256 << 20;
+
+/// Letters on either side that make a word of a letter.
+const WORD: usize = 32;
 
 /// The number of distinct bytes.
 const BYTE_COUNT: usize = 256;
@@ -28,6 +40,7 @@ pub enum Tokenizer {
 #[derive(Debug)]
 pub struct FileTokenizer {
     path: PathBuf,
+    content: Digest,
     rules: Box<tokenizers::Tokenizer>,
     // One more than the largest id, so at least 1.
     vocabulary_size: usize,
@@ -42,7 +55,7 @@ pub enum TokenizerError {
         "{}: the tokenizer file cannot be read: {cause}\n  \
          help: give the path of a tokenizer.json, or leave it out to train on bytes", path.display()
     )]
-    Unreadable { path: PathBuf, cause: std::io::Error },
+    Unreadable { path: PathBuf, cause: io::Error },
     /// The file is there but does not describe a tokenizer.
     #[error(
         "{}: this is not a tokenizer.json: {cause}\n  \
@@ -63,6 +76,20 @@ pub enum TokenizerError {
         path.display()
     )]
     Unencodable { path: PathBuf, cause: tokenizers::Error },
+    /// The rules broke down.
+    #[error(
+        "{}: the tokenizer fails: {words}\n  \
+         help: the file is damaged, or has rules that are not understood here; use another tokenizer",
+        path.display()
+    )]
+    Broken { path: PathBuf, words: String },
+    /// The rules pass over a letter of the text without a word.
+    #[error(
+        "{}: the tokenizer drops letters of `{word}` from the text (at byte {place})\n  \
+         help: use one with byte fallback or an unknown token, or leave it out to train on bytes",
+        path.display()
+    )]
+    Drops { path: PathBuf, word: String, place: usize },
     /// Some ids would point past the end of the model's embedding.
     #[error(
         "{tokenizer}: has ids up to {largest}, but the model's vocabulary has {model} entries\n  \
@@ -78,34 +105,52 @@ impl Tokenizer {
     /// The file is missing, unreadable, not a `tokenizer.json`, or has no token.
     pub fn read(path: &Path) -> Result<Self, TokenizerError> {
         let file = || path.to_path_buf();
-        let content = std::fs::read(path).map_err(|cause| TokenizerError::Unreadable { path: file(), cause })?;
-        let mut rules = tokenizers::Tokenizer::from_bytes(content)
-            .and_then(repeatable)
-            .map_err(|cause| TokenizerError::Malformed { path: file(), cause })?;
-        rules.with_padding(None);
-        // Ids may have holes, and added tokens may lie past the model's own: count to the largest.
-        let Some(largest) = rules.get_vocab(true).into_values().max() else {
+        let text = bounded(path).map_err(|cause| TokenizerError::Unreadable { path: file(), cause })?;
+        let content = digest(&text);
+        let read = caged(|| {
+            let mut rules = tokenizers::Tokenizer::from_bytes(text).and_then(repeatable)?;
+            rules.with_padding(None);
+            // Ids may have holes, and added tokens may lie past the model's own: count to the largest.
+            let largest = rules.get_vocab(true).into_values().max();
+            tokenizers::Result::Ok((rules, largest))
+        });
+        let read = read.map_err(|words| TokenizerError::Broken { path: file(), words })?;
+        let (rules, largest) = read.map_err(|cause| TokenizerError::Malformed { path: file(), cause })?;
+        let Some(largest) = largest else {
             return Err(TokenizerError::NoTokens { path: file() });
         };
         let vocabulary_size = largest as usize + 1;
-        Ok(Self::File(FileTokenizer { path: file(), rules: Box::new(rules), vocabulary_size }))
+        Ok(Self::File(FileTokenizer { path: file(), content, rules: Box::new(rules), vocabulary_size }))
     }
 
     /// The ids of `text`, each below [`Self::vocabulary_size`], without marks for begin and end.
     ///
     /// # Errors
-    /// The rules of the file have no answer to a piece of the text.
+    /// The rules of the file have no answer to a piece of the text, pass over a letter or digit of it, or break down.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         match self {
             Self::Bytes => Ok(text.bytes().map(u32::from).collect()),
             Self::File(file) => {
-                // Marks are for single sentences; a corpus is one long text.
-                let encoding = file
-                    .rules
-                    .encode_fast(text, false)
-                    .map_err(|cause| TokenizerError::Unencodable { path: file.path.clone(), cause })?;
-                Ok(encoding.get_ids().to_vec())
+                let encoded = caged(|| {
+                    let dropped = dropped(&file.rules, text)?;
+                    // Marks are for single sentences; a corpus is one long text.
+                    tokenizers::Result::Ok((dropped, file.rules.encode_fast(text, false)?))
+                });
+                let path = || file.path.clone();
+                match encoded.map_err(|words| TokenizerError::Broken { path: path(), words })? {
+                    Ok((None, encoding)) => Ok(encoding.get_ids().to_vec()),
+                    Ok((Some((place, word)), _)) => Err(TokenizerError::Drops { path: path(), word, place }),
+                    Err(cause) => Err(TokenizerError::Unencodable { path: path(), cause }),
+                }
             }
+        }
+    }
+
+    /// The digest of the file's content; none for bytes.
+    pub fn content(&self) -> Option<Digest> {
+        match self {
+            Self::Bytes => None,
+            Self::File(file) => Some(file.content),
         }
     }
 
@@ -128,6 +173,39 @@ impl Tokenizer {
         }
         Err(TokenizerError::TooLarge { tokenizer: self.to_string(), largest, model })
     }
+}
+
+/// The text of a file that is no longer than tokenizers are.
+fn bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(io::Error::other(format!("more than {FILE_MAX} bytes are too many for a tokenizer")));
+    }
+    Ok(text)
+}
+
+/// The first word, with its place, of which a letter or digit is in no token: each different one is tried in the word
+/// where it comes first. Spaces and signs between words may be passed over, as many rules mean to.
+fn dropped(rules: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Option<(usize, String)>> {
+    let mut seen = BTreeSet::new();
+    for (place, letter) in text.char_indices().filter(|(_, letter)| letter.is_alphanumeric()) {
+        if !seen.insert(letter) {
+            continue;
+        }
+        let before = text[..place].char_indices().rev().take(WORD).take_while(|(_, other)| !other.is_whitespace());
+        let start = before.last().map_or(place, |(start, _)| start);
+        let behind = text[place..].char_indices().take(WORD).take_while(|(_, other)| !other.is_whitespace());
+        let end = behind.last().map_or(place, |(end, other)| place + end + other.len_utf8());
+        let encoding = rules.encode(&text[start..end], false)?;
+        // Behind something dropped, tokens stand too far ahead, so the end of the word is in none.
+        let is_in = |place: usize| encoding.get_offsets().iter().any(|&(first, last)| (first..last).contains(&place));
+        let mut letters = text[start..end].char_indices().filter(|(_, letter)| letter.is_alphanumeric());
+        if letters.any(|(place, _)| !is_in(place)) {
+            return Ok(Some((start, text[start..end].to_owned())));
+        }
+    }
+    Ok(None)
 }
 
 /// For reports and messages: the path of the file, or "bytes".
@@ -244,6 +322,45 @@ mod tests {
             "bytes: has ids up to 255, but the model's vocabulary has 255 entries\n  \
              help: set the model's vocabulary to 256 or more, or use a smaller tokenizer"
         );
+    }
+
+    #[test]
+    fn rules_that_break_down_are_errors_of_their_file() {
+        let rules = |more: &str, model: &str| {
+            format!(
+                r#"{{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+                    "decoder": null{more}, "model": {{"type": "BPE", "vocab": {{"t": 0, "h": 1, "th": 2}},
+                    "merges": ["t h"]{model}}}}}"#
+            )
+        };
+        let good = rules("", "");
+        assert_eq!(ids("good", &good, "thth"), [2, 2]);
+        let cases = [
+            ("decoder", good.replace(r#""decoder": null"#, r#""decoder": jull"#)),
+            ("prefix", rules("", r###", "continuing_subword_prefix": "##""###)),
+            (
+                "length",
+                good.replace(r#""pre_tokenizer": null"#, r#""pre_tokenizer": {"type": "FixedLength", "length": 0}"#),
+            ),
+            (
+                "charsmap",
+                good.replace(
+                    r#""normalizer": null"#,
+                    r#""normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}"#,
+                ),
+            ),
+        ];
+        for (name, content) in cases {
+            let outcome = read(name, &content).and_then(|tokenizer| tokenizer.encode("thth"));
+            let message = outcome.expect_err(name).to_string();
+            assert!(message.contains(&format!("-{name}.json: ")) && message.contains("help: "), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn rules_that_drop_letters_are_refused() {
+        let error = read("drops", PAIRS).unwrap().encode("ab ab xab").unwrap_err().to_string();
+        assert!(error.contains("drops letters of `xab` from the text (at byte 6)"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod noise;
 mod order;
 mod prefetch;
 mod short;
-mod state;
+pub(crate) mod state;
 mod transfers;
 
 use ir::model::{Precision, Training};
@@ -31,12 +31,12 @@ fn training() -> Training {
     }
 }
 
-fn settings(backend: Backend) -> Settings {
+pub(crate) fn settings(backend: Backend) -> Settings {
     Settings { training: training(), steps: 10, backend, patience: Seconds(20.0) }
 }
 
 /// A session of a draft that is right.
-fn verified(draft: &Draft, backend: Backend) -> Session {
+pub(crate) fn verified(draft: &Draft, backend: Backend) -> Session {
     let programs = Programs::verified(draft.clone(), Bytes(u64::MAX)).unwrap_or_else(|all| panic!("{all:#?}"));
     Session::load(&programs, &settings(backend), Seed(1)).unwrap()
 }

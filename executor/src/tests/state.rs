@@ -1,7 +1,5 @@
 //! Parameters: what they start as, and how they are saved, are no matter of the plan.
 
-use std::path::PathBuf;
-
 use ir::graph::Init;
 use ir::mesh::Mesh;
 use ir::program::{Block, BlockParameter, Content, Draft, Part, Rows, StepSize};
@@ -9,22 +7,23 @@ use ir::seed::Seed;
 
 use super::builder::Builder;
 use super::{read, settings, verified};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, Folder, Identity, tensor_name};
 use crate::parameters::{self, Copies, Quantity};
 use crate::session::{Backend, Batch, Session};
+use crate::world::Alone;
 
 const STEP: StepSize = StepSize { microbatches: 2, sequences: 4, sequence: 3 };
 
 /// How a plan spreads the parameters of a layer: w (4 × 6), and b (6).
-struct Spread {
-    mesh: Mesh,
+pub(crate) struct Spread {
+    pub(crate) mesh: Mesh,
     w: [Vec<usize>; 2],
     b: Vec<usize>,
     shard: Vec<usize>,
     part: Part,
 }
 
-fn spreads() -> Vec<Spread> {
+pub(crate) fn spreads() -> Vec<Spread> {
     let [none, one, two] = [vec![], vec![1], vec![2]];
     let spread = |mesh, w: [&Vec<usize>; 2], b: &Vec<usize>, shard: &Vec<usize>, part| Spread {
         mesh,
@@ -42,7 +41,7 @@ fn spreads() -> Vec<Spread> {
     ]
 }
 
-fn draft(spread: &Spread) -> Draft {
+pub(crate) fn draft(spread: &Spread) -> Draft {
     let mut builder = Builder::new(&spread.mesh, STEP);
     let extent = |axes: &[usize]| u64::from(spread.mesh.extent(axes.iter().copied().collect()));
     let w = 24 / extent(&spread.w[0]) / extent(&spread.w[1]);
@@ -71,12 +70,10 @@ fn draft(spread: &Spread) -> Draft {
     builder.finish()
 }
 
+/// Of b and of w.
 fn wholes(session: &Session, quantity: Quantity) -> Vec<Vec<f32>> {
-    parameters::gather(&session.draft, &*session.host, quantity).into_values().map(|whole| whole.values).collect()
-}
-
-fn path(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("{}-{name}", std::process::id()))
+    let mut tensors = session.tensors();
+    ["b", "w"].map(|name| tensors.remove(&tensor_name((2, name), quantity)).unwrap().values).into()
 }
 
 #[test]
@@ -97,25 +94,29 @@ fn initial_values_depend_on_seed_layer_and_name_alone() {
 #[test]
 fn any_plan_resumes_the_checkpoint_of_any_other() {
     let all = spreads();
-    for (index, from) in all.iter().enumerate() {
+    for from in &all {
         for to in &all {
-            let path = path(&format!("resume-{index}.safetensors"));
+            let place = tempfile::tempdir().unwrap();
+            let folder = Folder::open(place.path(), &mut Alone).unwrap();
             let mut saved = verified(&draft(from), Backend::Shuffle { seed: 0 });
             let batch = [0; 24];
             saved.step(Batch { inputs: &batch, targets: &batch }).unwrap();
             for quantity in Quantity::ALL {
                 let seed = Seed(40 + quantity as u64);
                 let (ranks, host) = (saved.host.ranks(), &mut *saved.host);
-                parameters::visit(&saved.draft, ranks, (quantity, Copies::All), &mut |piece| {
-                    let seed = seed.derive_name(&piece.parameter.name);
-                    let indices = piece.first..piece.first + piece.length;
-                    piece.write(host, &indices.map(|index| seed.normal(index) as f32).collect::<Vec<f32>>());
+                parameters::visit(&saved.draft, ranks, (quantity, Copies::All), &mut |part| {
+                    let seed = seed.derive_name(&part.parameter.name);
+                    for run in part.stretch.runs() {
+                        let indices = run.whole..run.whole + run.length;
+                        let values: Vec<f32> = indices.map(|index| seed.normal(index) as f32).collect();
+                        part.write(host, run.local, &values);
+                    }
                 });
             }
-            saved.save(&path).unwrap();
+            folder.save(&saved, &Identity::default(), &mut Alone).unwrap();
             let other = Session::of_draft(draft(to), 0, &settings(Backend::Threads), Seed(2));
             let mut resumed = other.unwrap();
-            resumed.resume(&path).unwrap();
+            folder.resume(&mut resumed, (&Identity::default(), &[]), &mut Alone).unwrap();
             assert_eq!(resumed.steps_done(), 1);
             for quantity in Quantity::ALL {
                 assert_eq!(wholes(&resumed, quantity), wholes(&saved, quantity), "{} to {}", from.mesh, to.mesh);
@@ -126,18 +127,15 @@ fn any_plan_resumes_the_checkpoint_of_any_other() {
 
 #[test]
 fn a_checkpoint_of_another_model_is_refused() {
-    let path = path("other.safetensors");
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path(), &mut Alone).unwrap();
     let spread = &spreads()[0];
-    verified(&draft(spread), Backend::Threads).save(&path).unwrap();
+    folder.save(&verified(&draft(spread), Backend::Threads), &Identity::default(), &mut Alone).unwrap();
     let mut other = draft(spread);
     other.blocks[0].layer = 3;
     let mut session = verified(&other, Backend::Threads);
-    let error = session.resume(&path).unwrap_err();
-    assert!(matches!(&error, CheckpointError::Model { name, .. } if name == "3/w"), "{error}");
-    std::fs::write(&path, "not a checkpoint").unwrap();
-    assert!(matches!(session.resume(&path), Err(CheckpointError::Format { .. })));
-    std::fs::remove_file(&path).unwrap();
-    assert!(matches!(session.resume(&path), Err(CheckpointError::File { .. })));
+    let error = folder.resume(&mut session, (&Identity::default(), &[]), &mut Alone).unwrap_err();
+    assert!(matches!(&error, CheckpointError::Model { name, .. } if name == "3/b"), "{error}");
 }
 
 #[test]

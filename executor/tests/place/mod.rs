@@ -1,10 +1,11 @@
-//! A folder in which a user runs `hetu-exec`.
+//! A folder with what a training needs, and `hetu-exec` run there.
 
-#![allow(dead_code, reason = "not every test uses all of it")]
+#![allow(unreachable_pub, dead_code, reason = "a module of each test that uses it")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -124,4 +125,16 @@ impl Drop for Place {
         // What stays is in the build folder.
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Starts a training without end, and waits until it has done a step.
+#[cfg(unix)]
+pub fn started(place: &Place) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
+    let mut command = place.command("plan.yaml --text text.txt --steps 100000000 --checkpoint run --report out --json");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        output.read_line(&mut String::new()).unwrap();
+    }
+    (child, output)
 }

@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Execution, Link};
 use crate::error::Mistakes;
 
 /// More devices than this are refused.
-pub(crate) const DEVICES_MAX: u64 = 1 << 20;
+pub(crate) const DEVICES_MAX: u64 = 1 << 16;
 
 /// The cluster that `text` describes, or everything that is wrong with it; `file` names it in messages.
 pub fn parse_cluster(text: &str, file: &str) -> Result<Cluster, Mistakes> {
@@ -141,7 +141,7 @@ between: { name: memory, rate: 5 GB/s, latency: 2 us, efficiency: 0.9 }
         );
         assert_eq!(
             said("nodes: 1\ndevices_per_node: 2", "nodes: 4000000000\ndevices_per_node: 4000000000"),
-            "error: c.yaml:3: a cluster has at most 1048576 devices, not 16000000000000000000"
+            "error: c.yaml:3: a cluster has at most 65536 devices, not 16000000000000000000"
         );
         assert_eq!(said("name: core", "name: ''"), "error: c.yaml:6: `device.name` must not be empty");
     }

@@ -20,7 +20,7 @@ mod trace;
 pub use cluster::{parse_cluster, print_cluster};
 pub use digest::{Digest, digest};
 pub use model::{parse_model, print_model};
-pub use parse::decode;
+pub use parse::{FILE_MAX, TRACE_MAX, decode, read};
 pub use plan::{parse_plan, print_plan};
 pub use profile::{parse_profile, print_profile};
 pub use trace::{parse_trace, print_trace};

@@ -4,8 +4,8 @@ use super::parse::{Checks, Range, keys, parse};
 use crate::error::Mistakes;
 use crate::model::{Family, Model};
 
-/// More transformer blocks than this are refused: a plan has a line of choices for each.
-const LAYERS_MAX: u32 = 1 << 16;
+/// More transformer blocks than this are refused: the time and memory of a search grow with their square.
+pub(crate) const LAYERS_MAX: u32 = 1 << 12;
 /// Counts of bytes and products must stay below, so that no later sum of a few of them can overflow.
 const COUNT_MAX: u128 = 1 << 60;
 

@@ -1,5 +1,7 @@
 //! From text to a value of the right shape, and a place to collect what is wrong with its content.
 
+use std::io::Read;
+
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::locate::{Segment, locate};
@@ -9,11 +11,32 @@ use crate::error::{Mistake, Mistakes, shown};
 /// The one version of all file forms.
 pub(crate) const FORMAT: u32 = 1;
 /// Larger files are refused; the largest real ones are profiles of a few megabytes.
-const TEXT_MAX: usize = 64 << 20;
+const TEXT_MAX: usize = 16 << 20;
+/// No more of a file is read, whatever it is.
+pub const FILE_MAX: usize = 64 << 20;
+/// Larger traces are refused; a line is some hundred bytes.
+pub const TRACE_MAX: usize = 1 << 30;
 /// Deeper nesting is refused; real files have four levels, and the parser's time grows with the square of the depth.
 const DEPTH_MAX: usize = 64;
 /// More mistakes than this are only counted: to find the line of each, the text is read again.
 const MISTAKES_MAX: usize = 20;
+
+/// The text of a file of at most so many bytes: no more are read, so that a device without end takes no memory.
+///
+/// # Errors
+/// It cannot be read, is longer, or is no UTF-8; `file` names it in messages.
+pub fn read(source: impl Read, most: usize, file: &str) -> Result<String, Mistakes> {
+    let mut bytes = Vec::new();
+    source
+        .take(most as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Mistake::new(file, format!("cannot be read: {error}")))?;
+    if bytes.len() > most {
+        let what = format!("more than {most} bytes, which are too many for this kind of file");
+        return Err(Mistake::new(file, what).into());
+    }
+    decode(&bytes, file).map(str::to_owned)
+}
 
 /// The text of a file's bytes.
 pub fn decode<'a>(bytes: &'a [u8], file: &str) -> Result<&'a str, Mistakes> {
@@ -204,4 +227,17 @@ pub(crate) fn named(path: &[Segment]) -> String {
 /// The way to a key inside other keys.
 pub(crate) fn keys<const N: usize>(keys: [&str; N]) -> [Segment; N] {
     keys.map(Segment::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_than_a_file_may_have() {
+        assert_eq!(read(&b"abcd"[..], 4, "x"), Ok("abcd".to_owned()));
+        let endless = read(std::io::repeat(b'a'), 4, "x").expect_err("it has no end").to_string();
+        assert_eq!(endless, "error: x: more than 4 bytes, which are too many for this kind of file");
+        assert!(read(&[0xff][..], 4, "x").is_err());
+    }
 }

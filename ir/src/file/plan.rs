@@ -19,7 +19,7 @@ use crate::model::{Model, Precision};
 use crate::plan::{Devices, Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
 
 /// More layers than this are refused: those of the largest model, its embedding and its head.
-const LAYERS_MAX: u32 = (1 << 16) + 2;
+const LAYERS_MAX: u32 = super::model::LAYERS_MAX + 2;
 const RANKS_MAX: u64 = super::cluster::DEVICES_MAX;
 
 /// A plan file as it is written.
@@ -121,6 +121,10 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
     check_ends(&stages, &runs, &mut checks);
     check_batch(&form, &mut checks);
     check_ranks(&form, stages.len(), &mut checks);
+    if form.prefetch > LAYERS_MAX {
+        let what = format!("`prefetch` counts layers: it must be at most {LAYERS_MAX}, not {}", form.prefetch);
+        checks.wrong_but(&keys(["prefetch"]), what, "1 or 2 hide most exchanges");
+    }
     checks.finish()?;
     let strategies = form.layers.0.iter().zip(&runs);
     let plan = Plan {
@@ -381,7 +385,16 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
         assert_eq!(said("[0..4, 4..8]", "[]"), "error: p.yaml:7: `stages` must not be empty");
         assert_eq!(
             said("[0..4, 4..8]", "[0..4, 8..4]"),
-            "error: p.yaml:7: `8..4` is not a range of layers\n  help: write first..end, such as `0..24`, at most 65538"
+            "error: p.yaml:7: `8..4` is not a range of layers\n  help: write first..end, such as `0..24`, at most 4098"
+        );
+    }
+
+    #[test]
+    fn prefetch_is_no_more_than_the_layers_of_a_model() {
+        assert_eq!(
+            said("batch: 16", "batch: 16\nprefetch: 4294967295"),
+            "error: p.yaml:5: `prefetch` counts layers: it must be at most 4098, not 4294967295\n  \
+             help: 1 or 2 hide most exchanges"
         );
     }
 

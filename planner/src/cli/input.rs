@@ -1,13 +1,13 @@
 //! What a command is given: models, clusters, profiles and plans, from files or by name.
 
-use std::fs;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cost_model::CostModel;
 use ir::cluster::Cluster;
 use ir::error::{Mistake, Mistakes, shown};
-use ir::file::{decode, parse_cluster, parse_model, parse_plan, parse_profile};
+use ir::file::{FILE_MAX, parse_cluster, parse_model, parse_plan, parse_profile};
 use ir::model::Model;
 use ir::plan::{PlanFile, Reference};
 use ir::profile::Profile;
@@ -49,14 +49,11 @@ pub(crate) const CLUSTER: &str = "cluster.yaml";
 /// The text of a file; `-` is standard input.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    let read = if name == "-" {
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
-    } else {
-        fs::read(path).map(|content| bytes = content)
-    };
-    read.map_err(|error| Failure::wrong(format!("cannot read {name}: {error}")))?;
-    Ok(decode(&bytes, &name)?.to_owned())
+    if name == "-" {
+        return Ok(ir::file::read(io::stdin().lock(), FILE_MAX, &name)?);
+    }
+    let file = File::open(path).map_err(|error| Failure::wrong(format!("cannot read {name}: {error}")))?;
+    Ok(ir::file::read(file, FILE_MAX, &name)?)
 }
 
 /// The value of a file by its parser.
