@@ -11,7 +11,7 @@ use super::inputs::Inputs;
 use crate::options::{Options, Resume};
 
 /// What `--allow` can name.
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 12] = [
     "learning-rate",
     "warmup-steps",
     "weight-decay",
