@@ -67,7 +67,9 @@ impl Checkpoints {
         }
         let resumed = self.folder.resume(session, (&self.identity, &options.allow), world).map_err(failure)?;
         let (done, path) = (session.steps_done(), resumed.path);
-        if done >= options.steps {
+        // Who is started again by one command may have been killed behind the last save: then all is done.
+        let is_end = done == options.steps && options.resume == Some(Resume::Auto);
+        if done >= options.steps && !is_end {
             let what = format!("{}: {done} of {} steps are done", path.display(), options.steps);
             return Err(Failure::wrong_use(what)
                 .help("ask for more, with --steps and --allow steps: --steps counts those before the checkpoint"));
