@@ -16,15 +16,21 @@ EXAMPLES
   Save every 50 steps, and go on later, under the same plan or another one of the model:
     hetu-exec plan.yaml --text text.txt --checkpoint run --save-every 50
     hetu-exec other.yaml --text text.txt --checkpoint run --resume
-  Under a supervisor, which starts the same command again and again:
+  Start again after failures, at most 5 times, as long as steps are gained:
+    hetu-exec plan.yaml --text text.txt --checkpoint run --supervise 5
+  Under another supervisor, which starts the same command again and again:
     hetu-exec plan.yaml --text text.txt --checkpoint run --save-every 10min --resume auto
   Losses for a program:
     hetu-exec plan.yaml --text text.txt --json | jq -c 'select(.kind == \"step\") | [.step, .loss]'
 
 EXIT STATUS
-  0 done; 1 the run failed, or its output or last checkpoint could not be written; 2 wrong use or files.
+  0 done; 1 the run failed, or its output or last checkpoint could not be written; 2 wrong use or files;
+  3 --supervise gave up.
   Signals end a training as Ctrl-C does, with a checkpoint: 130 Ctrl-C (SIGINT), 143 SIGTERM, 129 SIGHUP,
   138 SIGUSR1; a second one ends it at once. 141 nobody reads the output";
+
+/// The option that asks for a child process, which must not ask for another one.
+pub(crate) const SUPERVISE: &str = "--supervise";
 
 /// Trains under a plan on CPU ranks or GPUs, and reports predicted beside measured.
 ///
@@ -71,6 +77,10 @@ pub(crate) struct Options {
     /// Go on from the last good checkpoint in the folder of --checkpoint; with `auto`, begin if there is none
     #[arg(long, value_name = "auto", requires = "checkpoint", num_args = 0..=1, default_missing_value = "last")]
     pub(crate) resume: Option<Resume>,
+    /// Train in a child process, and start it again from the last checkpoint when it fails: at most N times, and not if
+    /// no step was saved since the failure before
+    #[arg(long, value_name = "N", requires = "checkpoint")]
+    pub(crate) supervise: Option<u32>,
     /// What may differ from the training that is resumed, separated by commas
     #[arg(long, value_name = "NAMES", requires = "resume", value_delimiter = ',', value_parser = NAMES)]
     pub(crate) allow: Vec<String>,

@@ -75,9 +75,14 @@ impl Folder {
 
     /// Steps of the checkpoints that this process sees there, the last one last.
     pub fn steps(&self) -> Vec<u64> {
-        let mut steps: Vec<u64> = self.entries().iter().filter_map(|name| step_of(name)).collect();
+        let mut steps: Vec<u64> = names(&self.path).iter().filter_map(|name| step_of(name)).collect();
         steps.sort_unstable();
         steps
+    }
+
+    /// The step of the last checkpoint at `path`, whoever saves there; none also where there is no folder.
+    pub fn last_seen(path: &Path) -> Option<u64> {
+        names(path).iter().filter_map(|name| step_of(name)).max()
     }
 
     /// The step of the last checkpoint, if there is one: as process 0 sees it, told to all.
@@ -213,18 +218,19 @@ impl Folder {
 
     /// Removes what killed runs left.
     fn clear(&self) {
-        for name in self.entries() {
+        for name in names(&self.path) {
             if name.starts_with(SAVING) || name.starts_with(REMOVING) {
                 // What stays only takes room.
                 let _ = self.files.remove(&self.path.join(name));
             }
         }
     }
+}
 
-    fn entries(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-    }
+/// What is in a folder.
+fn names(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// Takes the folder for this process; the lock ends with it, however it ends.

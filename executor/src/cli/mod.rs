@@ -11,6 +11,7 @@ mod show;
 mod signals;
 mod statistics;
 mod summary;
+mod supervise;
 mod together;
 mod train;
 mod words;
@@ -26,6 +27,8 @@ use serde_json::json;
 
 pub(crate) use checkpoints::NAMES;
 pub(crate) use failure::Failure;
+pub(crate) use supervise::run as supervise;
+pub(crate) use train::Ending;
 
 use checkpoints::Checkpoints;
 use evaluation::Evaluation;
@@ -36,7 +39,7 @@ use show::{Closed, Screen};
 use signals::Signals;
 use summary::Summary;
 use together::Voice;
-use train::{Ending, History, Parts, Trainer};
+use train::{History, Parts, Trainer};
 use words::{counted, short};
 
 use crate::options::{BackendName, Options};
