@@ -61,6 +61,10 @@ pub(crate) struct Options {
     /// Steps between losses of the held-out text; 0 for none
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) evaluate_every: u64,
+    /// Windows of the held-out text of which each such loss is the mean, the same random ones each time [default: as
+    /// many as 8 batches have]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) evaluate_windows: Option<u64>,
     /// Share of the text, from its end, that is not trained on; 0 for none
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = share)]
     pub(crate) held_out: f64,

@@ -32,6 +32,7 @@ mod tests {
             weight_decay: 0.0,
             gradient_norm_max: 1.0,
             betas: [0.9, 0.95],
+            epsilon: 1e-8,
         };
         let rates: Vec<f64> = (0..12).map(|step| learning_rate(&training, step, 11)).collect();
         let expected = [0.5, 1.0, 1.5, 2.0, 2.0];

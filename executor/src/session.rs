@@ -76,9 +76,6 @@ const TOKEN_BYTES: usize = 1 << 15;
 
 const CONSTANTS_BYTES: usize = UPDATE_CONSTANTS as usize * size_of::<f32>();
 
-/// ε of the update (Kingma and Ba 2015).
-const UPDATE_EPSILON: f64 = 1e-8;
-
 /// A whole tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -111,7 +108,7 @@ pub struct Session {
     digest: u64,
     pub(crate) host: Box<dyn Host>,
     settings: Settings,
-    processes: Processes,
+    pub(crate) processes: Processes,
     pub(crate) step: u64,
     state: State,
 }
@@ -132,7 +129,7 @@ impl Session {
     /// The same for programs that are only timed: what is resident begins as small random numbers, whatever it holds,
     /// but for second moments and what the host writes. Devices are faster with numbers that are all alike.
     pub fn load_noise(programs: &Programs, settings: &Settings, seed: Seed) -> Result<Session, LoadError> {
-        let mut session = Session::load(programs, settings, seed)?;
+        let mut session = Session::unfilled(programs, settings, &Processes::alone())?;
         parameters::make_noise(&session.draft, &mut *session.host, seed);
         Ok(session)
     }
@@ -149,12 +146,18 @@ impl Session {
         seed: Seed,
         processes: &Processes,
     ) -> Result<Session, LoadError> {
+        let mut session = Session::unfilled(programs, settings, processes)?;
+        parameters::initialise(&session.draft, &mut *session.host, seed);
+        Ok(session)
+    }
+
+    /// With all that is resident zero.
+    fn unfilled(programs: &Programs, settings: &Settings, processes: &Processes) -> Result<Session, LoadError> {
         let draft = Arc::new(programs.draft().clone());
         let digest = programs.digest();
         let mut processes = processes.clone();
         let loaded = host(&draft, digest, settings, &mut processes);
-        let mut host = loaded.inspect_err(|error| processes.fail(&error.to_string()))?;
-        parameters::initialise(&draft, &mut *host, seed);
+        let host = loaded.inspect_err(|error| processes.fail(&error.to_string()))?;
         Ok(Session { draft, digest, host, settings: settings.clone(), processes, step: 0, state: State::Ready })
     }
 
@@ -274,7 +277,7 @@ impl Session {
             learning_rate: learning_rate(training, self.step, *steps),
             beta1,
             beta2,
-            epsilon: UPDATE_EPSILON,
+            epsilon: training.epsilon,
             weight_decay: training.weight_decay,
             number: self.step + 1,
             gradient_norm_max: training.gradient_norm_max,

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot write its own files stops")]
 
-#[allow(unreachable_pub, dead_code, reason = "a module of each test that uses it")]
-#[path = "common/place.rs"]
 mod place;
 
 use std::fs;
@@ -264,7 +262,16 @@ fn help_and_completions_name_every_option() {
     let place = Place::new("help");
     let help = place.good("--help");
     let completions = place.good("--completions bash");
-    let options = ["--steps", "--text", "--tokenizer", "--seed", "--report", "--evaluate-every", "--held-out"];
+    let options = [
+        "--steps",
+        "--text",
+        "--tokenizer",
+        "--seed",
+        "--report",
+        "--evaluate-every",
+        "--evaluate-windows",
+        "--held-out",
+    ];
     let more =
         ["--trace-every", "--checkpoint", "--save-every", "--resume", "--allow", "--backend", "--ignore-prediction"];
     for option in options.into_iter().chain(more).chain(["--json", "--quiet", "--completions"]) {

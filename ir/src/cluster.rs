@@ -100,3 +100,10 @@ impl Cluster {
         self.device.memory.saturating_sub(self.device.reserved)
     }
 }
+
+/// Whether a device that its driver calls `found` is one that a cluster calls `planned`: `A100-80GB` is also
+/// `NVIDIA A100-SXM4-80GB`.
+pub fn is_device(planned: &str, found: &str) -> bool {
+    let (model, _) = planned.split_once('-').unwrap_or((planned, ""));
+    planned == found || found.split([' ', '-']).any(|word| word == model)
+}

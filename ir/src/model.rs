@@ -70,21 +70,25 @@ pub struct Training {
     /// How numbers are stored.
     #[serde(default)]
     pub precision: Precision,
-    /// The largest learning rate.
+    /// The largest learning rate: reached at the end of the warm-up, from where it falls along half a cosine to a tenth
+    /// at the last step.
     #[serde(default = "learning_rate")]
     pub learning_rate: f64,
-    /// Steps over which the rate rises from zero.
+    /// Steps `n` over which the rate rises in equal parts, from a `1/n` of the largest in the first of them.
     #[serde(default)]
     pub warmup_steps: u64,
-    /// Decoupled weight decay of matrices and tables.
+    /// Decoupled weight decay of matrices and tables; norms and biases do not decay.
     #[serde(default = "weight_decay")]
     pub weight_decay: f64,
-    /// The largest norm of the whole gradient.
+    /// The largest norm of the whole gradient; one that is larger is scaled to it.
     #[serde(default = "gradient_norm_max")]
     pub gradient_norm_max: f64,
     /// Decay rates of the two moments.
     #[serde(default = "betas")]
     pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    #[serde(default = "epsilon", skip_serializing_if = "is_epsilon")]
+    pub epsilon: f64,
 }
 
 /// How numbers are stored.
@@ -123,6 +127,13 @@ fn gradient_norm_max() -> f64 {
 }
 fn betas() -> [f64; 2] {
     [0.9, 0.95]
+}
+/// That of Kingma and Ba 2015.
+fn epsilon() -> f64 {
+    1e-8
+}
+fn is_epsilon(value: &f64) -> bool {
+    value.to_bits() == epsilon().to_bits()
 }
 
 impl Model {

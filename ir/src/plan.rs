@@ -110,8 +110,20 @@ pub struct PlanFile {
     pub model: Reference,
     /// The cluster that it was made for.
     pub cluster: Reference,
+    /// The devices that it was made for, in words; a plan that a person writes may leave them out.
+    pub devices: Option<Devices>,
     /// What it is expected to cost, if it was simulated.
     pub predicted: Option<Predicted>,
+}
+
+/// The devices that a plan was made for, by their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Devices {
+    /// That of the cluster.
+    pub cluster: String,
+    /// That of each device.
+    pub device: String,
 }
 
 /// Another file, and what it contained.

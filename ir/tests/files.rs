@@ -287,6 +287,7 @@ fn random_model(draws: &mut Draws) -> Model {
             weight_decay: draws.uniform(),
             gradient_norm_max: draws.uniform() + f64::MIN_POSITIVE,
             betas: [draws.uniform(), draws.uniform()],
+            epsilon: *draws.pick(&[1e-8, 1e-5, 1.25e-8]),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! Every operation on a GPU against the reference: prints a table, and fails if anything disagrees.
 //!
-//! `gpu_conformance [--seed N] [--device N] [--extent small|medium|large]... [--only TEXT] [--json FILE] [--measured]`
+//! `gpu_conformance [--seed N] [--device N] [--extent small|medium|large]... [--only TEXT] [--json FILE] [--measured]
+//! [--record FILE]`: a record names the sources that ran; it is written if all cases agree.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose results are printed")]
 
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, thread};
 
-use hetu_kernels::cuda::conformance::{Case, Extent, Form, Outcome, run, suite};
+use hetu_kernels::cuda::conformance::{Case, Extent, Form, Outcome, record, run, suite};
 use hetu_kernels::cuda::{Choice, Device, Error};
 use ir::op::{Op, Write};
 use serde_json::{Value, json};
@@ -27,6 +28,7 @@ struct Options {
     /// Part of an operation's name; all if empty.
     only: String,
     json: Option<String>,
+    record: Option<String>,
     choice: Choice,
 }
 
@@ -66,6 +68,7 @@ impl Options {
             extents: Vec::new(),
             only: String::new(),
             json: None,
+            record: None,
             choice: Choice::Expected,
         };
         while let Some(name) = arguments.next() {
@@ -80,6 +83,7 @@ impl Options {
                 "--device" => options.device = number()? as usize,
                 "--only" => options.only = value,
                 "--json" => options.json = Some(value),
+                "--record" => options.record = Some(value),
                 "--extent" => options.extents.push(match value.as_str() {
                     "small" => Extent::Small,
                     "medium" => Extent::Medium,
@@ -140,6 +144,13 @@ fn conform(options: &Options) -> Result<usize, Error> {
     if let Some(path) = &options.json {
         let record = json!({ "format": 1, "device": device.name(), "seed": options.seed, "cases": rows });
         if let Err(error) = fs::write(path, format!("{record:#}\n")) {
+            eprintln!("{path} cannot be written: {error}");
+        }
+    }
+    if let Some(path) = options.record.as_ref().filter(|_| failures == 0 && options.only.is_empty()) {
+        let head = format!("# {} cases agreed on {}, seed {}.", rows.len(), device.name(), options.seed);
+        let text = [vec![head], record::lines(), vec![String::new()]].concat().join("\n");
+        if let Err(error) = fs::write(path, text) {
             eprintln!("{path} cannot be written: {error}");
         }
     }

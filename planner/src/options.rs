@@ -83,7 +83,7 @@ pub(crate) struct PlanOptions {
     /// How strategies are chosen.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) method: MethodName,
-    /// How many plans are simulated whole and listed.
+    /// How many plans are listed at most; 16 or more are compared, whatever is listed.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) keep: u32,
     /// Describe the best plan: strategies by layer, exchanges with bytes and prices, memory by class.

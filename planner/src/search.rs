@@ -19,7 +19,7 @@ pub struct Request<'a> {
     pub batch: u64,
     /// How problems are solved.
     pub method: Method,
-    /// How many plans are simulated whole.
+    /// How many plans are listed at most. It never decides whether there is one, nor, up to 16, which.
     pub keep: usize,
 }
 
@@ -84,12 +84,94 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
         return Err(NoPlan::NothingLegal { batch: request.batch, devices: setting.cluster.device_count() });
     }
     order.sort_by(|a, b| a.bound.total_cmp(&b.bound));
-    let mut estimates: Vec<Estimated> = Vec::new();
-    let mut shortages: Vec<Short> = Vec::new();
-    let mut effort = Coverage { outer: outers.len(), ..Coverage::default() };
+    let mut attempt = Attempt::new(request, &order, Reach::Best(request.keep.max(COMPARED_MIN)), progress);
+    if attempt.candidates.is_empty() && attempt.left_out {
+        attempt = Attempt::new(request, &order, Reach::All, progress);
+    }
+    progress(order.len(), order.len());
+    let Attempt { mut candidates, baselines, shortages, mut effort, .. } = attempt;
+    if candidates.is_empty() {
+        return Err(nothing_fits(request, &order, shortages));
+    }
+    effort.outer = outers.len();
+    candidates.truncate(request.keep);
+    Ok(Found { candidates, baselines, effort })
+}
+
+/// How many plans are compared at least, simulated, however few are listed.
+pub(crate) const COMPARED_MIN: usize = 16;
+
+/// How far a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// What cannot be among so many best estimates is left out.
+    Best(usize),
+    /// Everything that may fit is tried, until enough does: for when none of the best estimates fitted.
+    All,
+}
+
+/// One pass over the outer choices, and what it found.
+struct Attempt {
+    /// Plans that fit, the best first.
+    candidates: Vec<Candidate>,
+    baselines: Vec<Baseline>,
+    shortages: Vec<Short>,
+    effort: Coverage,
+    /// Whether something that may fit was not tried.
+    left_out: bool,
+}
+
+impl Attempt {
+    fn new(request: &Request<'_>, order: &[Bounded<'_>], reach: Reach, progress: Progress<'_>) -> Attempt {
+        let setting = request.setting;
+        let (estimates, shortages, mut effort) = estimated(request, order, reach, progress);
+        let mut left_out = matches!(reach, Reach::Best(compared) if estimates.len() >= compared);
+        let enough = match reach {
+            Reach::Best(enough) => enough,
+            Reach::All => COMPARED_MIN,
+        };
+        let ((mut candidates, simulated), baselines) =
+            rayon::join(|| simulate_best(setting, estimates, enough), || baselines(setting, request.batch));
+        effort.simulated = simulated;
+        // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
+        candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
+        candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+        let fastest = candidates.first().map_or(f64::INFINITY, |first| first.trace.step.0);
+        let mut near = near(setting, &shortages);
+        if reach != Reach::All {
+            left_out |= near.len() > TIGHTEST;
+            near.truncate(TIGHTEST);
+        }
+        let tightest = tightest(setting, near, fastest);
+        effort.simulated += tightest.len();
+        let fitting = tightest.par_iter().filter_map(|plan| compared(setting, plan).ok());
+        candidates.extend(fitting.filter(|tight| tight.trace.step.0 < fastest).collect::<Vec<Candidate>>());
+        candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+        candidates.dedup_by(|a, b| a.plan == b.plan);
+        candidates.truncate(enough);
+        prefer_small(&mut candidates);
+        effort.simulated += refine_first(setting, &mut candidates);
+        confirm_first(setting, &mut candidates);
+        Attempt { candidates, baselines, shortages, effort, left_out }
+    }
+}
+
+/// What solving the problems of all outer choices gives: plans by estimate, the fastest first, and what fits by none.
+fn estimated(
+    request: &Request<'_>,
+    order: &[Bounded<'_>],
+    reach: Reach,
+    progress: Progress<'_>,
+) -> (Vec<Estimated>, Vec<Short>, Coverage) {
+    let (mut estimates, mut shortages): (Vec<Estimated>, Vec<Short>) = Default::default();
+    let mut effort = Coverage::default();
     for (index, chunk) in order.chunks(OPENED_AT_ONCE).enumerate() {
         progress(index * OPENED_AT_ONCE, order.len());
-        let upper = estimates.get(request.keep - 1).map_or(f64::INFINITY, |worst| worst.step.0);
+        let worst = match reach {
+            Reach::Best(compared) => estimates.get(compared - 1),
+            Reach::All => None,
+        };
+        let upper = worst.map_or(f64::INFINITY, |worst| worst.step.0);
         let open = chunk.par_iter().filter(|it| it.bound < upper);
         let opened: Vec<Opened> = open.filter_map(|it| Opened::new(request, it.outer, upper)).collect();
         for outcome in opened {
@@ -101,28 +183,7 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
         estimates.sort_by(|a, b| a.step.0.total_cmp(&b.step.0));
         estimates.dedup_by(|a, b| a.plan == b.plan);
     }
-    progress(order.len(), order.len());
-    let ((mut candidates, simulated), baselines) =
-        rayon::join(|| simulate_best(request, estimates), || baselines(setting, request.batch));
-    effort.simulated = simulated;
-    // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
-    candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
-    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-    let fastest = candidates.first().map_or(f64::INFINITY, |first| first.trace.step.0);
-    let tightest = tightest(setting, &shortages, fastest);
-    effort.simulated += tightest.len();
-    let fitting = tightest.par_iter().filter_map(|plan| compared(setting, plan).ok());
-    candidates.extend(fitting.filter(|tight| tight.trace.step.0 < fastest).collect::<Vec<Candidate>>());
-    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-    candidates.dedup_by(|a, b| a.plan == b.plan);
-    candidates.truncate(request.keep);
-    prefer_small(&mut candidates);
-    effort.simulated += refine_first(setting, &mut candidates);
-    confirm_first(setting, &mut candidates);
-    if candidates.is_empty() {
-        return Err(nothing_fits(request, &order, shortages));
-    }
-    Ok(Found { candidates, baselines, effort })
+    (estimates, shortages, effort)
 }
 
 /// An outer choice that has a space.
@@ -158,14 +219,19 @@ const ROOMIEST: f64 = 1.3;
 /// How many such plans are tried.
 const TIGHTEST: usize = 8;
 
-/// Plans of outer choices that fit by no estimate but miss little, each the one that needs least: its programs may
-/// fit, as not all layers need most at once. Only those that may be faster than `fastest`.
-fn tightest(setting: Setting<'_>, shortages: &[Short], fastest: f64) -> Vec<Plan> {
+/// Outer choices that fit by no estimate but miss little, those that miss least first: their programs may fit, as not
+/// all layers need most at once.
+fn near<'a>(setting: Setting<'_>, shortages: &'a [Short]) -> Vec<&'a Short> {
     let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
     let mut near: Vec<&Short> = shortages.iter().collect();
     near.retain(|it| it.shortage.need.bytes() as f64 <= roomiest);
     near.sort_by_key(|it| it.shortage.need.bytes());
-    near.truncate(TIGHTEST);
+    near
+}
+
+/// Of each of these the plan that needs least, if it may be faster than `fastest`.
+fn tightest(setting: Setting<'_>, near: Vec<&Short>, fastest: f64) -> Vec<Plan> {
+    let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
     let plan = |short: &Short| {
         let space = Space::new(setting, &short.outer)?.offering(Bytes(roomiest as u64));
         if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
@@ -247,32 +313,32 @@ fn nothing_fits(request: &Request<'_>, order: &[Bounded<'_>], shortages: Vec<Sho
     NoPlan::NothingFits { outer, shortage }
 }
 
-/// Compiles and simulates plans from the best estimate on, until `keep` of them fit.
-fn simulate_best(request: &Request<'_>, estimates: Vec<Estimated>) -> (Vec<Candidate>, usize) {
+/// Compiles and simulates plans from the best estimate on, until so many of them fit.
+fn simulate_best(setting: Setting<'_>, estimates: Vec<Estimated>, enough: usize) -> (Vec<Candidate>, usize) {
     let with_twins: Vec<(Option<Seconds>, Plan)> = estimates
         .into_iter()
         .flat_map(|Estimated { step, plan }| {
-            let twins = twins(request.setting, &plan);
+            let twins = twins(setting, &plan);
             std::iter::once((Some(step), plan)).chain(twins.into_iter().map(|twin| (None, twin)))
         })
         .collect();
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut simulated = 0;
-    for chunk in with_twins.chunks(request.keep) {
+    for chunk in with_twins.chunks(enough) {
         let played: Vec<Option<Candidate>> = chunk
             .par_iter()
             .map(|(estimated, plan)| {
-                compared(request.setting, plan).ok().map(|found| Candidate { estimated: *estimated, ..found })
+                compared(setting, plan).ok().map(|found| Candidate { estimated: *estimated, ..found })
             })
             .collect();
         simulated += chunk.len();
         candidates.extend(played.into_iter().flatten());
-        if candidates.len() >= request.keep {
+        if candidates.len() >= enough {
             break;
         }
     }
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-    candidates.truncate(request.keep);
+    candidates.truncate(enough);
     (candidates, simulated)
 }
 
@@ -294,4 +360,32 @@ fn twins(setting: Setting<'_>, plan: &Plan) -> Vec<Plan> {
         twins.push(uniform);
     }
     twins
+}
+
+#[cfg(test)]
+mod tests {
+    use cost_model::CostModel;
+    use ir::cluster::Cluster;
+    use ir::file::parse_model;
+
+    use super::*;
+
+    const MODEL: &str = include_str!("../../examples/models/llama3-8b.yaml");
+
+    #[test]
+    fn what_the_best_estimates_hide_is_found_when_none_of_them_fits() {
+        let model = parse_model(MODEL, "llama3-8b.yaml").expect("an example is valid");
+        let (graph, cluster) = (model.graph(), Cluster::preset("4xH100").expect("there is this preset"));
+        let costs = CostModel::new(&cluster, None);
+        let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
+        let request = Request { setting, batch: model.training.batch, method: Method::DYNAMIC, keep: 1 };
+        let outers = outer_choices(&graph, &cluster, request.batch);
+        let bounded = |outer| Some(Bounded { outer, bound: lower_bound(&Space::fastest(setting, outer)?.problem) });
+        let mut order: Vec<Bounded<'_>> = outers.iter().filter_map(bounded).collect();
+        order.sort_by(|a, b| a.bound.total_cmp(&b.bound));
+        let one = Attempt::new(&request, &order, Reach::Best(1), &|_, _| {});
+        assert!(one.candidates.is_empty() && one.left_out, "the best estimate does not fit");
+        let all = Attempt::new(&request, &order, Reach::All, &|_, _| {});
+        assert!(!all.candidates.is_empty() && !all.left_out);
+    }
 }

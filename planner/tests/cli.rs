@@ -89,6 +89,21 @@ fn a_plan_is_written_with_its_trace_and_passes_its_check() {
 }
 
 #[test]
+fn a_short_list_begins_with_the_plan_that_a_long_one_begins_with() {
+    let folder = folder("keep");
+    fs::write(folder.join("llama.yaml"), include_str!("../../examples/models/llama3-8b.yaml")).unwrap();
+    let first = |keep: &str| {
+        let arguments = ["llama.yaml", "--cluster", "4xH100", "--keep", keep, "--json"];
+        let (status, text, said) = status_and_texts(&run(&folder, &arguments));
+        assert_eq!((status, said.as_str()), (0, ""), "--keep {keep}: {text}");
+        let document: Value = serde_json::from_str(&text).unwrap();
+        assert!(document["candidates"].as_array().unwrap().len() <= keep.parse().unwrap());
+        document["candidates"][0].clone()
+    };
+    assert_eq!(first("1"), first("16"));
+}
+
+#[test]
 fn equal_questions_give_equal_files_and_documents() {
     let folder = folder("equal");
     let first = planned(&folder, "first.yaml", &["--json"]);

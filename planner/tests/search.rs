@@ -50,6 +50,7 @@ impl Case {
                 weight_decay: 0.1,
                 gradient_norm_max: 1.0,
                 betas: [0.9, 0.95],
+                epsilon: 1e-8,
             },
         };
         Case { model, cluster }

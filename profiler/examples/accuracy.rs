@@ -2,10 +2,11 @@
 //! its GPUs if the cluster has such, else on CPU ranks.
 //!
 //! `accuracy MODEL PROFILE CLUSTER [STEPS [PLAN…]]` prints for each plan, or for those whose names contain one of the
-//! texts, the predicted and the measured time of a step (median, quartiles) and memory of a device. `RECORDED=1` replays
+//! texts (a text that ends with `.yaml` is the file of another plan), the predicted and the measured time of a step (median, quartiles) and memory of a device. `RECORDED=1` replays
 //! recorded steps, `TOTALS=1` shows where time goes.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example that prints a table or ends")]
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use cost_model::{CostModel, Detail, simulate};
@@ -13,7 +14,7 @@ use executor::{Backend, Batch, Issue, Session, Settings};
 use ir::cluster::{Cluster, Execution};
 use ir::model::Model;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
-use ir::program::Programs;
+use ir::program::{Programs, Stream};
 use ir::seed::{Draws, Seed};
 use ir::trace::{Totals, Trace};
 use ir::units::{Bytes, Seconds};
@@ -38,10 +39,7 @@ fn main() {
         "plan", "predicted", "measured", "quartiles", "error", "memory", "used", "error"
     );
     let (mut times, mut memories) = (Vec::new(), Vec::new());
-    for (name, plan) in plans(&model, &cluster) {
-        if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
-            continue;
-        }
+    for (name, plan) in wanted_plans(&model, &cluster, wanted) {
         let programs = match compiler::compile(&model.graph(), &cluster, &plan) {
             Ok(programs) => programs,
             Err(error) => {
@@ -53,7 +51,10 @@ fn main() {
         match measured(&model, &cluster, &programs, steps) {
             Ok(measured) => {
                 // Of the first rank, whose device is asked.
-                let memory = programs.draft().role(0).arena + profile.reserved;
+                let role = programs.draft().role(0);
+                let met: BTreeSet<Stream> =
+                    role.code.iter().map(|instr| instr.stream).filter(|&stream| stream != Stream::Compute).collect();
+                let memory = role.arena + profile.reserved_for(met.len() as u64);
                 let [time_error, memory_error] = compared(&name, (&predicted, memory), &measured);
                 times.extend(time_error.map(f64::abs));
                 memories.extend(memory_error.map(f64::abs));
@@ -128,7 +129,7 @@ fn measured(
     let settings = Settings { training: model.training.clone(), steps: 1000, backend, patience: Seconds(60.0) };
     let mut session = Session::load(programs, &settings, Seed(1))?;
     let mut draws = Draws::new(Seed(2));
-    let count = model.training.batch * model.sequence + 1;
+    let count = programs.draft().step.tokens() + 1;
     let tokens: Vec<i32> = (0..count).map(|_| draws.below(model.vocabulary) as i32).collect();
     let batch = Batch { inputs: &tokens[1..], targets: &tokens[..tokens.len() - 1] };
     let begin = Instant::now();
@@ -156,6 +157,17 @@ const PLAIN: Strategy =
 fn spread(data: u32, tensor: u32, shard: Shard) -> Strategy {
     let sequence = if tensor > 1 { Sequence::Split } else { Sequence::Whole };
     Strategy { data, tensor, sequence, shard, ..PLAIN }
+}
+
+/// The plans below that are wanted, then those of files.
+fn wanted_plans(model: &Model, cluster: &Cluster, wanted: &[String]) -> Vec<(String, Plan)> {
+    let mut plans = plans(model, cluster);
+    plans.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())));
+    for path in wanted.iter().filter(|wanted| wanted.ends_with(".yaml")) {
+        let file = ir::file::parse_plan(&std::fs::read_to_string(path).unwrap(), path).unwrap();
+        plans.push((path.rsplit('/').next().unwrap_or(path).to_owned(), file.plan));
+    }
+    plans
 }
 
 /// Plans for as many ranks as the cluster has, and for fewer on CPU ranks.

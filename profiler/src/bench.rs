@@ -137,6 +137,7 @@ fn training() -> Training {
         weight_decay: 0.0,
         gradient_norm_max: 1.0,
         betas: [0.9, 0.95],
+        epsilon: 1e-8,
     }
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn model(family: Family, [hidden, sequence]: [u64; 2], precision: Pre
             weight_decay: 0.1,
             gradient_norm_max: 1.0,
             betas: [0.9, 0.95],
+            epsilon: 1e-8,
         },
     }
 }

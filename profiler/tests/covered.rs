@@ -34,6 +34,7 @@ fn model(family: Family, precision: Precision) -> Model {
             weight_decay: 0.1,
             gradient_norm_max: 1.0,
             betas: [0.9, 0.95],
+            epsilon: 1e-8,
         },
     }
 }

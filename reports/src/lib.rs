@@ -50,6 +50,8 @@ pub struct Report<'a> {
     pub candidates: &'a [CandidatePoint],
     /// Memory of one device that a plan may use.
     pub capacity: Bytes,
+    /// A sentence that says so if it was predicted for other devices than it was measured on.
+    pub unlike: Option<&'a str>,
 }
 
 /// One step of training.

@@ -114,14 +114,15 @@ impl Processes<'_> {
 
     fn events(&self, lines: &mut Vec<String>, programs: &Programs) {
         for event in &self.trace.events {
+            let (start, duration) = span(event.start.0, event.end.0);
             lines.push(line(&Entry {
                 name: &action_name(event, programs),
                 cat: Some(self.word),
                 ph: "X",
                 pid: self.process(event.rank),
                 tid: self.thread(event.rank, event.stream),
-                ts: microseconds(event.start.0),
-                dur: Some(microseconds((event.end - event.start).0)),
+                ts: start,
+                dur: Some(duration),
                 args: Work {
                     phase: phase_name(event.span.phase),
                     layer: event.span.layer,
@@ -154,5 +155,34 @@ fn metadata<A: Serialize>(name: &str, pid: u32, tid: u32, args: A) -> String {
 
 /// To the nanosecond, which is as fine as the viewers go.
 fn microseconds(seconds: f64) -> f64 {
-    (seconds * 1e9).round() / 1e3
+    nanoseconds(seconds) / 1e3
+}
+
+fn nanoseconds(seconds: f64) -> f64 {
+    (seconds * 1e9).round()
+}
+
+/// Start and duration in microseconds. The end is rounded as the start of what follows is, and the duration is what
+/// lies between: were it rounded by itself, neighbours could overlap, and viewers drop what overlaps.
+fn span(start: f64, end: f64) -> (f64, f64) {
+    let (start, end) = (nanoseconds(start), nanoseconds(end));
+    (start / 1e3, (end - start) / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_touch_and_never_overlap() {
+        // A duration of 0.8 ns rounds to 1 ns; but from 3.6 to 4.4 both ends round to 4 ns.
+        let ends: Vec<f64> = (0..10_000).map(|index| f64::from(index) * 0.8e-9 + 0.4e-9).collect();
+        for three in ends.windows(3) {
+            let (start, duration) = span(three[0], three[1]);
+            let (next, _) = span(three[1], three[2]);
+            // As a viewer reads them: whole nanoseconds.
+            let whole = |microseconds: f64| (microseconds * 1e3).round() as i64;
+            assert_eq!(whole(start) + whole(duration), whole(next), "{three:?}");
+        }
+    }
 }

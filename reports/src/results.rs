@@ -24,6 +24,8 @@ struct Results<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     median_step: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    unlike_devices: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     comparison: Option<&'a Comparison>,
     #[serde(skip_serializing_if = "<[StepRecord]>::is_empty")]
     steps: &'a [StepRecord],
@@ -52,6 +54,7 @@ pub fn json(report: &Report<'_>, comparison: Option<&Comparison>) -> String {
         predicted: report.predicted.map(side),
         measured: report.measured.map(side),
         median_step: median(report.steps.iter().map(|record| record.time)),
+        unlike_devices: report.unlike,
         comparison,
         steps: report.steps,
         candidates: report.candidates,

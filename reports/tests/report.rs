@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hetu_reports::{CompareError, Report, ReportError, compare, perfetto, write_report};
-use ir::program::{Action, FragmentId, Phase, Span, Stream};
+use ir::mesh::Axis;
+use ir::program::{Action, CollectiveId, FragmentId, Phase, Span, Stream};
 use ir::trace::{Confidence, Trace, TraceEvent};
 use ir::units::Seconds;
 use serde_json::Value;
@@ -132,12 +133,53 @@ fn a_long_step_makes_no_large_page() {
     };
     trace.events = (0..100_000).map(event).collect();
     for one in trace.events.iter_mut().filter(|one| matches!(one.stream, Stream::Exchange(_))) {
-        one.action = Action::Exchange(ir::program::CollectiveId(0));
+        one.action = Action::Exchange(CollectiveId(0));
     }
     trace.step = Seconds(1000.0);
     let report = Report { predicted: None, measured: Some(&trace), ..job.report() };
     let size = page("long", &report).len();
     assert!(size < 1_000_000, "{size} bytes");
+}
+
+#[test]
+fn a_prediction_for_other_devices_has_no_error_but_a_warning() {
+    let job = Job::new();
+    let unlike = "plan.yaml is for H100, but ran on CPU ranks";
+    let with = page("unlike", &Report { unlike: Some(unlike), ..job.report() });
+    let card = "<small>Error of the prediction</small><strong>–</strong>";
+    assert!(with.contains(unlike) && with.contains(card));
+    let results = fs::read_to_string(folder("unlike").join("results.json")).expect("it was written");
+    assert!(results.contains("unlike_devices"));
+    let without = page("like", &job.report());
+    assert!(!without.contains(card) && !without.contains("class=\"warning\""));
+}
+
+#[test]
+fn a_stream_that_is_hardly_busy_does_not_look_busy() {
+    let job = Job::new();
+    let heights = |busy: f64| -> BTreeSet<String> {
+        let mut trace = job.measured.clone();
+        let event = |index: u32| TraceEvent {
+            rank: 0,
+            stream: Stream::Exchange(Axis::Tensor),
+            span: Span { microbatch: Some(0), layer: Some(0), phase: Phase::Forward },
+            action: Action::Exchange(CollectiveId(0)),
+            start: Seconds(f64::from(index)),
+            end: Seconds(f64::from(index) + busy),
+            confidence: Confidence::Measured,
+        };
+        trace.events = (0..10_000).map(event).collect();
+        (trace.memory, trace.step) = (Vec::new(), Seconds(10_000.0));
+        let report = Report { predicted: None, measured: Some(&trace), candidates: &[], ..job.report() };
+        let page = page("busy", &report);
+        let timeline = page.split("chart zoom").nth(1).and_then(|rest| rest.split("</figure>").next());
+        let rects = timeline.expect("there is a timeline").split("<rect class=\"gold").skip(1);
+        rects.filter_map(|rect| Some(rect.split_once("height=\"")?.1.split_once('"')?.0.to_owned())).collect()
+    };
+    let [most, tenth] = [1.0, 0.1].map(heights);
+    assert_eq!((most.len(), tenth.len()), (1, 1));
+    let [most, tenth] = [most, tenth].map(|set| set.first().expect("one").parse::<f64>().expect("a number"));
+    assert!((tenth / most - 0.1).abs() < 0.02, "{tenth} of {most}");
 }
 
 #[test]

@@ -70,8 +70,8 @@ impl std::fmt::Display for Case {
 /// A plan as its file.
 pub fn printed(plan: &Plan) -> String {
     let reference = |path: &str| Reference { path: path.to_owned(), digest: None };
-    let file =
-        PlanFile { plan: plan.clone(), model: reference("model.yaml"), cluster: reference("8xCPU"), predicted: None };
+    let (model, cluster) = (reference("model.yaml"), reference("8xCPU"));
+    let file = PlanFile { plan: plan.clone(), model, cluster, devices: None, predicted: None };
     print_plan(&file)
 }
 

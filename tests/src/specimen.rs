@@ -37,5 +37,6 @@ fn training() -> Training {
         weight_decay: 0.1,
         gradient_norm_max: 0.5,
         betas: [0.9, 0.95],
+        epsilon: 1e-8,
     }
 }

@@ -249,6 +249,7 @@ pub(crate) fn model(name: &str) -> Model {
         weight_decay: 0.1,
         gradient_norm_max: 1.0,
         betas: [0.9, 0.95],
+        epsilon: 1e-8,
     };
     let tiny = Model {
         format: 1,

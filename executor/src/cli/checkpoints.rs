@@ -11,11 +11,12 @@ use super::inputs::Inputs;
 use crate::options::{Options, Resume};
 
 /// What `--allow` can name.
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 12] = [
     "learning-rate",
     "warmup-steps",
     "weight-decay",
     "betas",
+    "epsilon",
     "gradient-norm-max",
     "batch",
     "steps",
@@ -137,6 +138,7 @@ fn identity(options: &Options, inputs: &Inputs, sources: &Sources) -> Identity {
         .with(Freedom::Named, "warmup-steps", training.warmup_steps)
         .with(Freedom::Named, "weight-decay", training.weight_decay)
         .with(Freedom::Named, "betas", format!("{:?}", training.betas))
+        .with(Freedom::Named, "epsilon", training.epsilon)
         .with(Freedom::Named, "gradient-norm-max", training.gradient_norm_max)
         .with(Freedom::Named, "batch", plan.batch)
         .with(Freedom::Named, "steps", options.steps)

@@ -84,20 +84,32 @@ impl Feed {
         self.windows.count()
     }
 
+    /// How many windows a batch has.
+    pub(crate) fn batch_windows(&self) -> u64 {
+        self.order.global_batch() as u64
+    }
+
     /// What its tokens take.
     pub(crate) fn bytes(&self) -> usize {
         self.windows.bytes()
-    }
-
-    /// Steps that see every window at least once.
-    pub(crate) fn steps(&self) -> u64 {
-        self.windows.count().div_ceil(self.order.global_batch()) as u64
     }
 
     /// What is read in a step, from 0.
     pub(crate) fn batch(&mut self, step: u64) -> Batch<'_> {
         let rows = Rows { step, first: 0, count: self.order.global_batch() };
         fill(&self.windows, &self.order, rows, &mut self.inputs, &mut self.targets);
+        Batch { inputs: &self.inputs, targets: &self.targets }
+    }
+    /// A batch whose rows are windows at these places of the order, which has each window once before it repeats.
+    pub(crate) fn rows(&mut self, place: &dyn Fn(u64) -> u64) -> Batch<'_> {
+        let (batch, sequence) = (self.batch_windows(), self.windows.sequence());
+        let rows = self.inputs.chunks_exact_mut(sequence).zip(self.targets.chunks_exact_mut(sequence));
+        for (row, (inputs, targets)) in (0..).zip(rows) {
+            let place = place(row);
+            let window = self.order.window(place / batch, (place % batch) as usize);
+            inputs.copy_from_slice(self.windows.inputs(window));
+            targets.copy_from_slice(self.windows.targets(window));
+        }
         Batch { inputs: &self.inputs, targets: &self.targets }
     }
 }

@@ -8,7 +8,7 @@ use ir::error::{Mistake, Mistakes};
 use ir::file::{Digest, FILE_MAX, TRACE_MAX, parse_cluster, parse_model, parse_plan, parse_trace};
 use ir::graph::Graph;
 use ir::model::Model;
-use ir::plan::{Plan, PlanFile, Predicted};
+use ir::plan::{Devices, Plan, PlanFile, Predicted};
 use ir::program::Programs;
 use ir::trace::Trace;
 
@@ -31,6 +31,10 @@ pub(crate) struct Inputs {
     pub(crate) predicted: Option<Predicted>,
     /// A simulated step of these very programs.
     pub(crate) predicted_trace: Option<Trace>,
+    /// The devices that the plan was made for.
+    pub(crate) devices: Devices,
+    /// A sentence, if it runs on others.
+    pub(crate) unlike: Option<String>,
     /// What the user should know, though it is no error.
     pub(crate) notes: Vec<String>,
 }
@@ -50,12 +54,21 @@ pub(crate) fn read(options: &Options) -> Outcome<Inputs> {
     let mut notes = Vec::new();
     let predicted = prediction(&path, &file, &programs, options, &mut notes)?;
     let predicted_trace = predicted_trace(&path, &programs, &mut notes);
+    let named = || Devices { cluster: cluster.name.clone(), device: cluster.device.name.clone() };
+    let devices = file.devices.unwrap_or_else(named);
     let plan = file.plan;
-    Ok(Inputs { path, plan, model, cluster, graph, programs, predicted, predicted_trace, notes })
+    let unlike = None;
+    Ok(Inputs { path, plan, model, cluster, graph, programs, predicted, predicted_trace, devices, unlike, notes })
 }
 
+/// The model's file, or the shipped model of that name if there is no such file.
 fn model(plan: &Path, file: &PlanFile) -> Outcome<Model> {
     let path = beside(plan, &file.model.path);
+    if !path.exists()
+        && let Ok(model) = Model::preset(&file.model.path)
+    {
+        return Ok(model);
+    }
     Ok(parse_model(&text_of("model", plan, &path)?, &name(&path))?)
 }
 

@@ -1,6 +1,7 @@
 //! The tool from its options to its exit status.
 
 mod checkpoints;
+mod devices;
 mod evaluation;
 mod failure;
 mod feed;
@@ -31,7 +32,7 @@ pub(crate) use supervise::run as supervise;
 pub(crate) use train::Ending;
 
 use checkpoints::Checkpoints;
-use evaluation::Evaluation;
+use evaluation::{Evaluation, windows_read};
 use failure::Outcome;
 use feed::{Feeds, text_path};
 use inputs::Inputs;
@@ -57,7 +58,8 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     }
     let is_alone = launch.place.processes == 1;
     let own_folder = if is_alone { checkpoints::open(options, &mut Processes::alone())? } else { None };
-    let inputs = inputs::read(options)?;
+    let mut inputs = inputs::read(options)?;
+    inputs.unlike = devices::unlike(&inputs, backend(options, &inputs));
     text_path(options)?;
     let Feeds { training: feed, held_out, sources } = feed::read(options, &inputs)?;
     let held_out = held_out.filter(|_| options.evaluate_every > 0);
@@ -67,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     };
 
     let mut screen = Screen::new(options, voice);
-    inputs.notes.iter().for_each(|note| screen.note(note));
+    inputs.notes.iter().chain(&inputs.unlike).for_each(|note| screen.note(note));
     let tokens = Bytes((feed.bytes() + held_out.as_ref().map_or(0, feed::Feed::bytes)) as u64);
     check_memory((options, &inputs), (evaluation.as_ref(), tokens), launch.place.processes, &screen)?;
     let settings = settings(options, &inputs);
@@ -86,10 +88,12 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
         None => (None, Vec::new()),
     };
     notes.iter().for_each(|note| screen.note(note));
-    let windows = [feed.count(), held_out.as_ref().map_or(0, feed::Feed::count)];
+    let held_out_count = held_out.as_ref().map_or(0, feed::Feed::count);
+    let read = windows_read(options.evaluate_windows, inputs.plan.batch, held_out_count);
+    let windows = Windows { training: feed.count(), held_out: held_out_count, read };
     let evaluation = match (evaluation, held_out) {
         (Some(programs), Some(feed)) => {
-            Some(Evaluation::load(&programs, &settings, feed, &processes).inspect_err(tell)?)
+            Some(Evaluation::load(&programs, &settings, (feed, read), &processes).inspect_err(tell)?)
         }
         (Some(_), None) | (None, Some(_) | None) => None,
     };
@@ -197,11 +201,33 @@ fn load_failure(error: LoadError) -> Failure {
     }
 }
 
+/// Windows of the text.
+#[derive(Clone, Copy)]
+struct Windows {
+    training: usize,
+    held_out: usize,
+    /// Those that an evaluation reads.
+    read: u64,
+}
+
+impl Windows {
+    /// In words; what is not read of the held-out part is said.
+    fn words(self, sequence: u64) -> String {
+        let Windows { training, held_out, read } = self;
+        let sample = if read < held_out as u64 {
+            format!(", of which the held-out loss reads {read}; --evaluate-windows {held_out} reads all")
+        } else {
+            String::new()
+        };
+        format!("{training} windows of {sequence} tokens to train on, {held_out} held out{sample}")
+    }
+}
+
 /// What is about to run.
 fn head(
     screen: &mut Screen,
     (options, inputs): (&Options, &Inputs),
-    [training, held_out]: [usize; 2],
+    windows: Windows,
     (processes, resumed): (&Processes, Option<&Path>),
 ) -> Result<(), Closed> {
     let Inputs { plan, model, graph, programs, .. } = inputs;
@@ -227,7 +253,7 @@ fn head(
                 counted(sequences, "sequence")
             ),
         ),
-        ("Text", format!("{text}: {training} windows of {} tokens to train on, {held_out} held out", model.sequence)),
+        ("Text", format!("{text}: {}", windows.words(model.sequence))),
     ];
     if !processes.is_alone() {
         let count = processes.processes();
@@ -246,8 +272,9 @@ fn head(
         "microbatches": plan.microbatches,
         "cores": cores,
         "processes": processes.processes(),
-        "windows": training,
-        "held_out_windows": held_out,
+        "windows": windows.training,
+        "held_out_windows": windows.held_out,
+        "evaluated_windows": windows.read,
         "resumed": resumed,
     });
     screen.head(&facts, data)

@@ -27,6 +27,7 @@ pub(crate) fn write(folder: &Path, inputs: &Inputs, history: &History) -> Outcom
         steps: &steps,
         candidates: &[],
         capacity: inputs.cluster.capacity(),
+        unlike: inputs.unlike.as_deref(),
     };
     write_report(folder, &report).map_err(Failure::run)
 }

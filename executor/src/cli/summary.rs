@@ -57,6 +57,9 @@ impl<'a> Summary<'a> {
         } else if let Some(table) = self.table() {
             line(&table, String::new());
         }
+        if let Some(unlike) = &self.inputs.unlike {
+            line("Devices", unlike.clone());
+        }
         self.steps(&mut line);
         if let [Some(first), Some(last)] = [self.history.rows.first(), self.history.rows.last()] {
             let held_out = self.evaluation().map_or(String::new(), |(step, loss)| {
@@ -102,6 +105,7 @@ impl<'a> Summary<'a> {
             "first_loss": rows.first().map(|row| row.loss),
             "last_loss": rows.last().map(|row| row.loss),
             "held_out_loss": self.evaluation().map(|(_, loss)| loss),
+            "unlike_devices": self.inputs.unlike,
             "comparison": self.comparison,
             "written": self.written,
         })
@@ -143,7 +147,10 @@ impl<'a> Summary<'a> {
         let kind = if self.plain.is_some() { "untraced" } else { "traced" };
         let mut words = format!("{} ± {}, median of {count} {kind}", unit.show(median), unit.show(spread));
         if let Some(predicted) = &self.inputs.predicted {
-            let error = percent(predicted.step.0 / median.0 - 1.0);
+            let error = match self.inputs.unlike {
+                None => percent(predicted.step.0 / median.0 - 1.0),
+                Some(_) => "for other devices".to_owned(),
+            };
             write!(words, "; predicted {} ({error})", unit.show(predicted.step)).expect("a string can grow");
         }
         line("Step", words);

@@ -64,7 +64,8 @@ fn messages(_: u32) -> Outcome<Processes> {
 
 /// Everything that decides what all do together is the same in all.
 fn agree(processes: &mut Processes, options: &Options, sources: &Sources) -> Outcome<()> {
-    let Options { steps, seed, evaluate_every, held_out, trace_every, save_every, resume, allow, .. } = options;
+    let Options { steps, seed, evaluate_every, evaluate_windows, held_out, trace_every, save_every, .. } = options;
+    let Options { resume, allow, .. } = options;
     let backend = options.backend.map_or("default", |name| match name {
         BackendName::Threads => "threads",
         BackendName::Cuda => "cuda",
@@ -79,6 +80,7 @@ fn agree(processes: &mut Processes, options: &Options, sources: &Sources) -> Out
         ("--steps", steps.to_string()),
         ("--seed", seed.to_string()),
         ("--evaluate-every", evaluate_every.to_string()),
+        ("--evaluate-windows", evaluate_windows.map_or("default".to_owned(), |count| count.to_string())),
         ("--held-out", held_out.to_string()),
         ("--trace-every", trace_every.to_string()),
         ("--save-every", save_every.to_string()),

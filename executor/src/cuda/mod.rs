@@ -5,11 +5,15 @@
 //!
 //! Modules stand in the order in which one should read them.
 
+mod worker;
+
 mod rank;
 
 mod shared;
 
 mod launch;
+
+mod moves;
 
 mod flat;
 
@@ -21,11 +25,9 @@ mod notes;
 
 use std::fmt;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Barrier};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ir::program::Draft;
@@ -37,17 +39,13 @@ use crate::host::{Host, Notes, Place, Recording};
 use crate::meetings::Meetings;
 use crate::session::Issue;
 use crate::world::{Processes, World as _};
-use meet::Ids;
 use notes::Times;
-use rank::{Control, Ended, Rank};
+use rank::{Control, Ended};
 use shared::Shared;
+use worker::{Answer, Order, Worker};
 
 /// Longer than any phase of loading takes, with all code to be compiled.
 const LOAD_PATIENCE: Duration = Duration::from_secs(300);
-/// Stack of a rank: it compiles code, for which the usual one is too small.
-const STACK: usize = 64 << 20;
-/// Between looks at whether a process is lost.
-const LOOK: Duration = Duration::from_millis(50);
 /// A rank that should have ended a step says so within this.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -68,35 +66,6 @@ enum State {
     Sound,
     /// Work may be stuck on devices, and waiting for it would not end.
     Stuck,
-}
-
-/// A rank's thread, and ways to it.
-struct Worker {
-    orders: Sender<Order>,
-    answers: Receiver<Answer>,
-    thread: Option<JoinHandle<()>>,
-    window: Option<(Window, u64)>,
-    issued: Arc<AtomicUsize>,
-}
-
-/// What a rank should do next.
-enum Order {
-    Connect(Ids),
-    Warm,
-    Step(Recording),
-    Quiet,
-    Part,
-    /// Leaves everything as it is: giving back would wait for stuck work.
-    Leave,
-}
-
-/// What came of an order.
-enum Answer {
-    Opened(Window, u64),
-    Done,
-    Stepped(Ended),
-    Failed(Error),
-    Broken,
 }
 
 /// Settings of the driver and the libraries; see `nccl::set_environment`.
@@ -350,65 +319,4 @@ impl fmt::Debug for Gpus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gpus({}, {:?})", self.workers.len(), self.state)
     }
-}
-
-impl Worker {
-    fn start(rank: u32, shared: &Arc<Shared>, control: Control) -> Result<Worker, LoadError> {
-        let (orders, own_orders) = channel();
-        let (own_answers, answers) = channel();
-        let issued = Arc::clone(&control.issued);
-        let shared = Arc::clone(shared);
-        let life = move || {
-            let lived = catch_unwind(AssertUnwindSafe(|| live(rank, &shared, &control, &own_orders, &own_answers)));
-            if lived.is_err() {
-                drop(own_answers.send(Answer::Broken));
-            }
-        };
-        let thread = thread::Builder::new().name(format!("rank {rank}")).stack_size(STACK).spawn(life);
-        let thread = Some(thread.map_err(|_| LoadError::Thread { rank })?);
-        Ok(Worker { orders, answers, thread, window: None, issued })
-    }
-
-    /// Its next answer, if it comes within a time and no process is lost meanwhile.
-    fn answer(&self, left: Duration, processes: &Processes) -> Result<Answer, RecvTimeoutError> {
-        let end = Instant::now() + left;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            match self.answers.recv_timeout(left.min(LOOK)) {
-                Err(RecvTimeoutError::Timeout) if left > LOOK && processes.lost().is_none() => {}
-                answer => return answer,
-            }
-        }
-    }
-
-    /// A thread that is no more says so when it is asked for its answer.
-    fn order(&self, order: Order) {
-        drop(self.orders.send(order));
-    }
-}
-
-/// The life of a rank's thread: one order after the other. Whatever fails is left as it is.
-fn live(rank: u32, shared: &Arc<Shared>, control: &Control, orders: &Receiver<Order>, answers: &Sender<Answer>) {
-    let own = match Rank::new(rank, shared) {
-        Ok(own) => own,
-        Err(error) => return drop(answers.send(Answer::Failed(error))),
-    };
-    let (window, base) = own.window();
-    drop(answers.send(Answer::Opened(window, base)));
-    // Dropped only at a good end: what a device waits for must not be waited for here.
-    let mut own = std::mem::ManuallyDrop::new(own);
-    while let Ok(order) = orders.recv() {
-        let answer = match order {
-            Order::Connect(ids) => own.connect(&ids).map(|()| Answer::Done),
-            Order::Warm => own.warm().map(|()| Answer::Done),
-            Order::Step(recording) => own.step(recording, control).map(Answer::Stepped),
-            Order::Quiet => own.quiet().map(|()| Answer::Done),
-            Order::Part => own.part().map(|()| Answer::Done),
-            Order::Leave => return,
-        };
-        if answers.send(answer.unwrap_or_else(Answer::Failed)).is_err() {
-            return;
-        }
-    }
-    drop(std::mem::ManuallyDrop::into_inner(own));
 }

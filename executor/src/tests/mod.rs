@@ -5,6 +5,7 @@ mod collectives;
 mod noise;
 mod order;
 mod prefetch;
+pub(crate) mod several;
 mod short;
 pub(crate) mod state;
 mod transfers;
@@ -27,6 +28,7 @@ fn training() -> Training {
         weight_decay: 0.1,
         gradient_norm_max: 1.0,
         betas: [0.9, 0.95],
+        epsilon: 1e-8,
     }
 }
 

@@ -306,6 +306,10 @@ impl World for Linked {
 
     fn all_say(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, WorldError> {
         let post = &*self.0;
+        // Who knows that all is over says nothing more, or the others could go on for one turn.
+        if let Some(error) = post.lost() {
+            return Err(error);
+        }
         if own.len() > SAID_BYTES_MAX {
             post.lose(post.process, "it says more than a process may");
         }

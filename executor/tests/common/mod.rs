@@ -27,6 +27,7 @@ pub fn model(family: Family, embeddings: Embeddings) -> Model {
             weight_decay: 0.1,
             gradient_norm_max: 1.0,
             betas: [0.9, 0.95],
+            epsilon: 1e-8,
         },
     }
 }

@@ -88,6 +88,7 @@ fn check_training(model: &Model, checks: &mut Checks) {
     checks.within(&keys(["training", "learning_rate"]), training.learning_rate, Range::NotNegative);
     checks.within(&keys(["training", "weight_decay"]), training.weight_decay, Range::NotNegative);
     checks.within(&keys(["training", "gradient_norm_max"]), training.gradient_norm_max, Range::Positive);
+    checks.within(&keys(["training", "epsilon"]), training.epsilon, Range::Positive);
     for (index, beta) in training.betas.into_iter().enumerate() {
         checks.within(&["training".into(), "betas".into(), index.into()], beta, Range::Decay);
     }
@@ -123,7 +124,9 @@ training:
     #[test]
     fn defaults_fill_what_is_absent() {
         let model = parse_model(TINY, "m.yaml").unwrap();
-        assert_eq!((model.groups(), model.training.betas), (2, [0.9, 0.95]));
+        assert_eq!((model.groups(), model.training.betas, model.training.epsilon), (2, [0.9, 0.95], 1e-8));
+        assert!(!print_model(&model).contains("\n  epsilon"), "digests of files without the key stay what they were");
+        assert!(said("  batch: 8", "  batch: 8\n  epsilon: 1.0e-5").contains("epsilon: 1e-5"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{print_cluster, print_model};
 use crate::cluster::Cluster;
 use crate::error::{Mistake, Mistakes, shown};
 use crate::model::{Model, Precision};
-use crate::plan::{Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
+use crate::plan::{Devices, Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
 
 /// More layers than this are refused: those of the largest model, its embedding and its head.
 const LAYERS_MAX: u32 = super::model::LAYERS_MAX + 2;
@@ -30,6 +30,7 @@ struct Form {
     _format: u32,
     model: Reference,
     cluster: Reference,
+    devices: Option<Devices>,
     batch: u64,
     microbatches: u32,
     #[serde(default)]
@@ -125,17 +126,18 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
         checks.wrong_but(&keys(["prefetch"]), what, "1 or 2 hide most exchanges");
     }
     checks.finish()?;
-    let strategies = form.layers.0.into_iter().zip(&runs);
+    let strategies = form.layers.0.iter().zip(&runs);
     let plan = Plan {
         batch: form.batch,
         microbatches: form.microbatches,
         schedule: form.schedule,
         precision: form.precision,
         stages,
-        strategies: strategies.flat_map(|((_, strategy), run)| vec![strategy; run.len()]).collect(),
+        strategies: strategies.flat_map(|((_, strategy), run)| vec![strategy.clone(); run.len()]).collect(),
         prefetch: form.prefetch,
     };
-    Ok(PlanFile { plan, model: form.model, cluster: form.cluster, predicted: form.predicted })
+    let Form { model, cluster, devices, predicted, .. } = form;
+    Ok(PlanFile { plan, model, cluster, devices, predicted })
 }
 
 /// The ranges that `texts` describe, with a mistake for each that is none or that does not follow the one before.
@@ -234,6 +236,9 @@ pub fn print_plan(file: &PlanFile) -> String {
     let mut line = |key: &str, value: &str| writeln!(text, "{key}: {value}").expect("a string can grow");
     line("model", &reference(&file.model));
     line("cluster", &reference(&file.cluster));
+    if let Some(Devices { cluster, device }) = &file.devices {
+        line("devices", &format!("{{ cluster: {}, device: {} }}", scalar(cluster), scalar(device)));
+    }
     line("batch", &plan.batch.to_string());
     line("microbatches", &plan.microbatches.to_string());
     line("schedule", &word(&plan.schedule));
@@ -274,6 +279,7 @@ impl PlanFile {
             plan,
             model: refer(model.1, model.0.digest()),
             cluster: refer(cluster.1, cluster.0.digest()),
+            devices: Some(Devices { cluster: cluster.0.name.clone(), device: cluster.0.device.name.clone() }),
             predicted: None,
         }
     }
@@ -327,6 +333,7 @@ mod tests {
 format: 1
 model: gpt.yaml
 cluster: { path: 8xA100-80GB, digest: 9f1c33d02b7e51aa }
+devices: { cluster: 8xA100-80GB, device: A100-80GB }
 batch: 16
 microbatches: 4
 stages: [0..4, 4..8]
@@ -353,6 +360,7 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
 format: 1
 model: gpt.yaml
 cluster: { path: \"8xA100-80GB\", digest: \"9f1c33d02b7e51aa\" }
+devices: { cluster: \"8xA100-80GB\", device: A100-80GB }
 batch: 16
 microbatches: 4
 schedule: 1f1b
@@ -371,13 +379,13 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
 
     #[test]
     fn layers_are_covered_exactly_once() {
-        assert_eq!(said("1..7:", "2..7:"), "error: p.yaml:9: nothing is said of layers 1..2");
-        assert_eq!(said("1..7:", "0..7:"), "error: p.yaml:9: layer 0 stands in two ranges, or out of order");
-        assert_eq!(said("4..8]", "4..9]"), "error: p.yaml:6: `stages` end at layer 9, but `layers` at 8");
-        assert_eq!(said("[0..4, 4..8]", "[]"), "error: p.yaml:6: `stages` must not be empty");
+        assert_eq!(said("1..7:", "2..7:"), "error: p.yaml:10: nothing is said of layers 1..2");
+        assert_eq!(said("1..7:", "0..7:"), "error: p.yaml:10: layer 0 stands in two ranges, or out of order");
+        assert_eq!(said("4..8]", "4..9]"), "error: p.yaml:7: `stages` end at layer 9, but `layers` at 8");
+        assert_eq!(said("[0..4, 4..8]", "[]"), "error: p.yaml:7: `stages` must not be empty");
         assert_eq!(
             said("[0..4, 4..8]", "[0..4, 8..4]"),
-            "error: p.yaml:6: `8..4` is not a range of layers\n  help: write first..end, such as `0..24`, at most 4098"
+            "error: p.yaml:7: `8..4` is not a range of layers\n  help: write first..end, such as `0..24`, at most 4098"
         );
     }
 
@@ -394,19 +402,19 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
     fn degrees_fit_the_batch_and_each_other() {
         assert_eq!(
             said("microbatches: 4", "microbatches: 3"),
-            "error: p.yaml:5: `microbatches` (3) does not divide `batch` (16)"
+            "error: p.yaml:6: `microbatches` (3) does not divide `batch` (16)"
         );
         assert_eq!(
             said("  0: { data: 4 }", "  0: { data: 8 }"),
-            "error: p.yaml:8: `data` (8) does not divide the 4 sequences of a microbatch\n\
-             error: p.yaml:9: `layers.1..7` runs on 4 ranks, but the layers before on 8\n  \
+            "error: p.yaml:9: `data` (8) does not divide the 4 sequences of a microbatch\n\
+             error: p.yaml:10: `layers.1..7` runs on 4 ranks, but the layers before on 8\n  \
              help: `data` times `tensor` must be the same for all layers\n\
-             error: p.yaml:10: `layers.7..8` runs on 4 ranks, but the layers before on 8\n  \
+             error: p.yaml:11: `layers.7..8` runs on 4 ranks, but the layers before on 8\n  \
              help: `data` times `tensor` must be the same for all layers"
         );
         assert_eq!(
             said("shard: parameters", "shard: paramters"),
-            "error: p.yaml:9: unknown value `paramters` of `layers.1..7.shard`\n  help: did you mean `parameters`?  \
+            "error: p.yaml:10: unknown value `paramters` of `layers.1..7.shard`\n  help: did you mean `parameters`?  \
              (values here: nothing, optimizer, gradients, parameters)"
         );
     }

@@ -1,10 +1,11 @@
-//! Clusters by name: `8xH100` is a node of eight, `64x8xH100` are 64 of them.
+//! Clusters and models by name: `8xH100` is a node of eight, `64x8xH100` are 64 of them; `llama3-70b` is that model.
 //!
-//! The numbers are those of the files in `examples/clusters`, which are compiled in: one truth.
+//! The numbers are those of the files in `examples`, which are compiled in: one truth.
 
-use super::parse_cluster;
+use super::{parse_cluster, parse_model};
 use crate::cluster::Cluster;
 use crate::error::{Mistake, Mistakes, nearest, shown};
+use crate::model::Model;
 
 /// The device's name and its file.
 const DEVICES: [(&str, &str); 7] = [
@@ -49,6 +50,45 @@ impl Cluster {
     }
 }
 
+/// A model's name and its file, the smallest first.
+const MODELS: [(&str, &str); 11] = [
+    ("tiny-gpt", include_str!("../../../examples/models/tiny-gpt.yaml")),
+    ("tiny-llama", include_str!("../../../examples/models/tiny-llama.yaml")),
+    ("gpt2-124m", include_str!("../../../examples/models/gpt2-124m.yaml")),
+    ("llama-1b", include_str!("../../../examples/models/llama-1b.yaml")),
+    ("gpt3-1.3b", include_str!("../../../examples/models/gpt3-1.3b.yaml")),
+    ("gpt3-6.7b", include_str!("../../../examples/models/gpt3-6.7b.yaml")),
+    ("llama2-7b", include_str!("../../../examples/models/llama2-7b.yaml")),
+    ("llama3-8b", include_str!("../../../examples/models/llama3-8b.yaml")),
+    ("llama3-70b", include_str!("../../../examples/models/llama3-70b.yaml")),
+    ("gpt3-175b", include_str!("../../../examples/models/gpt3-175b.yaml")),
+    ("llama3-405b", include_str!("../../../examples/models/llama3-405b.yaml")),
+];
+
+impl Model {
+    /// The shipped model with this name, such as `llama3-70b`.
+    pub fn preset(name: &str) -> Result<Model, Mistakes> {
+        let text = MODELS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, text)| *text);
+        let Some(text) = text else {
+            let listed: Vec<&str> = Model::presets().collect();
+            let listed = listed.join(", ");
+            let help = match nearest(name, Model::presets()) {
+                Some(near) => format!("did you mean `{near}`?  (models: {listed})"),
+                None => format!("give a file, or one of: {listed}"),
+            };
+            return Err(Mistake::new(&shown(name), "no such model file, and no shipped model of this name")
+                .help(help)
+                .into());
+        };
+        parse_model(text, name)
+    }
+
+    /// Names that [`Model::preset`] knows.
+    pub fn presets() -> impl Iterator<Item = &'static str> {
+        MODELS.iter().map(|(name, _)| *name)
+    }
+}
+
 const FORM: &str = "write 8xH100, or 64x8xH100 for 64 nodes of 8";
 
 fn file_of(device: &str) -> Option<&'static str> {
@@ -81,6 +121,18 @@ mod tests {
             assert_eq!(Cluster::preset(&cluster.name), Ok(cluster.clone()));
             assert_eq!(parse_cluster(&print_cluster(&cluster), device), Ok(cluster));
         }
+    }
+
+    #[test]
+    fn each_shipped_model_is_valid_and_has_its_own_name() {
+        for name in Model::presets() {
+            assert_eq!(Model::preset(name).unwrap_or_else(|mistakes| panic!("{mistakes}")).name, name);
+        }
+        let said = Model::preset("llama3-7b").unwrap_err().to_string();
+        assert!(said.contains("llama3-7b: no such model file") && said.contains("did you mean `llama"), "{said}");
+        let sizes: Vec<u64> =
+            Model::presets().map(|name| Model::preset(name).unwrap().graph().parameter_count()).collect();
+        assert!(sizes[3..].is_sorted(), "{sizes:?}");
     }
 
     #[test]

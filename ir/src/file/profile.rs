@@ -174,6 +174,9 @@ fn write(profile: &Profile, text: &mut String) -> fmt::Result {
         writeln!(text, "issue_recorded: {:?}", issue.0)?;
     }
     writeln!(text, "reserved: {}", profile.reserved.0)?;
+    if let Some(group) = profile.reserved_group {
+        writeln!(text, "reserved_group: {}", group.0)?;
+    }
     writeln!(text, "sharing: {:?}", profile.sharing)?;
     list("slowdown", profile.slowdown.len(), text)?;
     for slowdown in &profile.slowdown {
@@ -248,6 +251,7 @@ mod tests {
                 .collect(),
             issue_recorded: draws.pick(&[None, Some(Seconds(1e-6))]).to_owned(),
             reserved: Bytes(draws.below(1 << 40)),
+            reserved_group: draws.pick(&[None, Some(Bytes(450 << 20))]).to_owned(),
             source: draws.pick(&["", "2 x H200: driver 580, \"NCCL\" 2.28"]).to_string(),
             state: (draws.below(2) == 0).then(|| State {
                 sustained: Seconds(2.0),

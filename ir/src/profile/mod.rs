@@ -95,6 +95,9 @@ pub struct Profile {
     pub slowdown: Vec<Slowdown>,
     /// Memory that is taken beside the arena.
     pub reserved: Bytes,
+    /// What each group of ranks that meets takes of it, which counts [`RESERVED_GROUPS`] of them; none if unknown.
+    #[serde(default)]
+    pub reserved_group: Option<Bytes>,
     /// On what and with what it was measured; empty if nobody wrote it down.
     #[serde(default)]
     pub source: String,
@@ -103,7 +106,16 @@ pub struct Profile {
     pub state: Option<State>,
 }
 
+/// A rank meets others on at most so many streams of exchanges, for which memory is reserved.
+pub const RESERVED_GROUPS: u64 = 3;
+
 impl Profile {
+    /// Memory that is taken beside the arena of a rank that meets so many groups.
+    pub fn reserved_for(&self, groups: u64) -> Bytes {
+        let absent = RESERVED_GROUPS.saturating_sub(groups);
+        self.reserved.saturating_sub(self.reserved_group.unwrap_or(Bytes::ZERO) * absent)
+    }
+
     /// A profile of a device of which nothing was measured.
     pub fn new(device: &str) -> Profile {
         Profile {
@@ -115,6 +127,7 @@ impl Profile {
             issue_recorded: None,
             slowdown: Vec::new(),
             reserved: Bytes::ZERO,
+            reserved_group: None,
             source: String::new(),
             state: None,
         }

@@ -62,6 +62,18 @@ impl Device {
         Ok(count as usize)
     }
 
+    /// What its maker calls a device, which need not be open.
+    pub fn name_of(ordinal: usize) -> Result<String, Error> {
+        let count = Device::count()?;
+        if ordinal >= count {
+            return Err(Error::NoDevice { ordinal, count });
+        }
+        let mut device = 0;
+        // SAFETY: the driver is initialised; the place is valid.
+        unsafe { check(sys::cuDeviceGet(&mut device, ordinal as i32), "cuDeviceGet")? };
+        name(device)
+    }
+
     /// Makes a device the current one of this thread.
     pub fn open(ordinal: usize) -> Result<Device, Error> {
         let count = Device::count()?;
@@ -81,12 +93,7 @@ impl Device {
         if major < 8 {
             return Err(Error::OldDevice { ordinal, major, minor });
         }
-        let mut name = [0; 128];
-        // SAFETY: the driver writes a string of at most so many bytes.
-        let name = unsafe {
-            check(sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as i32, device), "cuDeviceGetName")?;
-            CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned()
-        };
+        let name = name(device)?;
         Ok(Device {
             ordinal,
             device,
@@ -272,4 +279,13 @@ fn attribute(device: sys::CUdevice, attribute: CUdevice_attribute) -> Result<i32
     // SAFETY: the place is valid.
     check(unsafe { sys::cuDeviceGetAttribute(&mut value, attribute, device) }, "cuDeviceGetAttribute")?;
     Ok(value)
+}
+
+fn name(device: sys::CUdevice) -> Result<String, Error> {
+    let mut name = [0; 128];
+    // SAFETY: the driver writes a string of at most so many bytes.
+    unsafe {
+        check(sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as i32, device), "cuDeviceGetName")?;
+        Ok(CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
+    }
 }

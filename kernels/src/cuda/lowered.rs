@@ -1,6 +1,7 @@
 //! What a device is asked to do for one operation: launches with all but addresses decided. Plain data, so that the
 //! same requests run on a device and, thread by thread, on a processor in tests.
 
+use ir::file::{Digest, digest};
 use ir::graph::Element;
 use ir::op::Write;
 use ir::program::{Kernel, Operand};
@@ -100,6 +101,11 @@ impl Source {
     #[cfg(test)]
     pub(crate) fn name(&self) -> String {
         format!("{} {}", self.file, self.definitions.replace('\n', " "))
+    }
+
+    /// Of the code, whatever it is compiled for.
+    pub(crate) fn digest(&self) -> Digest {
+        digest(&format!("{PRELUDE}\n{}", self.text))
     }
 
     /// All that the compiler reads.

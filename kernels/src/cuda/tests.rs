@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::compile::Compiler;
-use super::conformance::{Extent, suite};
+use super::conformance::{Extent, record, suite};
 use super::lower::lower;
 use super::lowered::{Cores, Request, Source, Work};
 use super::{Device, Error};
@@ -65,6 +65,17 @@ fn sources_compile_without_spills() {
         }
         assert!(wrong.is_empty(), "for {major}.{minor}:\n{}", wrong.join("\n"));
     }
+}
+
+#[test]
+fn kernels_are_those_that_last_ran_on_a_device() {
+    let record = include_str!("../../gpu-record.txt");
+    let stale: Vec<String> = record::lines().into_iter().filter(|line| !record.lines().any(|it| it == line)).collect();
+    assert!(
+        stale.is_empty(),
+        "changed since they ran on a GPU: run scripts/test-gpu there and keep the record that it writes\n{}",
+        stale.join("\n")
+    );
 }
 
 #[test]

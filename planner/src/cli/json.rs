@@ -10,7 +10,7 @@ use super::input::Origin;
 use super::losers::{Parts, reason};
 use super::plan::{Planned, Question};
 use super::rate::{device_rate, model_flops};
-use super::words::{precision_word, recompute_word, schedule_word, sequence_word, shard_word};
+use super::words::{precision_word, recompute_word, schedule_word, sequence_word, shard_word, split_layers};
 
 /// The whole answer of a search. Equal questions give equal documents.
 pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
@@ -152,6 +152,8 @@ fn plan(plan: &Plan) -> Value {
         "prefetch": plan.prefetch,
         "stages": stages,
         "layers": layers,
+        "layers_with_split_sequence": split_layers(plan).0,
+        "layer_count": split_layers(plan).1,
     })
 }
 

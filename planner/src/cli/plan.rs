@@ -241,6 +241,7 @@ fn write_pages(question: &Question, outcome: &Planned, folder: &Path) -> Result<
         steps: &[],
         candidates: &outcome.found.candidates.iter().enumerate().map(point).collect::<Vec<_>>(),
         capacity: cluster.capacity(),
+        unlike: None,
     };
     let paths = write_report(folder, &report).map_err(Failure::wrong)?;
     Ok(paths.into_iter().next().unwrap_or_else(|| folder.to_owned()))

@@ -51,11 +51,27 @@ pub(crate) fn degree_range(plan: &Plan, degree: fn(&Strategy) -> u32) -> String 
     if least == most { least.to_string() } else { format!("{least}–{most}") }
 }
 
-/// The tensor degrees, and whether the sequence is split between their products.
+/// The tensor degrees, and how many of the layers split the sequence between their products: "2–8 split 5 %".
 pub(crate) fn tensor_cell(plan: &Plan) -> String {
     let range = degree_range(plan, |strategy| strategy.tensor);
-    let is_split = plan.strategies.iter().any(|strategy| strategy.sequence == Sequence::Split);
-    if is_split { format!("{range} split") } else { range }
+    let (split, all) = split_layers(plan);
+    match split {
+        0 => range,
+        _ if split == all => format!("{range} split"),
+        _ => format!("{range} split {}", share_of(split, all)),
+    }
+}
+
+/// Layers that split the sequence, and all layers.
+pub(crate) fn split_layers(plan: &Plan) -> (usize, usize) {
+    let is_split = |strategy: &&Strategy| strategy.sequence == Sequence::Split;
+    (plan.strategies.iter().filter(is_split).count(), plan.strategies.len())
+}
+
+/// A part of all layers in percent, which is 0 or 100 for none or all of them only.
+fn share_of(part: usize, all: usize) -> String {
+    let percent = (100.0 * part as f64 / all as f64).round().clamp(1.0, 99.0);
+    format!("{percent:.0} %")
 }
 
 /// The word of all layers, or the commonest word and its share of the layers.
@@ -68,7 +84,7 @@ pub(crate) fn commonest(plan: &Plan, word: fn(&Strategy) -> &'static str) -> Str
     let most = counts.into_iter().max_by_key(|(_, count)| *count);
     match most {
         Some((word, count)) if count == total => word.to_owned(),
-        Some((word, count)) => format!("{word} {:.0} %", 100.0 * count as f64 / total as f64),
+        Some((word, count)) => format!("{word} {}", share_of(count, total)),
         None => String::new(),
     }
 }
@@ -211,6 +227,36 @@ pub(crate) fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A plan of so many layers, the first of which split the sequence.
+    fn plan(split: usize, all: usize) -> Plan {
+        let strategy = |layer: usize| Strategy {
+            data: 1,
+            tensor: 2,
+            sequence: if layer < split { Sequence::Split } else { Sequence::Whole },
+            shard: Shard::Nothing,
+            recompute: Recompute::Nothing,
+        };
+        Plan {
+            batch: 1,
+            microbatches: 1,
+            schedule: Schedule::OneForwardOneBackward,
+            precision: Precision::Mixed,
+            stages: vec![0..all as u32],
+            strategies: (0..all).map(strategy).collect(),
+            prefetch: 1,
+        }
+    }
+
+    #[test]
+    fn split_says_of_how_many_layers() {
+        let cells = [(0, 82), (4, 82), (41, 82), (82, 82), (1, 1000), (999, 1000)].map(|(split, all)| {
+            let plan = plan(split, all);
+            assert!(plan_label(&plan).ends_with(&format!("tensor {}", tensor_cell(&plan))));
+            tensor_cell(&plan)
+        });
+        assert_eq!(cells, ["2", "2 split 5 %", "2 split 50 %", "2 split", "2 split 1 %", "2 split 99 %"]);
+    }
 
     #[test]
     fn counts_are_read_at_a_glance() {

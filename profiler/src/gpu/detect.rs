@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ir::cluster::{Cluster, Execution};
+use ir::cluster::{Cluster, Execution, is_device};
 use kernels::cuda::{Device, Error};
 
 /// A day, in seconds.
@@ -27,11 +27,7 @@ pub fn detect(ranks: Option<u32>) -> Result<Cluster, Error> {
 
 /// A node of so many devices with this name.
 fn described(name: &str, memory: ir::units::Bytes, ranks: u32) -> Cluster {
-    let is_named = |device: &&str| {
-        let (model, _) = device.split_once('-').unwrap_or((device, ""));
-        name.split([' ', '-']).any(|word| word == model)
-    };
-    let known = Cluster::preset_devices().filter(is_named).min_by_key(|device| {
+    let known = Cluster::preset_devices().filter(|device| is_device(device, name)).min_by_key(|device| {
         let preset = Cluster::preset(device).expect("presets are shipped");
         preset.device.memory.0.abs_diff(memory.0)
     });

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use executor::{Backend, Issue};
-use ir::profile::State;
+use ir::profile::{RESERVED_GROUPS, State};
 use ir::units::{Bytes, Seconds};
 use kernels::cuda::{Device, Vitals};
 
@@ -34,6 +34,8 @@ impl Measuring<'_> {
         drop(bench);
         self.beside_met = self.met()?;
         self.ledger.profile.reserved = self.ledger.profile.reserved.max(self.beside_met);
+        let group = self.beside_met.saturating_sub(self.beside_alone).0 / RESERVED_GROUPS;
+        self.ledger.profile.reserved_group = Some(Bytes(group));
         if self.ledger.profile.state.is_some() {
             return Ok(());
         }

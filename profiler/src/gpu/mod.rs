@@ -276,8 +276,11 @@ impl Measuring<'_> {
     /// Whether devices have the memory for it.
     fn fits(&self, draft: &Draft) -> bool {
         let arena = draft.roles.iter().map(|role| role.arena).max().unwrap_or(Bytes::ZERO);
+        // What lies strided is packed before it is exchanged, and unpacked after.
+        let packed = draft.collectives.iter().map(|collective| collective.whole_bytes(self.ranks()));
+        let staging = packed.max().unwrap_or(Bytes::ZERO) * 2;
         let taken = self.ledger.profile.reserved.max(self.cluster.device.reserved);
-        self.device.is_none() || arena + taken + SPARE <= self.cluster.device.memory
+        self.device.is_none() || arena + staging + taken + SPARE <= self.cluster.device.memory
     }
 
     fn ranks(&self) -> u32 {

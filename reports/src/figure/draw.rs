@@ -239,13 +239,14 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
     }
 
     fn bar(&self, scale: &Scale, bar: &Bar) -> Result<(), String> {
-        let top = self.layout.top + bar.lane as i32 * LANE + 3;
+        let ground = self.layout.top + (bar.lane as i32 + 1) * LANE - 3;
+        let (_, height) = bar.rise(f64::from(LANE - 6));
         let [from, to] = [bar.from, bar.to].map(|value| self.layout.x(scale, value));
         let fill = match bar.tone {
             Tone::Full => colour(bar.colour),
             Tone::Soft => soft(bar.colour),
         };
-        self.rectangle([(from, top), (to.max(from + 1), top + LANE - 6)], fill)
+        self.rectangle([(from, ground - height.round() as i32), (to.max(from + 1), ground)], fill)
     }
 
     fn points(&self, figure: &Figure, vertical: &Scale) -> Result<(), String> {

@@ -150,11 +150,12 @@ fn shapes(html: &mut String, figure: &Figure) {
 fn bars(html: &mut String, figure: &Figure, lanes: usize) {
     let pixel = SQUARE / (lanes * LANE).max(1) as f64;
     let scale = &figure.horizontal;
-    let height = short((LANE - 4) as f64 * pixel);
     for bar in &figure.bars {
         let from = scale.share(bar.from) * SQUARE;
         let width = (scale.share(bar.to) * SQUARE - from).max(0.05);
-        let top = short((bar.lane * LANE + 2) as f64 * pixel);
+        let (above, height) = bar.rise((LANE - 4) as f64);
+        let top = short(((bar.lane * LANE + 2) as f64 + above) * pixel);
+        let height = short(height * pixel);
         let name = bar.colour.name();
         let tone = if bar.tone == Tone::Soft { " soft" } else { "" };
         let place = format!("x=\"{}\" y=\"{top}\" width=\"{}\" height=\"{height}\"", short(from), short(width));

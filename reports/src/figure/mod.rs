@@ -80,8 +80,19 @@ pub(crate) struct Bar {
     pub(crate) colour: Colour,
     /// How strong the colour is.
     pub(crate) tone: Tone,
+    /// Which part of its length it stands for, from 0 to 1: its height, as a part of the lane.
+    pub(crate) fill: f64,
     /// What a reader sees when pointing at it.
     pub(crate) title: String,
+}
+
+impl Bar {
+    /// Top and height in a lane of this height, so that it stands on the ground of the lane and can be seen.
+    pub(crate) fn rise(&self, lane: f64) -> (f64, f64) {
+        const HEIGHT_MIN: f64 = 1.5;
+        let height = (self.fill * lane).clamp(HEIGHT_MIN.min(lane), lane);
+        (lane - height, height)
+    }
 }
 
 /// How strong a colour is: neighbours of one colour can be told apart by it.

@@ -51,7 +51,10 @@ fn cards(report: &Report<'_>, comparison: Option<&Comparison>) -> Vec<Card> {
             None => "one traced step".to_owned(),
         };
         cards.push(card("Step, measured", time(measured), detail));
-        if let Some(predicted) = report.predicted
+        if report.predicted.is_some() && report.unlike.is_some() {
+            let detail = "predicted for other devices than these".to_owned();
+            cards.push(card("Error of the prediction", "–".to_owned(), detail));
+        } else if let Some(predicted) = report.predicted
             && measured.0 > 0.0
         {
             let error = |measured: Seconds| signed_percent(predicted.step.0 / measured.0 - 1.0);

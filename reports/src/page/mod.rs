@@ -43,7 +43,7 @@ pub(crate) fn html(report: &Report<'_>, comparison: Option<&Comparison>, figures
     html.push_str("</section>\n");
     let (first, others): (Vec<&Figure>, Vec<&Figure>) = figures.iter().partition(|figure| figure.name == "breakdown");
     first.into_iter().for_each(|figure| section(&mut html, figure));
-    comparison_tables(&mut html, comparison);
+    comparison_tables(&mut html, report, comparison);
     others.into_iter().for_each(|figure| section(&mut html, figure));
     footer(&mut html, report);
     let _ = writeln!(html, "</main><script>\n{}</script></body></html>", include_str!("script.js"));
@@ -93,9 +93,12 @@ fn facts(html: &mut String, report: &Report<'_>) {
     html.push_str("</section>\n");
 }
 
-fn comparison_tables(html: &mut String, comparison: Option<&Comparison>) {
+fn comparison_tables(html: &mut String, report: &Report<'_>, comparison: Option<&Comparison>) {
     let Some(comparison) = comparison else { return };
     html.push_str("<section><h2>Predicted beside measured</h2>\n");
+    if let Some(unlike) = report.unlike {
+        let _ = writeln!(html, "<p class=\"warning\">{}.</p>", escape(unlike));
+    }
     html.push_str(&comparison.summary().html());
     html.push_str(
         "<p class=\"note\">Exchange and transfer are counted in full, also where they are hidden behind compute; \

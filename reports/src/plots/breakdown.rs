@@ -82,6 +82,7 @@ fn stack(parts: &Breakdown, lane: usize, unit: Unit, step: Seconds) -> Vec<Bar> 
                 to: unit.time(from + part),
                 colour: *colour,
                 tone: Tone::Full,
+                fill: 1.0,
                 title,
             });
         }

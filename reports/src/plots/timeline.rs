@@ -45,7 +45,8 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
         }
     }
     let mut notes = vec![format!(
-        "Each bar joins {}; neighbours differ in tone; trace.json has every instruction.",
+        "Each bar joins {}, and is as high as the part of its time that is busy; neighbours differ in tone; trace.json \
+         has every instruction.",
         detail.words()
     )];
     if found > BARS_MAX {
@@ -144,13 +145,16 @@ fn bar(report: &Report<'_>, activity: &Activity, lane: usize, unit: Unit) -> Bar
     }
     let [from, to] = [start, end].map(|time| unit.time(time));
     words.push(format!("{} to {}", unit.show(from), unit.show(to)));
-    words.push(format!("{} in {}", unit.show_time(busy), counted(events, "instruction")));
+    let length = (end - start).0;
+    let share = if length > 0.0 { (busy.0 / length).min(1.0) } else { 1.0 };
+    words.push(format!("busy for {} of it in {}", unit.show_time(busy), counted(events, "instruction")));
     Bar {
         lane,
         from,
         to,
         colour: colour(activity.sort()),
         tone: Tone::of(span.layer.or(span.microbatch).unwrap_or(0)),
+        fill: share,
         title: words.join(", "),
     }
 }
@@ -184,6 +188,22 @@ mod tests {
     use ir::program::Span;
 
     use super::*;
+
+    #[test]
+    fn a_bar_is_as_high_as_the_part_of_its_time_that_is_busy() {
+        let bar = |fill| Bar {
+            lane: 0,
+            from: 0.0,
+            to: 1.0,
+            colour: Colour::Gold,
+            tone: Tone::Full,
+            fill,
+            title: String::new(),
+        };
+        assert_eq!(bar(1.0).rise(14.0), (0.0, 14.0));
+        assert_eq!(bar(0.25).rise(14.0), (10.5, 3.5));
+        assert_eq!(bar(0.0).rise(14.0), (12.5, 1.5), "what is there is seen");
+    }
 
     #[test]
     fn of_too_many_bars_the_longest_are_kept_and_of_equal_ones_the_first() {

@@ -78,6 +78,7 @@ impl Job {
             steps: &self.steps,
             candidates: &self.candidates,
             capacity: Bytes(24 << 30),
+            unlike: None,
         }
     }
 }

@@ -8,6 +8,7 @@
 mod case;
 mod expected;
 mod number;
+pub mod record;
 mod run;
 mod suite;
 

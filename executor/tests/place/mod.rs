@@ -1,5 +1,7 @@
 //! A folder with what a training needs, and `hetu-exec` run there.
 
+#![allow(unreachable_pub, dead_code, reason = "a module of each test that uses it")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
