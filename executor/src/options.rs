@@ -78,6 +78,9 @@ pub(crate) struct Options {
     /// there must be room for three
     #[arg(long, value_name = "N|TIME", default_value = "100", value_parser = every)]
     pub(crate) save_every: Every,
+    /// Whether the training waits while a checkpoint is written
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Save::Waiting, requires = "checkpoint")]
+    pub(crate) save: Save,
     /// Go on from the last good checkpoint in the folder of --checkpoint; with `auto`, begin if there is none
     #[arg(long, value_name = "auto", requires = "checkpoint", num_args = 0..=1, default_missing_value = "last")]
     pub(crate) resume: Option<Resume>,
@@ -124,6 +127,15 @@ impl Display for Every {
             Every::Time(time) => write!(f, "{}s", time.as_secs()),
         }
     }
+}
+
+/// How a checkpoint is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Save {
+    /// Between two steps: takes no memory
+    Waiting,
+    /// Beside the steps that follow, from a copy in memory; where there is no room for one, as `waiting`
+    Background,
 }
 
 /// How a training goes on.

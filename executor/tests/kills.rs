@@ -6,8 +6,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot write its own files stops")]
 
-#[allow(unreachable_pub, dead_code, reason = "a module of each test that uses it")]
-#[path = "common/place.rs"]
 mod place;
 
 use std::collections::BTreeMap;
@@ -33,6 +31,9 @@ const TOLERANCE: f64 = 1e-4;
 
 /// One after another: every other one leaves no time to save.
 const SIGNALS: [&str; 6] = ["KILL", "TERM", "KILL", "INT", "KILL", "HUP"];
+
+/// How checkpoints are written.
+const SAVES: [&str; 2] = ["waiting", "background"];
 
 /// Plans, and in how many processes each is run.
 const PLANS: [(&str, u32, &str); 5] = [
@@ -60,10 +61,10 @@ fn place(test: &str) -> Place {
 }
 
 /// All processes of a training, which saves after each step.
-fn start(place: &Place, (plan, processes): (&str, u32), folder: &str) -> Vec<Child> {
+fn start(place: &Place, (plan, processes): (&str, u32), (folder, save): (&str, &str)) -> Vec<Child> {
     let line = format!(
         "{plan}.yaml --text text.txt --steps {STEPS} --evaluate-every 0 --trace-every 0 --json \
-         --checkpoint {folder} --save-every 1 --resume auto"
+         --checkpoint {folder} --save-every 1 --resume auto --save {save}"
     );
     let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let process = |process: u32| {
@@ -120,7 +121,7 @@ fn kill(test: &str, choose: impl Fn(&mut Draws) -> usize, tolerance: f64) {
     eprintln!("{test}: HETU_KILLS={kills} HETU_SEED={seed}");
     let place = place(test);
     let (plan, processes, _) = PLANS[0];
-    let whole = end(start(&place, (plan, processes), "whole"), None);
+    let whole = end(start(&place, (plan, processes), ("whole", SAVES[0])), None);
     assert_eq!((whole.code, whole.numbers.len() as u64), (Some(0), STEPS), "{}", whole.errors);
 
     let mut draws = Draws::new(Seed(seed));
@@ -132,8 +133,10 @@ fn kill(test: &str, choose: impl Fn(&mut Draws) -> usize, tolerance: f64) {
         starts += 1;
         let wait = Duration::from_micros(draws.below(WAIT_MICROSECONDS));
         let folder = format!("run-{training}");
-        let found = end(start(&place, (plan, processes), &folder), Some((victim, signal, wait)));
-        let what = format!("{folder}, {plan}, SIG{signal} to process {victim} after {wait:?}: {}", found.errors);
+        let save = SAVES[draws.below(SAVES.len() as u64) as usize];
+        let found = end(start(&place, (plan, processes), (&folder, save)), Some((victim, signal, wait)));
+        let what =
+            format!("{folder}, {plan}, {save}, SIG{signal} to process {victim} after {wait:?}: {}", found.errors);
         assert!(!found.errors.contains("damaged") && !found.errors.contains("panicked"), "{what}");
         assert_ne!(found.code, Some(2), "{what}");
         for (step, numbers) in &found.numbers {
@@ -149,7 +152,7 @@ fn kill(test: &str, choose: impl Fn(&mut Draws) -> usize, tolerance: f64) {
         }
     }
     let last = format!("run-{training}");
-    let found = end(start(&place, (plan, processes), &last), None);
+    let found = end(start(&place, (plan, processes), (&last, SAVES[1])), None);
     assert_eq!(found.code, Some(0), "what was killed last comes to its end: {}", found.errors);
     eprintln!("{test}: {steps} steps compared, {training} trainings ended under way; killed: {killed:?}");
 }

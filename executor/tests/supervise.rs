@@ -3,8 +3,6 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot write its own files stops")]
 
-#[allow(unreachable_pub, dead_code, reason = "a module of each test that uses it")]
-#[path = "common/place.rs"]
 mod place;
 
 use std::fs;
