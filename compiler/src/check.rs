@@ -66,6 +66,12 @@ pub enum Violation {
         /// Which.
         what: String,
     },
+    /// Programs cannot number so many microbatches.
+    #[error("{microbatches} microbatches are too many: at most {COUNT_MAX} can be numbered")]
+    Many {
+        /// How many.
+        microbatches: u32,
+    },
     /// A dimension cannot be cut evenly.
     #[error("layer {layer}: {what} {size} cannot be cut into {parts} equal parts")]
     Uneven {
@@ -151,8 +157,10 @@ fn shape_violations(graph: &Graph, plan: &Plan) -> Vec<Violation> {
     if plan.batch == 0 {
         violations.push(zero("batch"));
     }
-    if plan.microbatches == 0 || plan.microbatches > COUNT_MAX {
-        violations.push(zero("microbatches (and at most 65534)"));
+    if plan.microbatches == 0 {
+        violations.push(zero("microbatches"));
+    } else if plan.microbatches > COUNT_MAX {
+        violations.push(Violation::Many { microbatches: plan.microbatches });
     } else if !plan.batch.is_multiple_of(u64::from(plan.microbatches)) {
         violations.push(Violation::Microbatches { batch: plan.batch, microbatches: plan.microbatches });
     }

@@ -36,7 +36,7 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{CheckpointError, Fact, Folder, Freedom, Identity, Resumed};
+pub use checkpoint::{CheckpointError, Fact, Folder, Freedom, Identity, Resumed, Saving};
 pub use fault::{Fault, Head, LoadError};
 pub use launch::{Launch, LaunchError, Meet, Place};
 pub use rate::learning_rate;

@@ -21,8 +21,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     hush_foreign();
-    match cli::run(&options) {
-        Ok(ending) => ExitCode::from(ending.exit()),
+    let ended = match options.supervise {
+        Some(restarts) => cli::supervise(&options, &std::env::args_os().skip(1).collect::<Vec<_>>(), restarts),
+        None => cli::run(&options).map(cli::Ending::exit),
+    };
+    match ended {
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             // If nobody listens, the exit status still says it.
             let _ = writeln!(std::io::stderr(), "{}", failure.text);

@@ -16,7 +16,9 @@ EXAMPLES
   Save every 50 steps, and go on later, under the same plan or another one of the model:
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint run --save-every 50
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint run --resume
-  Under a supervisor, which starts the same command again and again:
+  Start again after failures, at most 5 times, as long as steps are gained:
+    hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint kept --supervise 5
+  Under another supervisor, which starts the same command again and again:
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint jobs --save-every 10min --resume auto
   Losses for a program:
     hetu-exec plan.yaml --text examples/text/austen.txt --json | jq -c '[.step, .loss]'
@@ -36,9 +38,13 @@ RECIPE (keys of `training` in the model file)
   tokens of a step.
 
 EXIT STATUS
-  0 done; 1 the run failed, or its output or last checkpoint could not be written; 2 wrong use or files.
+  0 done; 1 the run failed, or its output or last checkpoint could not be written; 2 wrong use or files;
+  3 --supervise gave up.
   Signals end a training as Ctrl-C does, with a checkpoint: 130 Ctrl-C (SIGINT), 143 SIGTERM, 129 SIGHUP,
   138 SIGUSR1; a second one ends it at once. 141 nobody reads the output";
+
+/// The option that asks for a child process, which must not ask for another one.
+pub(crate) const SUPERVISE: &str = "--supervise";
 
 /// Trains under a plan on CPU ranks or GPUs, and reports predicted beside measured.
 ///
@@ -86,9 +92,16 @@ pub(crate) struct Options {
     /// there must be room for three
     #[arg(long, value_name = "N|TIME", default_value = "100", value_parser = every)]
     pub(crate) save_every: Every,
+    /// Whether the training waits while a checkpoint is written
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Save::Waiting, requires = "checkpoint")]
+    pub(crate) save: Save,
     /// Go on from the last good checkpoint in the folder of --checkpoint; with `auto`, begin if there is none
     #[arg(long, value_name = "auto", requires = "checkpoint", num_args = 0..=1, default_missing_value = "last")]
     pub(crate) resume: Option<Resume>,
+    /// Train in a child process, and start it again from the last checkpoint when it fails: at most N times, and not if
+    /// no step was saved since the failure before
+    #[arg(long, value_name = "N", requires = "checkpoint")]
+    pub(crate) supervise: Option<u32>,
     /// What may differ from the training that is resumed, separated by commas
     #[arg(long, value_name = "NAMES", requires = "resume", value_delimiter = ',', value_parser = NAMES)]
     pub(crate) allow: Vec<String>,
@@ -128,6 +141,15 @@ impl Display for Every {
             Every::Time(time) => write!(f, "{}s", time.as_secs()),
         }
     }
+}
+
+/// How a checkpoint is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Save {
+    /// Between two steps: takes no memory
+    Waiting,
+    /// Beside the steps that follow, from a copy in memory; where there is no room for one, as `waiting`
+    Background,
 }
 
 /// How a training goes on.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Changes of a file system; each either happens or does not.
-pub(crate) trait Files: Debug + Send {
+pub(crate) trait Files: Debug + Send + Sync {
     /// Makes a folder of a name that nobody else has or can foresee. Gives back where it is.
     fn make_folder(&self, within: &Path, prefix: &str) -> io::Result<PathBuf>;
 

@@ -2,13 +2,18 @@
 //! successor is whole.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use ir::units::Bytes;
 
 use super::CheckpointError;
 use super::files::{Disk, Files};
-use super::identity::Identity;
-use super::manifest::{MANIFEST, Manifest, pieces_name};
-use super::pieces;
+use super::identity::{Identity, Noted};
+use super::manifest::{MANIFEST, Manifest, PiecesFile, pieces_name};
+use super::pieces::{self, Copy};
 use super::talk::{agreed, gathered, together};
 use crate::session::Session;
 use crate::world::World;
@@ -26,9 +31,30 @@ const DAMAGED: &str = "damaged-";
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    files: Box<dyn Files>,
+    files: Arc<dyn Files>,
     /// Held by process 0.
     _lock: Option<File>,
+}
+
+/// A checkpoint that is written beside the training: not yet one.
+#[derive(Debug)]
+pub struct Saving {
+    step: u64,
+    facts: Vec<Noted>,
+    partial: PathBuf,
+    writing: JoinHandle<io::Result<PiecesFile>>,
+}
+
+impl Saving {
+    /// Whether this process has written its part, or failed.
+    pub fn is_written(&self) -> bool {
+        self.writing.is_finished()
+    }
+
+    /// Of so many steps.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
 }
 
 /// Where a training went on from.
@@ -61,7 +87,7 @@ impl Folder {
         let process = world.process();
         let is_seen = path.join(LOCK).exists();
         together(world, is_seen.then_some(()).ok_or(CheckpointError::Unseen { path: path.to_owned(), process }))?;
-        let folder = Folder { path: path.to_owned(), files, _lock: lock };
+        let folder = Folder { path: path.to_owned(), files: Arc::from(files), _lock: lock };
         if first {
             folder.clear();
         }
@@ -75,9 +101,14 @@ impl Folder {
 
     /// Steps of the checkpoints that this process sees there, the last one last.
     pub fn steps(&self) -> Vec<u64> {
-        let mut steps: Vec<u64> = self.entries().iter().filter_map(|name| step_of(name)).collect();
+        let mut steps: Vec<u64> = names(&self.path).iter().filter_map(|name| step_of(name)).collect();
         steps.sort_unstable();
         steps
+    }
+
+    /// The step of the last checkpoint at `path`, whoever saves there; none also where there is no folder.
+    pub fn last_seen(path: &Path) -> Option<u64> {
+        names(path).iter().filter_map(|name| step_of(name)).max()
     }
 
     /// The step of the last checkpoint, if there is one: as process 0 sees it, told to all.
@@ -103,21 +134,66 @@ impl Folder {
         identity: &Identity,
         world: &mut dyn World,
     ) -> Result<PathBuf, CheckpointError> {
-        let first = world.process() == 0;
-        let place = self.path.join(step_name(session.steps_done()));
-        let made = if first { self.make_place() } else { Ok(String::new()) };
-        let partial = self.path.join(&gathered(world, made)?[0]);
+        let partial = self.make_place(world)?;
         let path = partial.join(pieces_name(world.process() as usize));
         let written = pieces::write(&session.draft, &*session.host, &*self.files, &path);
+        let facts = identity.noted();
+        self.conclude((session.steps_done(), facts), &partial, written, world)
+    }
+
+    /// Bytes of memory that this process needs for [`Folder::save_beside`].
+    pub fn copy_bytes(session: &Session) -> Bytes {
+        Bytes(pieces::copy_bytes(&session.draft, &*session.host))
+    }
+
+    /// Begins to save the state of a session from a copy in memory, beside what follows. There is no checkpoint before
+    /// [`Folder::finish`] has come back.
+    ///
+    /// # Errors
+    /// Nothing can be written there.
+    pub fn save_beside(
+        &self,
+        session: &Session,
+        identity: &Identity,
+        world: &mut dyn World,
+    ) -> Result<Saving, CheckpointError> {
+        let partial = self.make_place(world)?;
+        let path = partial.join(pieces_name(world.process() as usize));
+        let (copy, files) = (Copy::of(&session.draft, &*session.host), Arc::clone(&self.files));
+        let writing = thread::spawn(move || copy.write(&*files, &path));
+        Ok(Saving { step: session.steps_done(), facts: identity.noted(), partial, writing })
+    }
+
+    /// Ends what [`Folder::save_beside`] began, as [`Folder::save`] does: waits until all processes have written.
+    ///
+    /// # Errors
+    /// As [`Folder::save`].
+    pub fn finish(&self, saving: Saving, world: &mut dyn World) -> Result<PathBuf, CheckpointError> {
+        let Saving { step, facts, partial, writing } = saving;
+        let written = writing.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes panicked")));
+        self.conclude((step, facts), &partial, written, world)
+    }
+
+    /// Makes a checkpoint of what all processes have written.
+    fn conclude(
+        &self,
+        (step, facts): (u64, Vec<Noted>),
+        partial: &Path,
+        written: io::Result<PiecesFile>,
+        world: &mut dyn World,
+    ) -> Result<PathBuf, CheckpointError> {
+        let first = world.process() == 0;
+        let place = self.path.join(step_name(step));
+        let path = partial.join(pieces_name(world.process() as usize));
         let finished =
-            gathered(world, written.map_err(|error| CheckpointError::file(&path, error))).and_then(|pieces| {
-                let manifest = Manifest { step: session.steps_done(), facts: identity.noted(), files: pieces };
-                let finished = if first { self.finish(&manifest, &partial, &place) } else { Ok(()) };
+            gathered(world, written.map_err(|error| CheckpointError::file(&path, error))).and_then(|files| {
+                let manifest = Manifest { step, facts, files };
+                let finished = if first { self.seal(&manifest, partial, &place) } else { Ok(()) };
                 together(world, finished)
             });
         if first && finished.is_err() {
             // What stays only takes room, until the next start.
-            let _ = self.files.remove(&partial);
+            let _ = self.files.remove(partial);
         }
         finished.map(|()| {
             if first {
@@ -161,15 +237,19 @@ impl Folder {
         Err(CheckpointError::AllDamaged { reasons: left_out })
     }
 
-    /// A new folder; gives back its name, which is told to all processes.
-    fn make_place(&self) -> Result<String, CheckpointError> {
-        let made = self.files.make_folder(&self.path, SAVING);
-        let path = made.map_err(|error| CheckpointError::file(&self.path, error))?;
-        Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    /// A new folder, which all processes write to.
+    fn make_place(&self, world: &mut dyn World) -> Result<PathBuf, CheckpointError> {
+        let make = || {
+            let made = self.files.make_folder(&self.path, SAVING);
+            let path = made.map_err(|error| CheckpointError::file(&self.path, error))?;
+            Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+        };
+        let made = if world.process() == 0 { make() } else { Ok(String::new()) };
+        Ok(self.path.join(&gathered(world, made)?[0]))
     }
 
     /// Writes the manifest, and gives the folder its name when all is on the disk.
-    fn finish(&self, manifest: &Manifest, partial: &Path, place: &Path) -> Result<(), CheckpointError> {
+    fn seal(&self, manifest: &Manifest, partial: &Path, place: &Path) -> Result<(), CheckpointError> {
         let path = partial.join(MANIFEST);
         let write = || {
             let mut file = self.files.make_file(&path)?;
@@ -213,18 +293,19 @@ impl Folder {
 
     /// Removes what killed runs left.
     fn clear(&self) {
-        for name in self.entries() {
+        for name in names(&self.path) {
             if name.starts_with(SAVING) || name.starts_with(REMOVING) {
                 // What stays only takes room.
                 let _ = self.files.remove(&self.path.join(name));
             }
         }
     }
+}
 
-    fn entries(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-    }
+/// What is in a folder.
+fn names(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// Takes the folder for this process; the lock ends with it, however it ends.

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::world::WorldError;
 
-pub use folder::{Folder, Resumed};
+pub use folder::{Folder, Resumed, Saving};
 pub use identity::{Fact, Freedom, Identity};
 pub(crate) use manifest::tensor_name;
 

@@ -14,7 +14,7 @@ use ir::region::Stretch;
 use serde_json::{Map, Value, json};
 
 use super::CheckpointError;
-use super::files::{Files, Target};
+use super::files::Files;
 use super::manifest::{Manifest, Piece, PiecesFile, pieces_name, tensor_name};
 use crate::host::Host;
 use crate::moves::{self, Parts, Pouring, Tally};
@@ -24,41 +24,110 @@ const WORD: usize = size_of::<f32>();
 /// The header's length stands before it, in so many bytes; it ends at a multiple of as many.
 const LENGTH_BYTES: usize = 8;
 
-/// Writes what the ranks of this process stand for into a new file, and sees it on the disk.
-pub(crate) fn write(draft: &Draft, host: &dyn Host, files: &dyn Files, path: &Path) -> io::Result<PiecesFile> {
-    let among = 0..draft.mesh.rank_count();
-    let of = |quantity| {
-        let owned = moves::owned(draft, &host.ranks(), among.clone(), quantity);
-        owned.into_iter().map(move |part| (quantity, part))
-    };
-    let parts: Vec<(Quantity, Part<'_>)> = Quantity::ALL.into_iter().flat_map(of).collect();
-    let header = header(&parts);
-    let mut file = files.make_file(path)?;
-    file.write_all(&header)?;
-    let mut offset = header.len() as u64;
-    let mut pieces = Vec::new();
-    for (quantity, part) in parts {
-        let checksum = write_piece(host, &part, &mut *file)?;
-        let (layer, parameter) = (part.layer, part.parameter.name.clone());
-        let piece = Piece { layer, parameter, quantity, stretch: part.stretch, offset, checksum };
-        offset += piece.bytes();
-        pieces.push(piece);
-    }
-    file.sync()?;
-    Ok(PiecesFile { bytes: offset, pieces })
+/// What the ranks of this process stand for: each element of every quantity once over all processes.
+struct Own<'a> {
+    header: Vec<u8>,
+    parts: Vec<(Quantity, Part<'a>)>,
 }
 
-/// Writes the bytes of a part; gives back their checksum.
-fn write_piece(host: &dyn Host, part: &Part<'_>, file: &mut dyn Target) -> io::Result<u32> {
-    let mut hasher = crc32fast::Hasher::new();
-    for range in chunks(part.stretch.range()) {
-        let mut values = vec![0.0; (range.end - range.start) as usize];
-        part.read(host, range.start, &mut values);
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        hasher.update(&bytes);
-        file.write_all(&bytes)?;
+impl<'a> Own<'a> {
+    fn of(draft: &'a Draft, host: &dyn Host) -> Own<'a> {
+        let among = 0..draft.mesh.rank_count();
+        let of = |quantity| {
+            let owned = moves::owned(draft, &host.ranks(), among.clone(), quantity);
+            owned.into_iter().map(move |part| (quantity, part))
+        };
+        let parts: Vec<(Quantity, Part<'a>)> = Quantity::ALL.into_iter().flat_map(of).collect();
+        Own { header: header(&parts), parts }
     }
-    Ok(hasher.finalize())
+
+    /// What describes the pieces; checksums are not yet known.
+    fn pieces(&self) -> Vec<Piece> {
+        let mut offset = self.header.len() as u64;
+        let piece = |(quantity, part): &(Quantity, Part<'_>)| {
+            let (layer, parameter, stretch) = (part.layer, part.parameter.name.clone(), part.stretch.clone());
+            let piece = Piece { layer, parameter, quantity: *quantity, stretch, offset, checksum: 0 };
+            offset += piece.bytes();
+            piece
+        };
+        self.parts.iter().map(piece).collect()
+    }
+}
+
+/// Writes what the ranks of this process stand for into a new file, and sees it on the disk.
+pub(crate) fn write(draft: &Draft, host: &dyn Host, files: &dyn Files, path: &Path) -> io::Result<PiecesFile> {
+    let own = Own::of(draft, host);
+    let read = |index: usize, first, values: &mut [f32]| {
+        let (_, part) = &own.parts[index];
+        part.read(host, first, values);
+    };
+    write_all((&own.header, own.pieces()), read, files, path)
+}
+
+/// Bytes of a [`Copy`] of what the ranks of this process stand for.
+pub(crate) fn copy_bytes(draft: &Draft, host: &dyn Host) -> u64 {
+    Own::of(draft, host).pieces().iter().map(Piece::bytes).sum()
+}
+
+/// What the ranks of this process stood for at one moment.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    header: Vec<u8>,
+    pieces: Vec<Piece>,
+    values: Vec<Vec<f32>>,
+}
+
+impl Copy {
+    /// As it is now.
+    pub(crate) fn of(draft: &Draft, host: &dyn Host) -> Copy {
+        let own = Own::of(draft, host);
+        let copy = |(_, part): &(Quantity, Part<'_>)| {
+            let mut values = vec![0.0; part.stretch.length as usize];
+            for range in chunks(part.stretch.range()) {
+                let [start, end] = [range.start, range.end].map(|index| (index - part.stretch.first) as usize);
+                part.read(host, range.start, &mut values[start..end]);
+            }
+            values
+        };
+        let (pieces, values) = (own.pieces(), own.parts.iter().map(copy).collect());
+        Copy { header: own.header, pieces, values }
+    }
+
+    /// Writes it into a new file, as [`write`] would have done.
+    pub(crate) fn write(self, files: &dyn Files, path: &Path) -> io::Result<PiecesFile> {
+        let Copy { header, pieces, values } = self;
+        let firsts: Vec<u64> = pieces.iter().map(|piece| piece.stretch.first).collect();
+        let read = |index: usize, first: u64, into: &mut [f32]| {
+            let start = (first - firsts[index]) as usize;
+            into.copy_from_slice(&values[index][start..start + into.len()]);
+        };
+        write_all((&header, pieces), read, files, path)
+    }
+}
+
+/// Writes pieces, whose elements `read` gives by the piece's index, from one on; and sees the file on the disk.
+fn write_all(
+    (header, mut pieces): (&[u8], Vec<Piece>),
+    read: impl Fn(usize, u64, &mut [f32]),
+    files: &dyn Files,
+    path: &Path,
+) -> io::Result<PiecesFile> {
+    let mut file = files.make_file(path)?;
+    file.write_all(header)?;
+    for (index, piece) in pieces.iter_mut().enumerate() {
+        let mut hasher = crc32fast::Hasher::new();
+        for range in chunks(piece.stretch.range()) {
+            let mut values = vec![0.0; (range.end - range.start) as usize];
+            read(index, range.start, &mut values);
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hasher.update(&bytes);
+            file.write_all(&bytes)?;
+        }
+        piece.checksum = hasher.finalize();
+    }
+    file.sync()?;
+    let bytes = header.len() as u64 + pieces.iter().map(Piece::bytes).sum::<u64>();
+    Ok(PiecesFile { bytes, pieces })
 }
 
 /// Names, shapes and places of all parts, in their order.

@@ -57,8 +57,17 @@ fn names(place: &TempDir) -> Vec<String> {
     names
 }
 
+/// When the last step is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    BetweenSteps,
+    BesideTheNext,
+}
+
+const WHEN: [When; 2] = [When::BetweenSteps, When::BesideTheNext];
+
 /// Saves two steps as they should be, and a third in a file system that is cut. Gives back what was saved, by step.
-fn saved_with(cut: &Cut, place: &TempDir) -> (Session, Vec<Tensors>) {
+fn saved_with(cut: &Cut, place: &TempDir, when: When) -> (Session, Vec<Tensors>) {
     let mut session = session(3, 1);
     let mut states = vec![session.tensors()];
     for _ in 0..3 {
@@ -69,16 +78,27 @@ fn saved_with(cut: &Cut, place: &TempDir) -> (Session, Vec<Tensors>) {
         }
     }
     let folder = Folder::open_with(place.path(), Box::new(cut.clone()), &mut Alone).unwrap();
-    let _ = save(&folder, &session);
+    match when {
+        When::BetweenSteps => drop(save(&folder, &session)),
+        When::BesideTheNext => {
+            let saving = folder.save_beside(&session, &identity(), &mut Alone);
+            step(&mut session);
+            let _ = saving.and_then(|saving| folder.finish(saving, &mut Alone));
+        }
+    }
     (session, states)
 }
 
 #[test]
 fn wherever_a_machine_stops_a_whole_checkpoint_is_left() {
+    WHEN.into_iter().for_each(a_whole_one_is_left);
+}
+
+fn a_whole_one_is_left(when: When) {
     let mut last = 0;
     for left in 0.. {
         let (cut, place) = (Cut::after(left, Then::Stop), tempfile::tempdir().unwrap());
-        let (_, states) = saved_with(&cut, &place);
+        let (_, states) = saved_with(&cut, &place, when);
         let mut next = session(1, 2);
         let resumed = resume(&open(&place), &mut next).unwrap();
         assert_eq!(resumed.left_out, [""; 0], "{left}: nothing damaged has a name");
@@ -96,15 +116,19 @@ fn wherever_a_machine_stops_a_whole_checkpoint_is_left() {
 
 #[test]
 fn a_save_that_fails_costs_nothing_and_the_next_one_is_whole() {
+    WHEN.into_iter().for_each(a_failed_one_costs_nothing);
+}
+
+fn a_failed_one_costs_nothing(when: When) {
     for left in 0.. {
         let (cut, place) = (Cut::after(left, Then::RefuseOnce), tempfile::tempdir().unwrap());
-        let (mut session, _) = saved_with(&cut, &place);
+        let (mut session, _) = saved_with(&cut, &place, when);
         assert!(open(&place).steps().contains(&2), "{left}: the one before is still there");
         step(&mut session);
         save(&open(&place), &session).unwrap();
         let mut next = self::session(0, 2);
         resume(&open(&place), &mut next).unwrap();
-        assert_eq!((next.step, next.tensors()), (4, session.tensors()), "{left}");
+        assert_eq!((next.step, next.tensors()), (session.step, session.tensors()), "{left}");
         let steps = open(&place).steps().len();
         assert!((2..4).contains(&steps) && names(&place).len() == steps + 1, "{left}: {:?}", names(&place));
         if !cut.was_reached() {
@@ -123,12 +147,12 @@ fn the_checkpoint_before_a_damaged_one_is_taken() {
     let size = |place: &TempDir, name: &str| fs::metadata(place.path().join("step-000003").join(name)).unwrap().len();
     let never = || Cut::after(usize::MAX, Then::Stop);
     let place = tempfile::tempdir().unwrap();
-    saved_with(&never(), &place);
+    saved_with(&never(), &place, When::BetweenSteps);
     let (pieces, manifest) = ("pieces-00000.safetensors", "manifest.json");
     let (data, text) = (size(&place, pieces) as usize, size(&place, manifest) as usize);
     for (name, index) in [(pieces, data - 1), (pieces, data - 200), (manifest, 3), (manifest, text / 2)] {
         let place = tempfile::tempdir().unwrap();
-        let (_, states) = saved_with(&never(), &place);
+        let (_, states) = saved_with(&never(), &place, When::BetweenSteps);
         flip(&place.path().join("step-000003").join(name), index);
         let mut next = session(1, 2);
         let folder = open(&place);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hetu_executor::{CheckpointError, Folder, Freedom, Identity, Session, World};
+use hetu_executor::{CheckpointError, Folder, Freedom, Identity, Saving, Session, World};
 use ir::model::{Embeddings, Family, Model, Precision};
 
 use super::failure::{Failure, Outcome};
@@ -32,6 +32,8 @@ pub(crate) struct Checkpoints {
     identity: Identity,
     /// The step of the last one that this run wrote or began with, and where it is.
     last: Option<(u64, PathBuf)>,
+    /// One that is written beside the training.
+    under_way: Option<Saving>,
 }
 
 /// The folder of `--checkpoint`, if one was given. Without `--resume` it must hold no checkpoint yet.
@@ -50,7 +52,7 @@ pub(crate) fn open(options: &Options, world: &mut dyn World) -> Outcome<Option<F
 impl Checkpoints {
     /// Of this training.
     pub(crate) fn new(folder: Folder, options: &Options, inputs: &Inputs, sources: &Sources) -> Checkpoints {
-        Checkpoints { folder, identity: identity(options, inputs, sources), last: None }
+        Checkpoints { folder, identity: identity(options, inputs, sources), last: None, under_way: None }
     }
 
     /// Goes on from the last good checkpoint. Gives back where it was found, or none where a training begins, and what
@@ -68,7 +70,9 @@ impl Checkpoints {
         }
         let resumed = self.folder.resume(session, (&self.identity, &options.allow), world).map_err(failure)?;
         let (done, path) = (session.steps_done(), resumed.path);
-        if done >= options.steps {
+        // Who is started again by one command may have been killed behind the last save: then all is done.
+        let is_end = done == options.steps && options.resume == Some(Resume::Auto);
+        if done >= options.steps && !is_end {
             let what = format!("{}: {done} of {} steps are done", path.display(), options.steps);
             return Err(Failure::wrong_use(what)
                 .help("ask for more, with --steps and --allow steps: --steps counts those before the checkpoint"));
@@ -76,6 +80,32 @@ impl Checkpoints {
         self.last = Some((done, path.clone()));
         let note = |words: String| format!("{words}; an earlier checkpoint is taken, this one is set aside");
         Ok((Some(path), resumed.left_out.into_iter().map(note).collect()))
+    }
+
+    /// Begins to save a checkpoint from a copy in memory, beside the training. None other is under way.
+    pub(crate) fn begin(&mut self, session: &Session, world: &mut dyn World) -> Result<(), CheckpointError> {
+        assert!(self.under_way.is_none(), "one copy at a time is in memory");
+        self.under_way = Some(self.folder.save_beside(session, &self.identity, world)?);
+        Ok(())
+    }
+
+    /// Whether something is being written beside the training.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|saving| !saving.is_written())
+    }
+
+    /// The step of the checkpoint that was begun and is not yet one.
+    pub(crate) fn under_way(&self) -> Option<u64> {
+        self.under_way.as_ref().map(Saving::step)
+    }
+
+    /// Makes a checkpoint of what was begun, if something was: waits until it is written. Gives back where it is.
+    pub(crate) fn finish(&mut self, world: &mut dyn World) -> Result<Option<PathBuf>, CheckpointError> {
+        let Some(saving) = self.under_way.take() else { return Ok(None) };
+        let step = saving.step();
+        let path = self.folder.finish(saving, world)?;
+        self.last = Some((step, path.clone()));
+        Ok(Some(path))
     }
 
     /// Saves a checkpoint, if there is none of this step yet, and removes all but the last two. Gives back where it is.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hetu_executor::Batch;
 use hetu_executor::data::batch::{Rows, fill};
-use hetu_executor::data::corpus::{Corpus, Split, Windows, read_text};
+use hetu_executor::data::corpus::{Corpus, CorpusError, Split, Windows, read_text};
 use hetu_executor::data::order::Order;
 use hetu_executor::data::tokens::Tokenizer;
 use ir::file::{Digest, digest};
@@ -54,18 +54,30 @@ pub(crate) fn read(options: &Options, inputs: &Inputs) -> Outcome<Feeds> {
     } else {
         Tokenizer::read(&options.tokenizer).map_err(Failure::wrong_use)?
     };
-    tokenizer.check_fits(inputs.model.vocabulary as usize).map_err(Failure::wrong_use)?;
+    let model = inputs.model_path.display();
+    let fits = tokenizer.check_fits(inputs.model.vocabulary as usize);
+    fits.map_err(|error| Failure::wrong_use(format!("{model}: {error}")))?;
     let split = Split { sequence: inputs.model.sequence as usize, held_out: options.held_out };
     let size = std::fs::metadata(text_path(options)?).map_or(0, |file| file.len());
     let needed = Bytes(size.saturating_mul(memory::TEXT_BYTES));
     // What is not free now may be free later; what the machine has not will never be.
     memory::check("the text and its tokens", needed, memory::memory())?;
-    let text = read_text(text_path(options)?).map_err(Failure::wrong_use)?;
+    let path = text_path(options)?;
+    let text = read_text(path).map_err(Failure::wrong_use)?;
     let sources = Sources {
         text: digest(&text),
         tokenizer: tokenizer.content().map_or("bytes".to_owned(), |content| format!("of digest {content}")),
     };
-    let Corpus { training, held_out } = Corpus::of_text(text, &tokenizer, split).map_err(Failure::wrong_use)?;
+    let corpus = Corpus::of_text(text, &tokenizer, split).map_err(|error| match &error {
+        CorpusError::TooShort { .. } => Failure::wrong_use(format!("{}: {error}", path.display())),
+        // These name their file, or an option.
+        CorpusError::Unreadable { .. }
+        | CorpusError::Empty { .. }
+        | CorpusError::Tokenizer(_)
+        | CorpusError::NoShare { .. }
+        | CorpusError::NoSequence => Failure::wrong_use(error),
+    });
+    let Corpus { training, held_out } = corpus?;
     let batch = inputs.plan.batch as usize;
     let seed = Seed(options.seed).derive_name("order of the text");
     let held_out = (held_out.count() > 0).then(|| Feed::new(held_out, batch, seed));

@@ -23,6 +23,8 @@ pub(crate) struct Inputs {
     /// The plan file's name.
     pub(crate) path: PathBuf,
     pub(crate) plan: Plan,
+    /// The model file's name.
+    pub(crate) model_path: PathBuf,
     pub(crate) model: Model,
     pub(crate) cluster: Cluster,
     pub(crate) graph: Graph,
@@ -43,6 +45,7 @@ pub(crate) struct Inputs {
 pub(crate) fn read(options: &Options) -> Outcome<Inputs> {
     let path = options.plan.clone().expect("the command line demands a plan");
     let file = parse_plan(&text(&path)?, &name(&path))?;
+    let model_path = beside(&path, &file.model.path);
     let model = model(&path, &file)?;
     let cluster = cluster(&path, &file)?;
     file.check(&model, &cluster, &name(&path))?;
@@ -58,7 +61,20 @@ pub(crate) fn read(options: &Options) -> Outcome<Inputs> {
     let devices = file.devices.unwrap_or_else(named);
     let plan = file.plan;
     let unlike = None;
-    Ok(Inputs { path, plan, model, cluster, graph, programs, predicted, predicted_trace, devices, unlike, notes })
+    Ok(Inputs {
+        path,
+        plan,
+        model_path,
+        model,
+        cluster,
+        graph,
+        programs,
+        predicted,
+        predicted_trace,
+        devices,
+        unlike,
+        notes,
+    })
 }
 
 /// The model's file, or the shipped model of that name if there is no such file.
@@ -77,7 +93,10 @@ fn cluster(plan: &Path, file: &PlanFile) -> Outcome<Cluster> {
     let path = beside(plan, &file.cluster.path);
     let looks_like_file = file.cluster.path.contains(['/', '.']);
     if !path.exists() && !looks_like_file {
-        return Ok(Cluster::preset(&file.cluster.path)?);
+        return Cluster::preset(&file.cluster.path).map_err(|mistakes| {
+            let note = format!("{} refers to it as its cluster", plan.display());
+            Failure { text: format!("{mistakes}\n  note: {note}"), ..Failure::from(mistakes) }
+        });
     }
     Ok(parse_cluster(&text_of("cluster", plan, &path)?, &name(&path))?)
 }

@@ -36,6 +36,11 @@ pub(crate) fn check(who: &str, needed: Bytes, memory: Option<Memory>) -> Outcome
     Ok((needed > available).then(note))
 }
 
+/// Whether so much more can be allocated now: a training does not begin what could end it.
+pub(crate) fn has_room(more: Bytes, memory: Option<Memory>) -> bool {
+    memory.is_none_or(|memory| more + CHUNKS <= memory.available)
+}
+
 /// What the system says; none where it does not say it in this way.
 pub(crate) fn memory() -> Option<Memory> {
     let machine = of_machine(&fs::read_to_string("/proc/meminfo").ok()?)?;

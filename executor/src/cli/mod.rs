@@ -12,6 +12,7 @@ mod show;
 mod signals;
 mod statistics;
 mod summary;
+mod supervise;
 mod together;
 mod train;
 mod words;
@@ -27,6 +28,8 @@ use serde_json::json;
 
 pub(crate) use checkpoints::NAMES;
 pub(crate) use failure::Failure;
+pub(crate) use supervise::run as supervise;
+pub(crate) use train::Ending;
 
 use checkpoints::Checkpoints;
 use evaluation::{Evaluation, windows_read};
@@ -37,7 +40,7 @@ use show::{Closed, Screen};
 use signals::Signals;
 use summary::Summary;
 use together::Voice;
-use train::{Ending, History, Parts, Trainer};
+use train::{History, Parts, Trainer};
 use words::{counted, short};
 
 use crate::options::{BackendName, Options};

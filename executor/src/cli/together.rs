@@ -7,7 +7,7 @@ use hetu_executor::{Invitation, Launch, Meet, Processes, World as _};
 use super::failure::{Failure, Outcome};
 use super::feed::Sources;
 use super::inputs::Inputs;
-use crate::options::{BackendName, Options, Resume};
+use crate::options::{BackendName, Options, Resume, Save};
 
 /// Processes that a launcher starts at once are there within this, with their plans compiled.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -76,6 +76,10 @@ fn agree(processes: &mut Processes, options: &Options, sources: &Sources) -> Out
         Some(Resume::Last) => "given",
         Some(Resume::Auto) => "auto",
     };
+    let save = match options.save {
+        Save::Waiting => "waiting",
+        Save::Background => "background",
+    };
     let values = [
         ("--steps", steps.to_string()),
         ("--seed", seed.to_string()),
@@ -84,6 +88,7 @@ fn agree(processes: &mut Processes, options: &Options, sources: &Sources) -> Out
         ("--held-out", held_out.to_string()),
         ("--trace-every", trace_every.to_string()),
         ("--save-every", save_every.to_string()),
+        ("--save", save.to_owned()),
         ("--backend", backend.to_owned()),
         ("--checkpoint", options.checkpoint.as_ref().map_or("none", |_| "a folder").to_owned()),
         ("--resume", resume.to_owned()),

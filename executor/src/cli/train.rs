@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use hetu_executor::{CheckpointError, Processes, Session, World as _, learning_rate};
+use hetu_executor::{CheckpointError, Folder, Processes, Session, World as _, learning_rate};
 use ir::trace::Trace;
 use reports::StepRecord;
 
@@ -12,9 +12,10 @@ use super::evaluation::Evaluation;
 use super::failure::{Failure, Outcome};
 use super::feed::Feed;
 use super::inputs::Inputs;
+use super::memory;
 use super::show::{Closed, Row, Screen};
 use super::signals::{self, Signals};
-use crate::options::{Every, Options};
+use crate::options::{Every, Options, Save};
 
 /// Of more traces than these, the first ones are dropped: they are large.
 const TRACES_MAX: usize = 15;
@@ -61,12 +62,23 @@ pub(crate) struct Trainer<'a> {
     parts: Parts,
     /// When the last checkpoint was written or tried, or else the training began.
     saved: Instant,
+    /// Whether it was said that there is no room for a copy.
+    told: Told,
+}
+
+/// Whether something was said, which is said once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    NotYet,
+    Once,
 }
 
 /// What is done after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Step,
+    /// What is written beside the training is whole in all processes.
+    FinishAndStep,
     SaveAndStep,
     End(Ending),
 }
@@ -85,13 +97,19 @@ pub(crate) struct History {
 
 impl<'a> Trainer<'a> {
     pub(crate) fn new(options: &'a Options, inputs: &'a Inputs, parts: Parts) -> Trainer<'a> {
-        Trainer { options, inputs, parts, saved: Instant::now() }
+        Trainer { options, inputs, parts, saved: Instant::now(), told: Told::NotYet }
     }
 
     /// Trains until all steps are done, a signal comes, or nobody reads the output. A save that fails is told, and
     /// tried again when the next is due.
     pub(crate) fn train(mut self, screen: &mut Screen) -> Outcome<History> {
         let trained = self.steps(screen);
+        if let (Err(_), Some(checkpoints), true) =
+            (&trained, &mut self.parts.checkpoints, self.parts.processes.is_alone())
+        {
+            // What was begun is whole in a moment; if it fails, the first error counts.
+            let _ = checkpoints.finish(&mut self.parts.processes);
+        }
         // Before anything is given back, which the other processes would have to do, too.
         trained.inspect_err(|failure| self.parts.processes.fail(&failure.text))
     }
@@ -103,7 +121,8 @@ impl<'a> Trainer<'a> {
         while self.parts.session.steps_done() < self.options.steps {
             match self.next(reader)? {
                 Next::Step => {}
-                Next::SaveAndStep => self.save(&mut history, screen)?,
+                Next::FinishAndStep => self.finish(&mut history, screen)?,
+                Next::SaveAndStep => self.begin_save(&mut history, screen)?,
                 Next::End(ending) => {
                     history.ending = ending;
                     break;
@@ -137,27 +156,74 @@ impl<'a> Trainer<'a> {
             }
             Every::Time(time) => self.saved.elapsed() >= time,
         };
-        let own = [signal, u8::from(is_due), u8::from(reader.is_err())];
+        let checkpoints = self.parts.checkpoints.as_ref();
+        let is_writing = checkpoints.is_some_and(Checkpoints::is_writing);
+        let own = [signal, u8::from(is_due), u8::from(reader.is_err()), u8::from(is_writing)];
         let said = self.parts.processes.all_say(&own).map_err(Failure::run)?;
         let most = |index: usize| said.iter().filter_map(|said| said.get(index)).max().copied().unwrap_or(0);
-        Ok(match [0, 1, 2].map(most) {
-            [0, 0, 0] => Next::Step,
-            [0, _, 0] => Next::SaveAndStep,
-            [signal, _, 0] => Next::End(Ending::Interrupted { signal }),
-            [_, _, _] => Next::End(Ending::Unread),
+        let is_begun = checkpoints.is_some_and(|checkpoints| checkpoints.under_way().is_some());
+        Ok(match [0, 1, 2, 3].map(most) {
+            [0, 0, 0, 0] if is_begun => Next::FinishAndStep,
+            [0, 0, 0, _] => Next::Step,
+            [0, _, 0, _] => Next::SaveAndStep,
+            [signal, _, 0, _] => Next::End(Ending::Interrupted { signal }),
+            [_, _, _, _] => Next::End(Ending::Unread),
         })
     }
 
-    fn save(&mut self, history: &mut History, screen: &Screen) -> Outcome<()> {
+    /// Saves between two steps, or begins to: beside those that follow, if that is asked for and all processes have
+    /// room for their copy.
+    fn begin_save(&mut self, history: &mut History, screen: &Screen) -> Outcome<()> {
+        match self.options.save {
+            Save::Waiting => return self.save(history, screen),
+            // So that there is never more than one copy.
+            Save::Background => self.finish(history, screen)?,
+        }
         let Parts { session, checkpoints: Some(checkpoints), processes, .. } = &mut self.parts else { return Ok(()) };
-        match checkpoints.save(session, processes) {
-            Ok(path) => {
+        let copy = Folder::copy_bytes(session);
+        let lacks = u8::from(!memory::has_room(copy, memory::memory()));
+        if processes.all_say(&[lacks]).map_err(Failure::run)?.contains(&vec![1]) {
+            if self.told == Told::NotYet {
+                self.told = Told::Once;
+                screen.note(&format!("no room for copies of {copy} or so: the training waits while it is saved"));
+            }
+            return self.save(history, screen);
+        }
+        let (step, begun) = (session.steps_done(), checkpoints.begin(session, processes));
+        self.note_save((step, begun.map(|()| None)), history, screen)
+    }
+
+    /// Saves what is to be saved at once: also what was begun.
+    fn save(&mut self, history: &mut History, screen: &Screen) -> Outcome<()> {
+        self.finish(history, screen)?;
+        let Parts { session, checkpoints: Some(checkpoints), processes, .. } = &mut self.parts else { return Ok(()) };
+        let (step, saved) = (session.steps_done(), checkpoints.save(session, processes).map(Some));
+        self.note_save((step, saved), history, screen)
+    }
+
+    /// Ends what was begun, if anything was.
+    fn finish(&mut self, history: &mut History, screen: &Screen) -> Outcome<()> {
+        let Parts { checkpoints: Some(checkpoints), processes, .. } = &mut self.parts else { return Ok(()) };
+        let Some(step) = checkpoints.under_way() else { return Ok(()) };
+        let finished = checkpoints.finish(processes);
+        self.note_save((step, finished), history, screen)
+    }
+
+    /// Notes what came of a save of a step: where the checkpoint is, if it is whole by now. One that failed is told.
+    fn note_save(
+        &mut self,
+        (step, saved): (u64, Result<Option<PathBuf>, CheckpointError>),
+        history: &mut History,
+        screen: &Screen,
+    ) -> Outcome<()> {
+        match saved {
+            Ok(None) => {}
+            Ok(Some(path)) => {
                 history.checkpoint = Some(path);
                 history.unsaved = None;
             }
             Err(error @ CheckpointError::World(_)) => return Err(checkpoints::failure(error)),
             Err(error) => {
-                let step = session.steps_done();
                 screen.note(&format!("no checkpoint of step {step}: {error}; those before it stay"));
                 history.unsaved = Some(error.to_string());
             }
@@ -178,9 +244,9 @@ impl<'a> Trainer<'a> {
         let result = result.map_err(|fault| Failure::run(format!("step {step}: {fault}")))?;
         if !result.loss.is_finite() || !result.gradient_norm.is_finite() {
             let what = format!("step {step}: loss {}, gradient norm {}", result.loss, result.gradient_norm);
-            return Err(
-                Failure::run(what).help("the training diverged: set a smaller `learning_rate` in the model file")
-            );
+            let model = self.inputs.model_path.display();
+            let help = format!("the training diverged: set a smaller `learning_rate` in {model}");
+            return Err(Failure::run(what).help(help));
         }
         let tokens = self.inputs.plan.batch * self.inputs.model.sequence;
         let row = Row {

@@ -22,6 +22,8 @@ pub mod tokens;
 
 pub mod corpus;
 
+mod dropped;
+
 pub mod foreign;
 pub mod order;
 

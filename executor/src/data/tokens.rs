@@ -6,7 +6,6 @@
 //! tokens), padding (adds tokens that the text does not have) and dropout (a random split, other at
 //! each run).
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,13 +15,11 @@ use ir::file::{Digest, digest};
 use thiserror::Error;
 use tokenizers::models::ModelWrapper;
 
+use super::dropped::dropped;
 use super::foreign::caged;
 
 /// Longer files are refused; the largest real ones are some tens of megabytes.
 const FILE_MAX: u64 = 256 << 20;
-
-/// Letters on either side that make a word of a letter.
-const WORD: usize = 32;
 
 /// The number of distinct bytes.
 const BYTE_COUNT: usize = 256;
@@ -185,29 +182,6 @@ fn bounded(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The first word, with its place, of which a letter or digit is in no token: each different one is tried in the word
-/// where it comes first. Spaces and signs between words may be passed over, as many rules mean to.
-fn dropped(rules: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Option<(usize, String)>> {
-    let mut seen = BTreeSet::new();
-    for (place, letter) in text.char_indices().filter(|(_, letter)| letter.is_alphanumeric()) {
-        if !seen.insert(letter) {
-            continue;
-        }
-        let before = text[..place].char_indices().rev().take(WORD).take_while(|(_, other)| !other.is_whitespace());
-        let start = before.last().map_or(place, |(start, _)| start);
-        let behind = text[place..].char_indices().take(WORD).take_while(|(_, other)| !other.is_whitespace());
-        let end = behind.last().map_or(place, |(end, other)| place + end + other.len_utf8());
-        let encoding = rules.encode(&text[start..end], false)?;
-        // Behind something dropped, tokens stand too far ahead, so the end of the word is in none.
-        let is_in = |place: usize| encoding.get_offsets().iter().any(|&(first, last)| (first..last).contains(&place));
-        let mut letters = text[start..end].char_indices().filter(|(_, letter)| letter.is_alphanumeric());
-        if letters.any(|(place, _)| !is_in(place)) {
-            return Ok(Some((start, text[start..end].to_owned())));
-        }
-    }
-    Ok(None)
-}
-
 /// For reports and messages: the path of the file, or "bytes".
 impl fmt::Display for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -361,6 +335,17 @@ mod tests {
     fn rules_that_drop_letters_are_refused() {
         let error = read("drops", PAIRS).unwrap().encode("ab ab xab").unwrap_err().to_string();
         assert!(error.contains("drops letters of `xab` from the text (at byte 6)"), "{error}");
+    }
+
+    #[test]
+    fn a_letter_that_is_known_at_the_begin_of_words_alone_is_not_dropped_within_them() {
+        let pieces = r###"{"version": "1.0", "added_tokens": [], "normalizer": null, "decoder": null,
+            "pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "BPE", "merges": [],
+            "continuing_subword_prefix": "##", "vocab": {"a": 0, "b": 1, "##b": 2}}}"###;
+        let tokenizer = read("within", pieces).unwrap();
+        assert_eq!(tokenizer.encode("a ab abb").unwrap(), [0, 0, 2, 0, 2, 2]);
+        let error = tokenizer.encode("a ab\n baa ab").unwrap_err().to_string();
+        assert!(error.contains("drops letters of `baa` from the text (at byte 6)"), "{error}");
     }
 
     #[test]

@@ -20,6 +20,10 @@ use crate::plan::{Devices, Plan, PlanFile, Predicted, Reference, Schedule, Strat
 
 /// More layers than this are refused: those of the largest model, its embedding and its head.
 const LAYERS_MAX: u32 = super::model::LAYERS_MAX + 2;
+/// Sequences of a step; with those of any model that is read, their tokens can be counted in 64 bits.
+const BATCH_MAX: u64 = 1 << 32;
+/// Programs number them in 16 bits, and need two numbers for themselves.
+const MICROBATCHES_MAX: u64 = u16::MAX as u64 - 1;
 const RANKS_MAX: u64 = super::cluster::DEVICES_MAX;
 
 /// A plan file as it is written.
@@ -192,10 +196,15 @@ fn check_ends(stages: &[Range<u32>], runs: &[Range<u32>], checks: &mut Checks) {
 fn check_batch(form: &Form, checks: &mut Checks) {
     checks.positive(&keys(["batch"]), form.batch);
     checks.positive(&keys(["microbatches"]), u64::from(form.microbatches));
+    let (batch, microbatches) = (form.batch, u64::from(form.microbatches));
+    for (key, count, most) in [("batch", batch, BATCH_MAX), ("microbatches", microbatches, MICROBATCHES_MAX)] {
+        if count > most {
+            checks.wrong(&keys([key]), format!("`{key}` must be at most {most}, not {count}"));
+        }
+    }
     if form.microbatches == 0 {
         return;
     }
-    let (batch, microbatches) = (form.batch, u64::from(form.microbatches));
     if batch % microbatches != 0 {
         let what = format!("`microbatches` ({microbatches}) does not divide `batch` ({batch})");
         checks.wrong(&keys(["microbatches"]), what);
@@ -387,6 +396,14 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
             said("[0..4, 4..8]", "[0..4, 8..4]"),
             "error: p.yaml:7: `8..4` is not a range of layers\n  help: write first..end, such as `0..24`, at most 4098"
         );
+    }
+
+    #[test]
+    fn counts_have_bounds_that_are_told() {
+        let batch = said("batch: 16", "batch: 288230376151711744");
+        assert!(batch.contains("`batch` must be at most 4294967296, not 288230376151711744"), "{batch}");
+        let microbatches = said("microbatches: 4", "microbatches: 1000000");
+        assert!(microbatches.contains("`microbatches` must be at most 65534, not 1000000"), "{microbatches}");
     }
 
     #[test]
