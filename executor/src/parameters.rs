@@ -3,6 +3,7 @@
 //! Everything that must not depend on the plan goes through here, in 32 bits. Where parameters are also kept in 16
 //! bits to compute with, these are the rounding of the master; reading asks the master, writing gives both.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::Range;
 use std::thread;
@@ -23,6 +24,9 @@ const MANY: usize = 1 << 18;
 
 /// Elements that go through the memory of the process at once: 4 MiB.
 pub(crate) const CHUNK: usize = 1 << 20;
+
+/// Elements of which initial values are made at once: 16 MiB, so that each processor has enough of them.
+const BLOCK: usize = 1 << 22;
 
 /// What there is one of for each element of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -159,44 +163,88 @@ fn elements(draft: &Draft, role: &Role) -> Vec<Element> {
     elements.into_iter().map(|element| element.unwrap_or(Element::F32)).collect()
 }
 
-/// Gives every rank its parts of the initial values; they depend on the seed, the layer and the name alone.
+/// Gives every rank its parts of the initial values; they depend on the seed, the layer and the name alone. What
+/// several ranks hold, or one in several forms, is made once, by all processors, a block at a time.
 pub(crate) fn initialise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
-    visit(draft, host.ranks(), (Quantity::Value, Copies::All), &mut |part| {
-        let seed = seed.derive(u64::from(part.layer)).derive_name(&part.parameter.name);
-        let stretch = &part.stretch;
-        for range in chunks(stretch.range()) {
-            for run in stretch.runs_of(range) {
-                let found = values(part.parameter.init, seed, run.whole..run.whole + run.length);
-                part.write(host, run.local, &found);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let (mut values, mut bytes) = (Vec::new(), Vec::new());
+    for parts in alike(draft, host.ranks()) {
+        let Part { layer, parameter, stretch, .. } = &parts[0];
+        let seed = seed.derive(u64::from(*layer)).derive_name(&parameter.name);
+        for range in cut(stretch.range(), BLOCK) {
+            values.resize((range.end - range.start) as usize, 0.0);
+            make(&mut values, workers, (parameter.init, seed), (stretch, range.start));
+            let mut made = None;
+            for part in &parts {
+                if made.replace(part.element) != Some(part.element) {
+                    bytes.resize(values.len() * part.element.bytes() as usize, 0);
+                    encode(part.element, &values, workers, &mut bytes);
+                }
+                host.write(part.rank, part.place(range.start, values.len()), &bytes);
             }
         }
+    }
+}
+
+/// All parts of values on some ranks, those of the same elements together, and of these, those in one form.
+fn alike(draft: &Draft, ranks: Range<u32>) -> Vec<Vec<Part<'_>>> {
+    let mut alike: BTreeMap<_, Vec<Part<'_>>> = BTreeMap::new();
+    visit(draft, ranks, (Quantity::Value, Copies::All), &mut |part| {
+        let key = (part.layer, part.parameter.name.as_str(), part.stretch.clone());
+        alike.entry(key).or_default().push(part);
     });
+    let mut alike: Vec<_> = alike.into_values().collect();
+    alike.iter_mut().for_each(|parts| parts.sort_by_key(|part| part.element.bytes()));
+    alike
 }
 
 /// Cuts a range of elements into pieces of at most [`CHUNK`].
 pub(crate) fn chunks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    let end = range.end;
-    range.step_by(CHUNK).map(move |first| first..(first + CHUNK as u64).min(end))
+    cut(range, CHUNK)
 }
 
-/// Initial values of elements; many of them by all processors, as each depends on its index alone.
-fn values(init: Init, seed: Seed, indices: Range<u64>) -> Vec<f32> {
-    let mut values = vec![0.0; (indices.end - indices.start) as usize];
-    let fill = |first: u64, values: &mut [f32]| {
-        values.iter_mut().zip(first..).for_each(|(value, index)| *value = init.value(seed, index));
-    };
-    if values.len() < MANY {
-        fill(indices.start, &mut values);
-        return values;
-    }
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    let part = values.len().div_ceil(workers);
-    thread::scope(|scope| {
-        for (values, first) in values.chunks_mut(part).zip((indices.start..).step_by(part)) {
-            scope.spawn(move || fill(first, values));
+fn cut(range: Range<u64>, length: usize) -> impl Iterator<Item = Range<u64>> {
+    let end = range.end;
+    range.step_by(length).map(move |first| first..(first + length as u64).min(end))
+}
+
+/// Initial values of a stretch's elements, from the one with the number `first` in its region.
+fn make(values: &mut [f32], workers: usize, (init, seed): (Init, Seed), (stretch, first): (&Stretch, u64)) {
+    share_out(values, workers, &|skipped, values| {
+        let first = first + skipped as u64;
+        for run in stretch.runs_of(first..first + values.len() as u64) {
+            let start = (run.local - first) as usize;
+            let values = &mut values[start..start + run.length as usize];
+            values.iter_mut().zip(run.whole..).for_each(|(value, index)| *value = init.value(seed, index));
         }
     });
-    values
+}
+
+/// Values as they are stored.
+fn encode(element: Element, values: &[f32], workers: usize, bytes: &mut [u8]) {
+    match element {
+        Element::F32 => share_out(bytes.as_chunks_mut().0, workers, &|first, words| {
+            words.iter_mut().zip(&values[first..]).for_each(|(word, value)| *word = value.to_ne_bytes());
+        }),
+        Element::Bf16 => share_out(bytes.as_chunks_mut().0, workers, &|first, words| {
+            let rounded = |value: &f32| Bf16::rounded(*value).0.to_ne_bytes();
+            words.iter_mut().zip(&values[first..]).for_each(|(word, value)| *word = rounded(value));
+        }),
+        Element::I32 => unreachable!("parameters are no tokens"),
+    }
+}
+
+/// Has a space worked on by several processors at once, if it pays; each is told where its part of it begins.
+fn share_out<T: Send>(space: &mut [T], workers: usize, work: &(impl Fn(usize, &mut [T]) + Sync)) {
+    if space.len() < MANY || workers == 1 {
+        return work(0, space);
+    }
+    let length = space.len().div_ceil(workers);
+    thread::scope(|scope| {
+        for (index, part) in space.chunks_mut(length).enumerate() {
+            scope.spawn(move || work(index * length, part));
+        }
+    });
 }
 
 impl Part<'_> {
@@ -230,16 +278,44 @@ impl Part<'_> {
 
     /// Replaces elements from the one with the number `first` in the region.
     pub(crate) fn write(&self, host: &mut dyn Host, first: u64, from: &[f32]) {
-        let bytes: Vec<u8> = match self.element {
-            Element::F32 => from.iter().flat_map(|value| value.to_ne_bytes()).collect(),
-            Element::Bf16 => from.iter().flat_map(|&value| Bf16::rounded(value).0.to_ne_bytes()).collect(),
-            Element::I32 => unreachable!("parameters are no tokens"),
-        };
+        let mut bytes = vec![0; from.len() * self.element.bytes() as usize];
+        encode(self.element, from, 1, &mut bytes);
         host.write(self.rank, self.place(first, from.len()), &bytes);
     }
 
     fn place(&self, first: u64, count: usize) -> Place {
         let word = self.element.bytes();
         Place { address: self.address + (first - self.stretch.first) * word, bytes: count as u64 * word }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::region::{Region, Side};
+
+    use super::*;
+
+    #[test]
+    fn any_number_of_processors_makes_the_same_values_and_bytes() {
+        // The middle columns of a matrix.
+        let sides = vec![Side { size: 700, start: 0, length: 700 }, Side { size: 900, start: 200, length: 500 }];
+        let whole = Stretch::all(Region { sides });
+        let stretch = Stretch { first: 77, length: whole.length - 99, ..whole };
+        let (init, seed) = (Init::Normal { deviation: 0.02 }, Seed(3));
+        let runs = stretch.runs().flat_map(|run| run.whole..run.whole + run.length);
+        let expected: Vec<f32> = runs.map(|index| init.value(seed, index)).collect();
+        assert!(expected.len() > MANY);
+        for workers in [1, 2, 7] {
+            let mut values = vec![0.0; expected.len()];
+            make(&mut values, workers, (init, seed), (&stretch, stretch.first));
+            assert_eq!(values, expected, "{workers}");
+            let mut bytes = vec![0; 4 * values.len()];
+            encode(Element::F32, &values, workers, &mut bytes);
+            assert!(bytes.iter().eq(expected.iter().flat_map(|value| value.to_ne_bytes()).collect::<Vec<u8>>().iter()));
+            bytes.truncate(2 * values.len());
+            encode(Element::Bf16, &values, workers, &mut bytes);
+            let rounded = |value: &f32| Bf16::rounded(*value).0.to_ne_bytes();
+            assert!(bytes.iter().eq(expected.iter().flat_map(rounded).collect::<Vec<u8>>().iter()), "{workers}");
+        }
     }
 }

@@ -108,7 +108,7 @@ pub struct Session {
     digest: u64,
     pub(crate) host: Box<dyn Host>,
     settings: Settings,
-    processes: Processes,
+    pub(crate) processes: Processes,
     pub(crate) step: u64,
     state: State,
 }

@@ -53,6 +53,7 @@ fn another_model_never_goes_on_and_another_training_only_where_it_is_allowed() {
     for (change, name, what) in [
         ("learning_rate: 2.0e-2", "learning-rate", "learning-rate was 0.01, is 0.02"),
         ("learning_rate: 1.0e-2\n  betas: [0.9, 0.99]", "betas", "betas was [0.9, 0.95], is [0.9, 0.99]"),
+        ("learning_rate: 1.0e-2\n  epsilon: 1.0e-6", "epsilon", "epsilon was 0.00000001, is 0.000001"),
         ("learning_rate: 1.0e-2\n  weight_decay: 0", "weight-decay", "weight-decay was 0.1, is 0"),
     ] {
         place.write("model.yaml", &MODEL.replace("learning_rate: 1.0e-2", change));

@@ -37,11 +37,13 @@ microbatches: 2
 ";
 
 /// What plans add, each for four ranks.
-const PLANS: [(&str, &str); 5] = [
+const PLANS: [(&str, &str); 6] = [
     ("data", "precision: f32\nstages: [0..4]\nlayers:\n  0..4: { data: 4 }\n"),
     ("sharded", "precision: f32\nstages: [0..4]\nlayers:\n  0..4: { data: 4, shard: parameters }\n"),
     ("tensor", "precision: f32\nstages: [0..4]\nlayers:\n  0..4: { tensor: 4, sequence: split }\n"),
     ("pipeline", "precision: f32\nstages: [0..2, 2..4]\nlayers:\n  0..4: { data: 2, shard: optimizer }\n"),
+    // Parameters in 16 bits are whole on each rank, but what they are rounded from is on all processes.
+    ("thrifty", "precision: bf16\nstages: [0..4]\nlayers:\n  0..4: { data: 4, shard: optimizer }\n"),
     ("half", "precision: bf16\nstages: [0..2, 2..4]\nlayers:\n  0..4: { tensor: 2, sequence: split }\n"),
 ];
 
@@ -103,6 +105,26 @@ impl Place {
         (0..processes).map(|process| self.process(line, [process, processes], port).spawn().unwrap()).collect()
     }
 
+    /// What process 0 of so many prints; all end well.
+    #[track_caller]
+    fn together(&self, line: &str, processes: u32) -> Vec<Value> {
+        let children = self.start(line, processes);
+        let outputs: Vec<Output> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+        for output in &outputs[1..] {
+            objects(output);
+            assert!(output.stdout.is_empty(), "{line}: process 0 alone prints");
+        }
+        objects(&outputs[0])
+    }
+
+    /// The names of what is in a folder of checkpoints.
+    fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join(folder)).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     /// What one process alone prints.
     fn alone(&self, line: &str) -> Vec<Value> {
         objects(&self.command(env!("CARGO_BIN_EXE_hetu-exec"), line).output().unwrap())
@@ -143,16 +165,89 @@ fn processes_have_the_losses_of_one() {
         assert_eq!(expected.len(), 4);
         // One rank in each, and two in each.
         for processes in [4, 2] {
-            let children = place.start(&line, processes);
-            let outputs: Vec<Output> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
-            for output in &outputs[1..] {
-                objects(output);
-                assert!(output.stdout.is_empty(), "{name}: process 0 alone prints");
-            }
-            let found = objects(&outputs[0]);
+            let found = place.together(&line, processes);
             assert_eq!(numbers(&found), expected, "{name} in {processes} processes");
             assert_eq!(found[0]["processes"], processes);
         }
+    }
+}
+
+#[track_caller]
+fn assert_near(found: &[[Value; 4]], expected: &[[Value; 4]]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        for (one, other) in found.iter().zip(expected) {
+            let near = |one: f64, other: f64| (one - other).abs() <= 1e-4 * other.abs();
+            let is_near = one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| near(one, other));
+            assert!(is_near || one == other, "{found:?} but {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn any_number_of_processes_goes_on_from_what_others_saved() {
+    const REST: &str = "--text text.txt --steps 6 --evaluate-every 2 --trace-every 0 --json";
+    let place = Place::new("checkpoints");
+    let expected = numbers(&place.alone(&format!("sharded.yaml {REST}")));
+    for [second, third] in [["sharded"; 2], ["tensor", "pipeline"], ["pipeline", "data"]] {
+        let mut children = place.start(&format!("sharded.yaml {REST} --checkpoint run --save-every 3"), 4);
+        let mut lines = BufReader::new(children[0].stdout.take().unwrap()).lines();
+        // When the fourth step is told, the third is saved.
+        assert!(lines.any(|line| line.unwrap().contains("\"step\":4")));
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        // It may have ended before.
+        let _ = fs::remove_dir_all(place.0.join("run/step-000006"));
+        let pieces = (0..4).map(|process| format!("pieces-0000{process}.safetensors"));
+        let whole: Vec<String> = ["manifest.json".to_owned()].into_iter().chain(pieces).collect();
+        assert_eq!(place.names("run/step-000003"), whole);
+
+        let resume = format!("{REST} --checkpoint run --resume --save-every 4");
+        let found = numbers(&place.together(&format!("{second}.yaml {resume}"), 2));
+        assert_eq!(place.names("run"), [".lock", "step-000004", "step-000006"]);
+        assert_near(&found, &expected[3..]);
+        fs::remove_dir_all(place.0.join("run/step-000006")).unwrap();
+        let last = numbers(&place.alone(&format!("{third}.yaml {resume}")));
+        assert_near(&last, &expected[4..]);
+        if second == "sharded" {
+            assert_eq!([&expected[..3], &found[..1], &last[..]].concat(), expected, "the same plan, to the bit");
+            assert_eq!(found, expected[3..]);
+        }
+        fs::remove_dir_all(place.0.join("run")).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_to_one_process_saves_and_ends_all() {
+    let place = Place::new("signal");
+    let line = "tensor.yaml --text text.txt --steps 1000000 --json --evaluate-every 0 --checkpoint run --save-every 1h";
+    let mut children = place.start(line, 4);
+    let mut lines = BufReader::new(children[0].stdout.take().unwrap()).lines();
+    assert!((&mut lines).take(3).all(|line| line.is_ok()));
+    assert!(Command::new("kill").args(["-TERM", &children[2].id().to_string()]).status().unwrap().success());
+    assert!(lines.all(|line| line.is_ok()));
+    for (process, child) in children.into_iter().enumerate() {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(143), "process {process}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let names = place.names("run");
+    assert!(names.len() == 2 && names[1].starts_with("step-"), "{names:?}");
+    assert_eq!(place.names(&format!("run/{}", names[1])).len(), 5, "a manifest and four files of pieces");
+}
+
+#[test]
+fn a_folder_that_holds_a_training_is_refused_by_all_processes() {
+    let place = Place::new("refused");
+    let line = "data.yaml --text text.txt --steps 4 --evaluate-every 0 --json --checkpoint run --save-every 2";
+    place.together(line, 2);
+    for child in place.start(line, 2) {
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("run: there is a training of 4 steps already"), "{errors}");
     }
 }
 

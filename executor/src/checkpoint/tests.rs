@@ -1,25 +1,20 @@
 //! Checkpoints while the machine stops, the disk fills, bits flip and processes come and go.
 
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Barrier, Mutex};
-use std::thread;
 
 use ir::seed::Seed;
-use ir::units::Seconds;
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
 use super::cut::{Cut, Then};
 use super::folder::{Folder, Resumed};
 use super::{CheckpointError, Freedom, Identity};
-use crate::fault::Fault;
-use crate::host::{Host, Notes, Place, Recording};
 use crate::session::{Backend, Batch, Session, Tensors};
+use crate::tests::several::in_processes;
 use crate::tests::state::{draft, spreads};
 use crate::tests::{settings, verified};
-use crate::world::{Alone, World, WorldError};
+use crate::world::{Alone, World as _};
 
 const TOKENS: Batch<'static> = Batch { inputs: &[0; 24], targets: &[0; 24] };
 
@@ -167,79 +162,6 @@ fn a_folder_has_one_writer_and_one_training() {
     assert!(matches!(Folder::open(place.path(), &mut Alone), Err(CheckpointError::Earlier { .. })));
 }
 
-/// Some ranks of a host, as a process has them.
-#[derive(Debug)]
-struct Portion(Box<dyn Host>, Range<u32>);
-
-impl Host for Portion {
-    fn ranks(&self) -> Range<u32> {
-        self.1.clone()
-    }
-
-    fn step(&mut self, recording: Recording) -> Result<Seconds, Fault> {
-        self.0.step(recording)
-    }
-
-    fn read(&self, rank: u32, place: Place, into: &mut [u8]) {
-        assert!(self.1.contains(&rank));
-        self.0.read(rank, place, into);
-    }
-
-    fn write(&mut self, rank: u32, place: Place, from: &[u8]) {
-        assert!(self.1.contains(&rank));
-        self.0.write(rank, place, from);
-    }
-
-    fn notes(&self) -> Vec<Notes> {
-        self.0.notes()
-    }
-}
-
-/// Threads that speak to each other as processes do.
-#[derive(Clone, Debug)]
-struct Threads {
-    process: u32,
-    said: Arc<Mutex<Vec<Vec<u8>>>>,
-    barrier: Arc<Barrier>,
-}
-
-impl World for Threads {
-    fn process(&self) -> u32 {
-        self.process
-    }
-
-    fn processes(&self) -> u32 {
-        self.said.lock().unwrap().len() as u32
-    }
-
-    fn all_say(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, WorldError> {
-        self.said.lock().unwrap()[self.process as usize] = own.to_vec();
-        self.barrier.wait();
-        let said = self.said.lock().unwrap().clone();
-        self.barrier.wait();
-        Ok(said)
-    }
-}
-
-/// Does the same in several processes, each with its ranks of a plan of 4.
-fn in_processes<T: Send>(states: Vec<(Session, Range<u32>)>, act: impl Fn(Session, Threads) -> T + Sync) -> Vec<T> {
-    let count = states.len();
-    let (said, barrier) = (Arc::new(Mutex::new(vec![Vec::new(); count])), Arc::new(Barrier::new(count)));
-    thread::scope(|scope| {
-        let handles = states.into_iter().zip(0..).map(|((mut session, ranks), process)| {
-            let world = Threads { process, said: Arc::clone(&said), barrier: Arc::clone(&barrier) };
-            let act = &act;
-            scope.spawn(move || {
-                let idle: Box<dyn Host> = Box::new(Portion(session.host, ranks));
-                session.host = idle;
-                act(session, world)
-            })
-        });
-        let handles: Vec<_> = handles.collect();
-        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
-    })
-}
-
 #[test]
 fn processes_save_together_and_any_number_of_them_goes_on() {
     let place = tempfile::tempdir().unwrap();
@@ -288,7 +210,7 @@ fn if_one_process_cannot_save_none_has_saved() {
     let place = tempfile::tempdir().unwrap();
     let halves = vec![(session(4, 1), 0..2), (session(4, 1), 2..4)];
     let errors = in_processes(halves, |session, mut world| {
-        let full = Box::new(Cut::after(if world.process == 1 { 1 } else { usize::MAX }, Then::RefuseOnce));
+        let full = Box::new(Cut::after(if world.process() == 1 { 1 } else { usize::MAX }, Then::RefuseOnce));
         let folder = Folder::open_with(place.path(), full, &mut world).unwrap();
         folder.save(&session, &identity(), &mut world).unwrap_err().to_string()
     });

@@ -5,6 +5,7 @@ mod collectives;
 mod noise;
 mod order;
 mod prefetch;
+pub(crate) mod several;
 mod short;
 pub(crate) mod state;
 mod transfers;
