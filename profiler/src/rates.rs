@@ -32,6 +32,10 @@ pub fn calibrated(cluster: &Cluster, catalogue: &Catalogue, profile: &Profile) -
     };
     for element in [Element::F32, Element::Bf16] {
         let Some((best, share)) = products(element) else { continue };
+        if element == Element::F32 && products(Element::Bf16).is_some() {
+            // Gradients of weights: their factors have 16 bits, whatever they are added up in.
+            continue;
+        }
         let rate = FlopsPerSecond(best);
         match (device.execution, element) {
             // Cores compute in 32 bits, whatever is stored.
