@@ -22,6 +22,14 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         .enumerate()
         .map(|(index, each)| {
             let mut value = candidate(each);
+            if let Some(goodput) = question.goodput(each) {
+                value["failures"] = json!({
+                    "mtbf_seconds": goodput.mtbf,
+                    "save_seconds": goodput.save,
+                    "save_interval_seconds": goodput.interval,
+                    "goodput": goodput.share,
+                });
+            }
             if index > 0 {
                 value["slower_because"] = json!(reason(best, each));
             }
