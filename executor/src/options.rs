@@ -14,14 +14,28 @@ EXAMPLES
   Train 200 steps on the shipped text, and write a report:
     hetu-exec plan.yaml --text examples/text/austen.txt --report out
   Save every 50 steps, and go on later, under the same plan or another one of the model:
-    hetu-exec plan.yaml --text text.txt --checkpoint run --save-every 50
-    hetu-exec other.yaml --text text.txt --checkpoint run --resume
+    hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint run --save-every 50
+    hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint run --resume
   Start again after failures, at most 5 times, as long as steps are gained:
-    hetu-exec plan.yaml --text text.txt --checkpoint run --supervise 5
+    hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint kept --supervise 5
   Under another supervisor, which starts the same command again and again:
-    hetu-exec plan.yaml --text text.txt --checkpoint run --save-every 10min --resume auto
+    hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint jobs --save-every 10min --resume auto
   Losses for a program:
-    hetu-exec plan.yaml --text text.txt --json | jq -c 'select(.kind == \"step\") | [.step, .loss]'
+    hetu-exec plan.yaml --text examples/text/austen.txt --json | jq -c '[.step, .loss]'
+
+RECIPE (keys of `training` in the model file)
+  learning_rate, warmup_steps
+    The rate rises in n equal parts, from 1/n of the largest in step 1 to all of it in step n, then
+    falls along half a cosine to a tenth at the last step of --steps.
+  weight_decay
+    Decoupled; of matrices, embeddings and positions, not of norms and biases.
+  betas, epsilon
+    AdamW with bias correction; epsilon is added to the root of the second moment.
+  gradient_norm_max
+    A gradient of a larger norm, over all parameters, is scaled to it.
+  Initial matrices and tables are normal with a deviation of 0.02, those that write into the
+  residual stream of 0.02/sqrt(2 blocks); norms are 1, biases 0. The loss is the mean over the
+  tokens of a step.
 
 EXIT STATUS
   0 done; 1 the run failed, or its output or last checkpoint could not be written; 2 wrong use or files;

@@ -278,4 +278,9 @@ fn help_and_completions_name_every_option() {
         assert!(help.contains(option) && completions.contains(option), "{option}");
     }
     assert!(help.contains("EXAMPLES"));
+    for word in
+        ["cosine to a tenth", "1/n", "learning_rate", "warmup_steps", "weight_decay", "betas", "epsilon", "0.02"]
+    {
+        assert!(help.contains(word), "the recipe says nothing of {word}");
+    }
 }

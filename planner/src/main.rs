@@ -30,6 +30,8 @@ fn run(options: Options) -> Result<(), Failure> {
     match options.command {
         None => cli::plan(&options.plan),
         Some(Command::Check(options)) => cli::check(&options),
+        Some(Command::Models) => cli::models(),
+        Some(Command::Clusters) => cli::clusters(),
         Some(Command::Solve(options)) => cli::solve(&options),
         Some(Command::Compile(options)) => cli::compile(&options),
     }

@@ -12,19 +12,28 @@ use crate::cli::Failure;
 
 const EXAMPLES: &str = "\
 EXAMPLES
-  hetu-plan model.yaml
-      plan for this machine; write plan.yaml and cluster.yaml
-  hetu-plan model.yaml --profile profile.yaml
-      the same with prices that hetu-profile measured
-  hetu-plan llama3-8b.yaml --cluster 8xA100-80GB -o out/plan.yaml --report out/report
+  hetu-plan tiny-llama
+      plan a shipped model for this machine; write plan.yaml and cluster.yaml
+  hetu-plan llama3-8b --cluster 8xA100-80GB -o out/plan.yaml --report out/report
       plan for a node of eight devices that are not here
-  hetu-plan llama3-70b.yaml --cluster 64x8xH100 --batch 2048 --explain
-      64 nodes of eight, another batch, the best plan in detail
-  hetu-plan llama3-70b.yaml --cluster 64x8xH100 --mtbf 2000d --save-rate 20GB/s
+  hetu-plan llama3-70b --cluster 8x8xH100 --batch 256 --explain -o out/70b.yaml
+      8 nodes of eight, another batch, the best plan in detail
+  hetu-plan llama3-8b --cluster 2x8xH100 --tokens 1T --price 2.5/device-hour -o out/8b.yaml
+      how long one trillion tokens take, and what they cost
+  hetu-plan llama3-70b --cluster 64x8xH100 --mtbf 2000d --save-rate 20GB/s
       each device fails every 2000 days: how often to save, and what share of the time counts
+  hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o out/second.yaml
+      the second plan of the list instead of the first
   hetu-plan check plan.yaml
       is the plan legal, does it fit, what does it cost
-  hetu-plan --completions bash > ~/.local/share/bash-completion/completions/hetu-plan
+  hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --recompute full
+      the same of a plan that is one line
+  hetu-plan models
+      the shipped models; hetu-plan clusters lists the devices
+  hetu-plan --completions bash > hetu-plan.bash
+
+A model of your own is a file: copy one of examples/models. With prices that hetu-profile measured, add
+--cluster cluster.yaml --profile profile.yaml.
 
 EXIT STATUS
   0 done; 1 no plan fits, or a check failed; 2 wrong use, or a file that cannot be read or written; 130 interrupted";
@@ -55,8 +64,13 @@ pub(crate) enum Command {
     /// Say whether a plan is legal and fits, and what it costs; name every violation.
     ///
     /// The model and cluster are those that the plan refers to, relative to the plan file. A plan that was made for
-    /// other content is refused. Exit status 1 if the plan is not legal or does not fit.
+    /// other content is refused. With --cluster a model is named instead, and options say how it is spread. Exit
+    /// status 1 if the plan is not legal or does not fit.
     Check(CheckOptions),
+    /// List the shipped models, which can be named instead of a file.
+    Models,
+    /// List the shipped devices, of which clusters are made: 8xH100, or 64x8xH100 for 64 nodes of 8.
+    Clusters,
     /// Solve a bare problem of numbers, and print assignment, objective and bound as JSON.
     Solve(SolveOptions),
     /// Print the program of every stage of a plan as text.
@@ -66,8 +80,8 @@ pub(crate) enum Command {
 /// The search.
 #[derive(Args)]
 pub(crate) struct PlanOptions {
-    /// The model: a file with its sizes and how it is trained.
-    #[arg(value_name = "MODEL.YAML", required_unless_present = "completions")]
+    /// The model: a file with its sizes and how it is trained, or the name of a shipped one such as llama3-8b.
+    #[arg(value_name = "MODEL.YAML|NAME", required_unless_present = "completions")]
     pub(crate) model: Option<PathBuf>,
     /// Devices: a cluster file, or a shipped description such as 8xA100-80GB or 64x8xH100; this machine if absent.
     #[arg(long, value_name = "FILE|PRESET")]
@@ -75,7 +89,7 @@ pub(crate) struct PlanOptions {
     /// Measured prices, as hetu-profile writes them; must be of the cluster's device.
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
-    /// Where to write the plan; predicted.trace is written beside it.
+    /// Where to write the plan; predicted.trace is written beside it. Folders are made.
     #[arg(short, long, value_name = "FILE", default_value = "plan.yaml")]
     pub(crate) output: PathBuf,
     /// Write a page, pictures and a timeline of the best plan into this folder.
@@ -93,6 +107,12 @@ pub(crate) struct PlanOptions {
     /// Where devices fail.
     #[command(flatten)]
     pub(crate) failures: FailureOptions,
+    /// Which plan of the list is written, described and reported.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) pick: u32,
+    /// How much is to be trained, and what it costs.
+    #[command(flatten)]
+    pub(crate) training: TrainingOptions,
     /// Describe the best plan: strategies by layer, exchanges with bytes and prices, memory by class.
     #[arg(long)]
     pub(crate) explain: bool,
@@ -185,18 +205,130 @@ impl FormOptions {
     }
 }
 
+/// How much is to be trained, and what it costs.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct TrainingOptions {
+    /// Tokens to train on, such as 300B or 1T: how many days and device-hours that takes is told.
+    #[arg(long, value_name = "COUNT", value_parser = tokens)]
+    pub(crate) tokens: Option<f64>,
+    /// What a device costs, such as 2.5/device-hour, in any currency.
+    #[arg(long, value_name = "PRICE", value_parser = price, requires = "tokens")]
+    pub(crate) price: Option<f64>,
+}
+
 /// A plan to check.
 #[derive(Args)]
 pub(crate) struct CheckOptions {
-    /// The plan.
-    #[arg(value_name = "PLAN.YAML")]
+    /// The plan; with --cluster a model, as a file or by name.
+    #[arg(value_name = "PLAN.YAML|MODEL")]
     pub(crate) plan: PathBuf,
+    /// Check a plan of the options below, for these devices: a cluster file, or a shipped description such as 8xH100.
+    #[arg(long, value_name = "FILE|PRESET")]
+    pub(crate) cluster: Option<String>,
+    /// How all layers are spread.
+    #[command(flatten)]
+    pub(crate) spread: SpreadOptions,
     /// Measured prices, as hetu-profile writes them; must be of the cluster's device.
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
+    /// Write the plan there with what was predicted, and predicted.trace beside it, for hetu-exec.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// How much is to be trained, and what it costs.
+    #[command(flatten)]
+    pub(crate) training: TrainingOptions,
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// One strategy for all layers. What is left of the devices shares the batch.
+#[derive(Args)]
+pub(crate) struct SpreadOptions {
+    /// Ranks that share each product (tensor parallelism).
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tensor: u32,
+    /// Stages of the pipeline (pipeline parallelism), of as many blocks each as can be.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) stages: u32,
+    /// Parts of the batch, one after the other [default: so many that each rank has one sequence at a time]
+    #[arg(long, value_name = "N", requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) microbatches: Option<u32>,
+    /// Sequences of a step, instead of the model's `training.batch`.
+    #[arg(long, value_name = "N", requires = "cluster", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) batch: Option<u64>,
+    /// The sequence between products that ranks share: `split` is sequence parallelism.
+    #[arg(long, value_enum, default_value = "whole", requires = "cluster")]
+    pub(crate) sequence: SequenceName,
+    /// What ranks that share the batch keep in parts: ZeRO-1, ZeRO-2, and ZeRO-3 or FSDP.
+    #[arg(long, value_enum, default_value = "nothing", requires = "cluster")]
+    pub(crate) shard: ShardName,
+    /// What is computed again in the backward pass.
+    #[arg(long, value_enum, default_value = "nothing", requires = "cluster")]
+    pub(crate) recompute: RecomputeName,
+    /// The order of passes of a pipeline.
+    #[arg(long, value_enum, default_value = "1f1b", requires = "cluster")]
+    pub(crate) schedule: ScheduleName,
+}
+
+/// What happens to the sequence.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SequenceName {
+    /// Every rank has all of it
+    Whole,
+    /// Each has its part
+    Split,
+}
+
+/// What is kept in parts.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ShardName {
+    /// Every rank keeps everything
+    Nothing,
+    /// Moments and master parameters (ZeRO-1)
+    Optimizer,
+    /// Also gradients (ZeRO-2)
+    Gradients,
+    /// Also parameters (ZeRO-3, FSDP)
+    Parameters,
+}
+
+/// What is computed again.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum RecomputeName {
+    /// Everything is kept
+    Nothing,
+    /// Norms and activations
+    Selective,
+    /// All but the input of the layer
+    Full,
+}
+
+/// The order of passes.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ScheduleName {
+    /// All forward passes, then all backward passes
+    Gpipe,
+    /// One forward, one backward
+    #[value(name = "1f1b")]
+    OneForwardOneBackward,
+}
+
+/// A count of tokens: `300B`, `1T`, `2e9`.
+fn tokens(text: &str) -> Result<f64, String> {
+    const UNITS: [(char, f64); 5] = [('K', 1e3), ('M', 1e6), ('B', 1e9), ('G', 1e9), ('T', 1e12)];
+    let last = text.chars().last().map(|letter| letter.to_ascii_uppercase());
+    let unit = UNITS.into_iter().find(|(letter, _)| last == Some(*letter));
+    let (number, scale) = unit.map_or((text, 1.0), |(_, scale)| (&text[..text.len() - 1], scale));
+    let count = number.trim().parse::<f64>().ok().map(|number| number * scale);
+    count.filter(|count| count.is_finite() && *count >= 1.0).ok_or_else(|| "give a count such as 300B or 1T".to_owned())
+}
+
+/// A price of a device for an hour: `2.5/device-hour`, or the number alone.
+fn price(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/device-hour").unwrap_or(text);
+    let price = number.trim().parse::<f64>().ok().filter(|price| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| "give a price such as 2.5/device-hour".to_owned())
 }
 
 /// A problem to solve.
@@ -245,7 +377,8 @@ impl MethodName {
             #[cfg(feature = "ilp")]
             MethodName::Ilp => Ok(Method::IntegerProgram { time_limit: f64::INFINITY }),
             #[cfg(not(feature = "ilp"))]
-            MethodName::Ilp => Err(Failure::wrong("this hetu-plan was built without the feature `ilp`")),
+            MethodName::Ilp => Err(Failure::wrong("this hetu-plan was built without the feature `ilp`")
+                .help("build it with `cargo install --path planner --features ilp`: that needs cmake, a C++ compiler and libclang")),
             MethodName::Exhaustive => Ok(Method::Exhaustive),
         }
     }

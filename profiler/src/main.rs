@@ -143,6 +143,11 @@ fn catalogue(options: &ClusterOptions, cluster: &Cluster) -> Result<Catalogue> {
 }
 
 fn model(path: &Path) -> Result<Model> {
+    if !path.exists()
+        && let Ok(model) = Model::preset(&path.to_string_lossy())
+    {
+        return Ok(model);
+    }
     let name = path.display().to_string();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}")).map_err(wrong_use)?;
     let text = ir::file::read(file, ir::file::FILE_MAX, &name).map_err(wrong_use)?;

@@ -9,11 +9,11 @@ const EXAMPLES: &str = "\
 EXAMPLES
   hetu-profile cluster
       measures a general catalogue and writes profile.yaml
-  hetu-profile cluster --model tiny-llama.yaml --ranks 4 --cluster-out cluster.yaml
+  hetu-profile cluster --model tiny-llama --ranks 4 --cluster-out cluster.yaml
       measures just what plans of this model on 4 ranks are made of, and describes the machine
-  hetu-profile cluster --model tiny-llama.yaml --only matmul --again
+  hetu-profile cluster --model tiny-llama --only matmul --again
       measures its products again
-  hetu-profile cluster --model llama-1b.yaml --devices cuda --ranks 2 --cluster-out cluster.yaml
+  hetu-profile cluster --model llama-1b --devices cuda --ranks 2 --cluster-out cluster.yaml
       on two GPUs, in the precision of the model and under load as in a long training
 
 A second call measures only what the file lacks. Ctrl-C keeps what was measured.
@@ -43,8 +43,8 @@ pub(crate) struct ClusterOptions {
     /// Where the profile is kept; what it has already is not measured again
     #[arg(short, long, value_name = "FILE", default_value = "profile.yaml")]
     pub(crate) output: PathBuf,
-    /// Measures what plans of this model are made of, instead of a general catalogue
-    #[arg(long, value_name = "FILE")]
+    /// Measures what plans of this model, a file or a shipped one by name, are made of, instead of a general catalogue
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: Option<PathBuf>,
     /// What runs the ranks [default: cuda if the driver is there and serves a GPU, else cpu]
     #[arg(long, value_name = "NAME", value_enum)]

@@ -9,7 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-pub const MODEL: &str = "\
+/// A model that trains at once.
+pub(crate) const MODEL: &str = "\
 format: 1
 name: speck
 family: llama
@@ -27,7 +28,7 @@ training:
 ";
 
 /// Written by a person: no digests, no prediction.
-pub const PLAN: &str = "\
+pub(crate) const PLAN: &str = "\
 format: 1
 model: model.yaml
 cluster: 4xCPU
@@ -40,10 +41,10 @@ layers:
 ";
 
 /// A folder with a model, a plan and a text.
-pub struct Place(pub PathBuf);
+pub(crate) struct Place(pub(crate) PathBuf);
 
 impl Place {
-    pub fn new(test: &str) -> Place {
+    pub(crate) fn new(test: &str) -> Place {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let place = Place(folder);
@@ -53,18 +54,18 @@ impl Place {
         place
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.0.join(name), text).unwrap();
     }
 
     /// With a part of a file replaced.
-    pub fn replace(&self, name: &str, from: &str, to: &str) {
+    pub(crate) fn replace(&self, name: &str, from: &str, to: &str) {
         let text = fs::read_to_string(self.0.join(name)).unwrap();
         assert!(text.contains(from), "{name} has no `{from}`");
         self.write(name, &text.replacen(from, to, 1));
     }
 
-    pub fn names(&self, folder: &str) -> Vec<String> {
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.0.join(folder)).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().expect("a name in UTF-8")).collect();
@@ -73,19 +74,19 @@ impl Place {
     }
 
     /// Not yet started, with the words of `line` as arguments.
-    pub fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hetu-exec"));
         command.current_dir(&self.0).args(line.split_whitespace());
         command
     }
 
-    pub fn run(&self, line: &str) -> Output {
+    pub(crate) fn run(&self, line: &str) -> Output {
         self.command(line).output().unwrap()
     }
 
     /// What a good run prints.
     #[track_caller]
-    pub fn good(&self, line: &str) -> String {
+    pub(crate) fn good(&self, line: &str) -> String {
         let output = self.run(line);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{line}: {errors}");
@@ -95,13 +96,13 @@ impl Place {
 
     /// The objects that a good run prints.
     #[track_caller]
-    pub fn objects(&self, line: &str) -> Vec<Value> {
+    pub(crate) fn objects(&self, line: &str) -> Vec<Value> {
         self.good(&format!("{line} --json")).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Steps with their losses and gradient norms.
     #[track_caller]
-    pub fn losses(&self, line: &str) -> Vec<(u64, f64, f64)> {
+    pub(crate) fn losses(&self, line: &str) -> Vec<(u64, f64, f64)> {
         let of = |object: &Value| {
             Some((object["step"].as_u64()?, object["loss"].as_f64()?, object["gradient_norm"].as_f64()?))
         };
@@ -110,7 +111,7 @@ impl Place {
 
     /// A run that is refused with these words.
     #[track_caller]
-    pub fn refused(&self, line: &str, what: &str) {
+    pub(crate) fn refused(&self, line: &str, what: &str) {
         let output = self.run(line);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{line}: {errors}");

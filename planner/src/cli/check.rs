@@ -1,25 +1,36 @@
 //! `hetu-plan check`: whether a plan is legal and fits, and what it costs.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use compiler::Violation;
+use cost_model::{Detail, simulate};
 use hetu_planner::{Candidate, Setting, played};
-use ir::file::Digest;
-use ir::plan::Predicted;
+use ir::file::{Digest, print_plan, print_trace};
+use ir::plan::{PlanFile, Predicted};
+use ir::program::Programs;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
+use super::costs::Speed;
 use super::failure::Failure;
 use super::input::{Job, job};
 use super::losers::composition;
-use super::output::{complain, show};
+use super::output::{check_writable, complain, folder_of, show, write_whole};
+use super::plan::TRACE;
 use super::rate::{device_rate, model_flops};
-use super::{json as document, text};
+use super::{json as document, spread, text};
 use crate::options::CheckOptions;
 
 pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
     let name = options.plan.display().to_string();
-    let job = job(&options.plan, options.profile.as_deref())?;
+    let job = match &options.cluster {
+        Some(cluster) => spread::job(options, cluster)?,
+        None => job(&options.plan, options.profile.as_deref())?,
+    };
+    if let Some(output) = &options.output {
+        check_writable(output)?;
+    }
     let graph = job.model.graph();
     let plan = &job.file.plan;
     let programs = match compiler::compile(&graph, &job.cluster, plan) {
@@ -35,13 +46,41 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
     let setting = Setting { graph: &graph, cluster: &job.cluster, costs: &job.costs, precision: plan.precision };
     let candidate = played(setting, plan, &programs);
     let warnings = warnings(&job, &candidate);
+    let speed = Speed::of(&job.model, &job.cluster, plan.batch, candidate.trace.step);
+    if let Some(output) = &options.output {
+        write(&job, &programs, output)?;
+    }
     if options.json {
-        return show(&format!("{:#}\n", report(&name, &job, &candidate, &warnings)));
+        let mut document = report(&name, &job, &candidate, &warnings);
+        document["candidate"]["speed"] = speed.data(options.training);
+        return show(&format!("{document:#}\n"));
     }
     for warning in &warnings {
         complain(&format!("warning: {name}: {warning}"));
     }
-    show(&described(&name, &job, &candidate))
+    let mut text = described(&job, &candidate);
+    let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
+    line("Speed", speed.words());
+    if let Some(words) = speed.training(options.training) {
+        line("Training", words);
+    }
+    text += &format!("Checked {name}: it is legal and fits\n");
+    if let Some(output) = &options.output {
+        text += &format!("Wrote {}\n", output.display());
+    }
+    show(&text)
+}
+
+/// The plan with its prediction, and the trace of that beside it.
+fn write(job: &Job, programs: &Programs, output: &Path) -> Result<(), Failure> {
+    let trace = simulate(programs, &job.costs, Detail::Events).expect("verified programs do not deadlock");
+    let predicted = Predicted { step: trace.step, peak: programs.peak(), programs: Digest(programs.digest()) };
+    let [model, cluster] = &job.origins;
+    let [model, cluster] = [model.reference(folder_of(output))?, cluster.reference(folder_of(output))?];
+    let file = PlanFile::new(job.file.plan.clone(), (&job.model, &model), (&job.cluster, &cluster));
+    let file = PlanFile { predicted: Some(predicted), ..file };
+    write_whole(&output.with_file_name(TRACE), &print_trace(&trace))?;
+    write_whole(output, &print_plan(&file))
 }
 
 /// All violations, each on its line, with what would help.
@@ -73,7 +112,7 @@ fn warnings(job: &Job, candidate: &Candidate) -> Vec<String> {
     warnings
 }
 
-fn described(name: &str, job: &Job, candidate: &Candidate) -> String {
+fn described(job: &Job, candidate: &Candidate) -> String {
     let capacity = job.cluster.capacity();
     let free = capacity.saturating_sub(candidate.peak);
     let flops = model_flops(&job.model, &job.model.graph(), job.file.plan.batch);
@@ -88,7 +127,7 @@ fn described(name: &str, job: &Job, candidate: &Candidate) -> String {
     line("Peak", format!("{} of {capacity}, {free} free", candidate.peak));
     line("Programs", Digest(candidate.digest).to_string());
     line("Trust", text::trust(candidate));
-    text + &format!("Checked {name}: it is legal and fits\n")
+    text
 }
 
 fn report(name: &str, job: &Job, candidate: &Candidate, warnings: &[String]) -> Value {

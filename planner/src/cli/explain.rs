@@ -16,7 +16,7 @@ use super::words::{SizeUnit, TimeUnit, recompute_word, sequence_word, shard_word
 
 /// Three tables.
 pub(crate) fn explain(question: &Question, outcome: &Planned) -> String {
-    let plan = &outcome.found.candidates[0].plan;
+    let plan = &outcome.found.candidates[outcome.picked].plan;
     let (layers, exchanges, memory) =
         (strategies(&question.graph, plan), exchanges(question, outcome), memory(question, outcome));
     format!("\nStrategies\n{layers}\nExchanges of the ranks of a stage, in one step\n{exchanges}\nMemory\n{memory}\n")
@@ -55,7 +55,7 @@ type Alike = (u32, Option<usize>, char, CollectiveId);
 
 fn exchanges(question: &Question, outcome: &Planned) -> String {
     let programs = &outcome.programs;
-    let plan = &outcome.found.candidates[0].plan;
+    let plan = &outcome.found.candidates[outcome.picked].plan;
     let runs = plan.runs();
     let run_of = |layer: u16| runs.iter().position(|(layers, _)| layers.contains(&u32::from(layer)));
     let mut counts: BTreeMap<Alike, u64> = BTreeMap::new();
@@ -115,7 +115,7 @@ fn confidence_word(confidence: Confidence) -> &'static str {
 }
 
 fn memory(question: &Question, outcome: &Planned) -> String {
-    let plan = &outcome.found.candidates[0].plan;
+    let plan = &outcome.found.candidates[outcome.picked].plan;
     let unit = SizeUnit::of(outcome.programs.peak());
     let mut table = Table::new(&[
         ("stage", Side::Right),

@@ -13,6 +13,7 @@ use ir::plan::{PlanFile, Reference};
 use ir::profile::Profile;
 
 use super::failure::Failure;
+use super::output::relative;
 
 /// A cluster, and how it was found.
 pub(crate) struct Devices {
@@ -20,7 +21,7 @@ pub(crate) struct Devices {
     pub(crate) origin: Origin,
 }
 
-/// How a cluster was found.
+/// How a cluster or a model was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A file.
@@ -30,6 +31,20 @@ pub(crate) enum Origin {
     /// This machine.
     Detected,
 }
+
+impl Origin {
+    /// What a plan in `folder` calls it.
+    pub(crate) fn reference(&self, folder: &Path) -> Result<String, Failure> {
+        match self {
+            Origin::Preset(name) => Ok(name.clone()),
+            Origin::File(path) => relative(path, folder),
+            Origin::Detected => Ok(CLUSTER.to_owned()),
+        }
+    }
+}
+
+/// This machine as a cluster, beside the plan.
+pub(crate) const CLUSTER: &str = "cluster.yaml";
 
 /// The text of a file; `-` is standard input.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
@@ -46,8 +61,24 @@ fn read<T>(path: &Path, parse: impl Fn(&str, &str) -> Result<T, Mistakes>) -> Re
     Ok(parse(&read_text(path)?, &path.display().to_string())?)
 }
 
-pub(crate) fn read_model(path: &Path) -> Result<Model, Failure> {
-    read(path, parse_model)
+/// A model, and how it was found.
+pub(crate) struct Named {
+    pub(crate) model: Model,
+    pub(crate) origin: Origin,
+}
+
+/// A model file, or a shipped model.
+pub(crate) fn read_model(path: &Path) -> Result<Named, Failure> {
+    let name = path.display().to_string();
+    if path.exists() || name == "-" || looks_like_path(&name) {
+        return Ok(Named { model: read(path, parse_model)?, origin: Origin::File(path.to_owned()) });
+    }
+    let model = Model::preset(&name)?;
+    Ok(Named { origin: Origin::Preset(model.name.clone()), model })
+}
+
+fn looks_like_path(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
 pub(crate) fn read_plan(path: &Path) -> Result<PlanFile, Failure> {
@@ -69,7 +100,7 @@ pub(crate) fn devices(named: Option<&str>) -> Result<Devices, Failure> {
 
 /// A name that looks like a path was meant as one.
 fn missing_cluster(name: &str, mistakes: Mistakes) -> Failure {
-    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
+    if looks_like_path(name) {
         return Failure::wrong(format!("cannot read {}: there is no such file", shown(name)));
     }
     mistakes.into()
@@ -95,6 +126,8 @@ pub(crate) struct Job {
     pub(crate) model: Model,
     pub(crate) cluster: Cluster,
     pub(crate) costs: CostModel,
+    /// How the model and the cluster were found.
+    pub(crate) origins: [Origin; 2],
 }
 
 /// A plan and what it was made for, checked to be that.
@@ -102,15 +135,21 @@ pub(crate) fn job(path: &Path, profile_path: Option<&Path>) -> Result<Job, Failu
     let file = read_plan(path)?;
     // Beside the plan; a path that is absolute stays itself.
     let beside = |reference: &Reference| path.with_file_name(&reference.path);
-    let model = read_model(&beside(&file.model)).map_err(|failure| referred(failure, path, &file.model))?;
-    let found = beside(&file.cluster);
-    let named = if found.exists() { found.to_string_lossy().into_owned() } else { file.cluster.path.clone() };
-    let cluster = devices(Some(&named)).map_err(|failure| referred(failure, path, &file.cluster))?.cluster;
+    // Whatever is no file there may be the name of something shipped.
+    let named = |reference: &Reference| {
+        let found = beside(reference);
+        if found.exists() || looks_like_path(&reference.path) { found } else { PathBuf::from(&reference.path) }
+    };
+    let model = read_model(&named(&file.model)).map_err(|failure| referred(failure, path, &file.model))?;
+    let cluster = devices(Some(&named(&file.cluster).to_string_lossy()))
+        .map_err(|failure| referred(failure, path, &file.cluster))?;
+    let origins = [model.origin, cluster.origin];
+    let (model, cluster) = (model.model, cluster.cluster);
     let profile = profile(profile_path, &cluster)?;
     let costs = CostModel::new(&cluster, profile.as_ref());
     let name = path.display().to_string();
     file.check(&model, &cluster, &name).map_err(|mistakes| Failure::negative(mistakes.to_string()))?;
-    Ok(Job { file, model, cluster, costs })
+    Ok(Job { file, model, cluster, costs, origins })
 }
 
 /// Says where the name of a file that cannot be read comes from.

@@ -6,6 +6,7 @@ use ir::plan::{Plan, Strategy};
 use ir::trace::Totals;
 use serde_json::{Value, json};
 
+use super::costs::Speed;
 use super::input::Origin;
 use super::losers::{Parts, reason};
 use super::plan::{Planned, Question};
@@ -30,6 +31,8 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
                     "goodput": goodput.share,
                 });
             }
+            let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, each.trace.step);
+            value["speed"] = speed.data(question.training);
             if index > 0 {
                 value["slower_because"] = json!(reason(best, each));
             }
@@ -68,6 +71,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         "model_flops_per_second_per_device": rate.0,
         "share_of_peak": share,
         "candidates": candidates,
+        "picked": outcome.picked + 1,
         "recipes": outcome.found.baselines.iter().map(recipe).collect::<Vec<_>>(),
         "written": outcome.written,
     })

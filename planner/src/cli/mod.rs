@@ -4,6 +4,7 @@
 
 mod check;
 mod compile;
+mod costs;
 mod explain;
 mod failure;
 mod input;
@@ -13,7 +14,9 @@ mod no_plan;
 mod output;
 mod plan;
 mod rate;
+mod shipped;
 mod solve;
+mod spread;
 mod table;
 mod text;
 mod words;
@@ -23,4 +26,5 @@ pub(crate) use compile::compile;
 pub(crate) use failure::Failure;
 pub(crate) use output::{complain, show};
 pub(crate) use plan::plan;
+pub(crate) use shipped::{clusters, models};
 pub(crate) use solve::solve;

@@ -40,16 +40,12 @@ pub(crate) fn end_at_interrupt() -> Result<(), Failure> {
     ctrlc::set_handler(handler).map_err(|error| Failure::wrong(format!("cannot catch interrupts: {error}")))
 }
 
-/// Makes sure that a file can be written at `path`, before time is spent on its content.
+/// Makes sure that a file can be written at `path`, before time is spent on its content. Folders are made.
 pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
     if path.is_dir() {
         return Err(cannot_write(path, "it is a folder").help("name a file, such as plan.yaml"));
     }
-    let folder = folder_of(path);
-    if !folder.is_dir() {
-        let what = format!("`{}` is not a folder", folder.display());
-        return Err(cannot_write(path, what).help("make the folder first"));
-    }
+    fs::create_dir_all(folder_of(path)).map_err(|error| cannot_write(path, error))?;
     beside(path).and_then(NamedTempFile::close).map_err(|error| cannot_write(path, error))
 }
 

@@ -16,17 +16,21 @@ use ir::trace::Trace;
 use ir::units::Seconds;
 use reports::{CandidatePoint, Report, Standing, write_report};
 
+use super::check::violations_failure;
+use super::costs::Speed;
 use super::failure::Failure;
-use super::input::{Devices, Origin, devices, profile, read_model, read_text};
-use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, relative, show, write_whole};
+use super::input::{CLUSTER, Devices, Named, Origin, devices, profile, read_model, read_text};
+use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, write_whole};
 use super::solve::{check_count, ways_to_cut};
 use super::words::plan_label;
 use super::{explain, json, no_plan, text};
-use crate::options::{Form, MethodName, PlanOptions};
+use crate::options::{Form, MethodName, PlanOptions, TrainingOptions};
 
 /// What is asked for, with everything read.
 pub(crate) struct Question {
+    /// As the user named it.
     pub(crate) model_path: PathBuf,
+    pub(crate) model_origin: Origin,
     pub(crate) model: Model,
     pub(crate) graph: Graph,
     pub(crate) devices: Devices,
@@ -35,6 +39,8 @@ pub(crate) struct Question {
     pub(crate) batch: u64,
     /// How often devices fail, if that counts.
     pub(crate) failures: Option<Failures>,
+    /// How much is to be trained.
+    pub(crate) training: TrainingOptions,
 }
 
 impl Question {
@@ -48,7 +54,9 @@ impl Question {
 /// What was found and written.
 pub(crate) struct Planned {
     pub(crate) found: Found,
-    /// The programs of the best plan.
+    /// Which of them was picked, from 0.
+    pub(crate) picked: usize,
+    /// The programs of the picked plan.
     pub(crate) programs: Programs,
     /// Its simulated step, with events.
     pub(crate) trace: Trace,
@@ -71,8 +79,14 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     let start = Instant::now();
     let found = searched(&question, options, form)?;
     let elapsed = Seconds(start.elapsed().as_secs_f64());
-    let (programs, trace) = whole(&question, &found.candidates[0]);
-    let mut outcome = Planned { found, programs, trace, elapsed, written: Vec::new() };
+    let picked = options.pick as usize - 1;
+    let Some(candidate) = found.candidates.get(picked) else {
+        let count = found.candidates.len();
+        return Err(Failure::wrong(format!("--pick {}: the list has {count} plans", options.pick))
+            .help("pick one of the list; --keep says how long it may be"));
+    };
+    let (programs, trace) = whole(&question, candidate)?;
+    let mut outcome = Planned { found, picked, programs, trace, elapsed, written: Vec::new() };
     write(&question, &mut outcome, options)?;
     match form {
         Form::Json => show(&format!("{:#}\n", json::answer(&question, &outcome))),
@@ -85,17 +99,14 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
 }
 
 /// The simulated step of the best plan, beside the plan.
-const TRACE: &str = "predicted.trace";
-/// This machine as a cluster, beside the plan.
-const CLUSTER: &str = "cluster.yaml";
-
+pub(crate) const TRACE: &str = "predicted.trace";
 fn beside(options: &PlanOptions, name: &str) -> PathBuf {
     options.output.with_file_name(name)
 }
 
 fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
-    let model = read_model(&model_path)?;
+    let Named { model, origin: model_origin } = read_model(&model_path)?;
     if let Some(batch) = options.batch {
         check_batch(&model, batch)?;
     }
@@ -108,8 +119,9 @@ fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let profile = profile(options.profile.as_deref(), &devices.cluster)?;
     let costs = CostModel::new(&devices.cluster, profile.as_ref());
     let batch = options.batch.unwrap_or(model.training.batch);
-    let failures = options.failures.failures();
-    Ok(Question { graph: model.graph(), model_path, model, devices, profile, costs, batch, failures })
+    let (training, failures) = (options.training, options.failures.failures());
+    let graph = model.graph();
+    Ok(Question { graph, model_path, model_origin, model, devices, profile, costs, batch, failures, training })
 }
 
 /// A batch from the command line obeys the rules of the file.
@@ -186,27 +198,23 @@ fn setting(question: &Question) -> Setting<'_> {
     }
 }
 
-/// Programs and events of a plan.
-fn whole(question: &Question, best: &Candidate) -> (Programs, Trace) {
-    let programs = compiler::compile(&question.graph, &question.devices.cluster, &best.plan);
-    let programs = programs.expect("a candidate was compiled before");
+/// Programs and events of a plan. One of very many microbatches was compiled with fewer of them before.
+fn whole(question: &Question, picked: &Candidate) -> Result<(Programs, Trace), Failure> {
+    let programs = compiler::compile(&question.graph, &question.devices.cluster, &picked.plan)
+        .map_err(|violations| violations_failure("the picked plan", &violations))?;
     let trace = simulate(&programs, &question.costs, Detail::Events).expect("verified programs do not deadlock");
-    (programs, trace)
+    Ok((programs, trace))
 }
 
 fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> Result<(), Failure> {
     let folder = folder_of(&options.output);
     let cluster = &question.devices.cluster;
-    let reference = match &question.devices.origin {
-        Origin::Preset(name) => name.clone(),
-        Origin::File(path) => relative(path, folder)?,
-        Origin::Detected => CLUSTER.to_owned(),
-    };
-    let best = &outcome.found.candidates[0];
-    let model = relative(&question.model_path, folder)?;
-    let mut file = PlanFile::new(best.plan.clone(), (&question.model, &model), (cluster, &reference));
-    let (step, peak, programs) = (best.trace.step, best.peak, Digest(best.digest));
-    file.predicted = Some(Predicted { step, peak, programs });
+    let reference = question.devices.origin.reference(folder)?;
+    let model = question.model_origin.reference(folder)?;
+    let plan = outcome.found.candidates[outcome.picked].plan.clone();
+    let mut file = PlanFile::new(plan, (&question.model, &model), (cluster, &reference));
+    let (step, peak) = (outcome.trace.step, outcome.programs.peak());
+    file.predicted = Some(Predicted { step, peak, programs: Digest(outcome.programs.digest()) });
     // The plan comes last: whoever finds it finds all that it refers to.
     let mut written = Vec::new();
     if question.devices.origin == Origin::Detected {
@@ -226,25 +234,33 @@ fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> R
 }
 
 fn write_pages(question: &Question, outcome: &Planned, folder: &Path) -> Result<PathBuf, Failure> {
-    let best = &outcome.found.candidates[0];
+    let picked = &outcome.found.candidates[outcome.picked];
+    let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, outcome.trace.step);
     let layers: Vec<String> =
         (0..question.graph.layers.len() as u32).map(|layer| layer_name(&question.graph, layer)).collect();
     let point = |(index, each): (usize, &Candidate)| CandidatePoint {
         label: plan_label(&each.plan),
         time: each.trace.step,
         peak: each.peak,
-        standing: if index == 0 { Standing::Chosen } else { Standing::Fits },
+        standing: if index == outcome.picked { Standing::Chosen } else { Standing::Fits },
     };
     let cluster = &question.devices.cluster;
     let row = |name: &str, value: String| (name.to_owned(), value);
+    let mut model = vec![
+        row("model", text::model_line(&question.model)),
+        row("batch", question.batch.to_string()),
+        row("speed", speed.words()),
+        row("rate", text::rate_line(question, outcome.trace.step, picked.plan.precision)),
+    ];
+    model.extend(speed.training(question.training).map(|words| row("training", words)));
     let report = Report {
         title: &format!("{} on {}", question.model.name, cluster.name),
-        model: &[row("model", text::model_line(&question.model)), row("batch", question.batch.to_string())],
+        model: &model,
         cluster: &[
             row("cluster", text::cluster_line(cluster)),
             row("source", super::words::one_line(&cluster.device.source)),
         ],
-        plan: &best.plan,
+        plan: &picked.plan,
         layers: &layers,
         programs: &outcome.programs,
         predicted: Some(&outcome.trace),

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use hetu_planner::{Baseline, Candidate, Extent, Unusable};
 use ir::cluster::{Cluster, Execution};
-use ir::model::Model;
+use ir::model::{Model, Precision};
 use ir::units::{Bytes, Seconds};
 
+use super::costs::Speed;
 use super::input::Origin;
 use super::losers::{composition, reason};
 use super::plan::{Planned, Question};
@@ -19,18 +20,24 @@ use super::words::{
 
 /// All that is said of a search but its last line.
 pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
-    let best = &outcome.found.candidates[0];
-    let flops = model_flops(&question.model, &question.graph, question.batch);
-    let (rate, share) = device_rate(flops, best.trace.step, &question.devices.cluster, best.plan.precision);
+    let best = &outcome.found.candidates[outcome.picked];
+    let speed = |step| Speed::of(&question.model, &question.devices.cluster, question.batch, step);
     let mut text = String::new();
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     line("Model", model_line(&question.model));
     line("Cluster", cluster_line(&question.devices.cluster));
     line("Prices", wrapped(&prices(question)));
     line("Searched", searched(outcome));
-    text += &format!("\n{}\n{}\n", candidates(question, outcome), recipes(outcome));
+    text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
-    line("Rate", format!("{rate} of the model per device, {:.1} % of its peak", share * 100.0));
+    if outcome.picked > 0 {
+        line("Picked", format!("number {}", outcome.picked + 1));
+    }
+    line("Speed", speed(best.trace.step).words());
+    line("Rate", rate_line(question, best.trace.step, best.plan.precision));
+    if let Some(words) = speed(best.trace.step).training(question.training) {
+        line("Training", words);
+    }
     line("Trust", trust(best));
     if let Some(words) = saves(question, best) {
         line("Saves", words);
@@ -39,6 +46,13 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
         line("", advice);
     }
     text
+}
+
+/// How much of what devices could do is done, of the operations of the model (MFU).
+pub(crate) fn rate_line(question: &Question, step: Seconds, precision: Precision) -> String {
+    let flops = model_flops(&question.model, &question.graph, question.batch);
+    let (rate, share) = device_rate(flops, step, &question.devices.cluster, precision);
+    format!("{rate} of the model per device, {:.1} % of its peak", share * 100.0)
 }
 
 pub(crate) fn model_line(model: &Model) -> String {
@@ -107,7 +121,7 @@ fn searched(outcome: &Planned) -> String {
     )
 }
 
-fn candidates(question: &Question, outcome: &Planned) -> String {
+fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
     let list = &outcome.found.candidates;
     let time = TimeUnit::of(list.iter().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
     let size = SizeUnit::of(list.iter().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
@@ -121,6 +135,7 @@ fn candidates(question: &Question, outcome: &Planned) -> String {
         ("shard", Side::Left),
         ("recompute", Side::Left),
         ("step", Side::Right),
+        ("tokens/s", Side::Right),
         ("peak", Side::Right),
         ("goodput", Side::Right),
         ("step with failures", Side::Right),
@@ -143,6 +158,7 @@ fn candidates(question: &Question, outcome: &Planned) -> String {
             shard,
             recompute,
             time.show(each.trace.step),
+            speed(each.trace.step).cell(),
             size.show(each.peak),
             goodput.map_or(String::new(), |goodput| share_words(goodput.share)),
             goodput.map_or(String::new(), |goodput| time.show(Seconds(each.trace.step.0 / goodput.share))),
@@ -212,21 +228,34 @@ pub(crate) fn trust(candidate: &Candidate) -> String {
     format!("{measured} of the step rests on measured, {interpolated} on interpolated, {modelled} on modelled prices")
 }
 
-/// How to replace formulas by measurements.
+/// How to replace formulas by measurements, on a machine with these devices.
 fn advice(question: &Question, best: &Candidate) -> Option<String> {
+    if best.trace.shares[2] == Seconds::ZERO || question.profile.is_some() {
+        return None;
+    }
+    let cluster = &question.devices.cluster;
     let model = question.model_path.display();
-    let is_modelled = best.trace.shares[2] > Seconds::ZERO;
-    let place = match question.devices.origin {
-        Origin::Detected | Origin::File(_) => "",
-        Origin::Preset(_) => " there",
+    let devices = match cluster.device.execution {
+        Execution::Concurrent => "cuda",
+        Execution::Shared { .. } => "cpu",
     };
-    is_modelled
-        .then(|| format!("to measure{place}: hetu-profile cluster --model {model}, then pass --profile profile.yaml"))
+    let place = match question.devices.origin {
+        Origin::Detected => String::new(),
+        Origin::File(_) | Origin::Preset(_) => format!(" on a machine with {} of these", cluster.devices_per_node),
+    };
+    let nodes =
+        if cluster.nodes > 1 { format!(", write `nodes: {}` into cluster.yaml", cluster.nodes) } else { String::new() };
+    Some(format!(
+        "to measure{place}: hetu-profile cluster --devices {devices} --ranks {} --model {model} --cluster-out \
+         cluster.yaml -o profile.yaml\n          {nodes}then plan with --cluster cluster.yaml --profile profile.yaml",
+        cluster.devices_per_node,
+        nodes = nodes.trim_start_matches(", ").to_owned() + if nodes.is_empty() { "" } else { ", " },
+    ))
 }
 
 /// The last line: what was written, and how good the plan is beside what one would do without a search.
 pub(crate) fn last_line(outcome: &Planned) -> String {
-    let best = &outcome.found.candidates[0];
+    let best = &outcome.found.candidates[outcome.picked];
     let baselines = &outcome.found.baselines;
     let named = |name: &str| baselines.iter().find(|baseline| baseline.name == name);
     let sharded = named("fully sharded").and_then(|baseline| baseline.outcome.as_ref().ok());
