@@ -5,6 +5,7 @@
 //! simulated whole.
 
 mod costing;
+mod goodput;
 mod period;
 mod play;
 mod recipes;
@@ -12,6 +13,7 @@ mod refine;
 mod search;
 mod space;
 
+pub use goodput::{Failures, Goodput, goodput};
 pub use play::{Candidate, Extent, candidate, played};
 pub use recipes::{Baseline, Unusable, baselines};
 pub use search::{Coverage, Found, NoPlan, Progress, Request, search};

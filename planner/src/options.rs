@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use hetu_planner::Failures;
+use ir::units::{BytesPerSecond, Seconds};
 use solver::Method;
 
 use crate::cli::Failure;
@@ -18,6 +20,8 @@ EXAMPLES
       8 nodes of eight, another batch, the best plan in detail
   hetu-plan llama3-8b --cluster 2x8xH100 --tokens 1T --price 2.5/device-hour -o out/8b.yaml
       how long one trillion tokens take, and what they cost
+  hetu-plan llama3-70b --cluster 64x8xH100 --mtbf 2000d --save-rate 20GB/s
+      each device fails every 2000 days: how often to save, and what share of the time counts
   hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o out/second.yaml
       the second plan of the list instead of the first
   hetu-plan check plan.yaml
@@ -100,6 +104,9 @@ pub(crate) struct PlanOptions {
     /// How many plans are listed at most; 16 or more are compared, whatever is listed.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) keep: u32,
+    /// Where devices fail.
+    #[command(flatten)]
+    pub(crate) failures: FailureOptions,
     /// Which plan of the list is written, described and reported.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) pick: u32,
@@ -112,6 +119,48 @@ pub(crate) struct PlanOptions {
     /// How much is printed.
     #[command(flatten)]
     pub(crate) form: FormOptions,
+}
+
+/// How often devices fail, and what a save takes.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct FailureOptions {
+    /// Mean time between failures of one device, such as 4h or 300d: say how often to save, and which part of the time
+    /// counts.
+    #[arg(long, value_name = "TIME", requires = "save_rate", value_parser = mtbf)]
+    mtbf: Option<Seconds>,
+    /// Rate at which all devices together write a checkpoint, such as 2GB/s; it is read at the same.
+    #[arg(long, value_name = "RATE", requires = "mtbf", value_parser = save_rate)]
+    save_rate: Option<BytesPerSecond>,
+}
+
+impl FailureOptions {
+    /// Both, if they are given.
+    pub(crate) fn failures(self) -> Option<Failures> {
+        let (device_mtbf, save_rate) = self.mtbf.zip(self.save_rate)?;
+        Some(Failures { device_mtbf, save_rate })
+    }
+}
+
+/// A number and its unit, with or without a space between them.
+fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let value = units.iter().find_map(|(unit, scale)| {
+        let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        Some(number * scale)
+    })?;
+    // Within these all formulas give finite numbers.
+    (1e-3..=1e15).contains(&value).then_some(value)
+}
+
+fn mtbf(text: &str) -> Result<Seconds, String> {
+    // In this order: `min` and `s` end unlike all others.
+    let units = [("min", 60.0), ("h", 3600.0), ("d", 86_400.0), ("s", 1.0)];
+    scaled(text, &units).map(Seconds).ok_or_else(|| "give a time with its unit (s, min, h, d), such as 4h".to_owned())
+}
+
+fn save_rate(text: &str) -> Result<BytesPerSecond, String> {
+    let units = [("TB/s", 1e12), ("GB/s", 1e9), ("MB/s", 1e6), ("kB/s", 1e3)];
+    let rate = scaled(text, &units).map(BytesPerSecond);
+    rate.ok_or_else(|| "give a rate in bytes (not bits) with its unit, such as 2GB/s".to_owned())
 }
 
 /// In which form results are printed.

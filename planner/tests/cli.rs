@@ -59,7 +59,7 @@ fn a_plan_is_written_with_its_trace_and_passes_its_check() {
     assert!(status == 0 && said.starts_with("Wrote programs.txt: "), "{said}");
     assert_eq!(written("programs.txt"), text);
     let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".part")), "{left:?}");
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".hetu-plan-")), "{left:?}");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn when_nothing_fits_the_least_and_its_parts_are_told() {
     fs::write(folder.join("small.yaml"), CLUSTER.replace("memory: 2 GiB", "memory: 68 MiB")).unwrap();
     let arguments = ["model.yaml", "--cluster", "small.yaml"];
     let said = refused(&folder, &arguments, 1);
-    assert!(said.starts_with("error: no plan fits 4.0 MiB\n  least found: "), "{said}");
+    assert!(said.starts_with("error: model.yaml: no plan fits 4.0 MiB\n  least found: "), "{said}");
     for word in ["too much", "state ", "saved ", "transient ", "  help: "] {
         assert!(said.contains(word), "{word}: {said}");
     }

@@ -1,7 +1,7 @@
 //! The profile on disk: read if it is there, and written at once and whole.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -40,15 +40,18 @@ pub(crate) fn save(path: &Path, profile: &Profile) -> Result<(), Error> {
     write(path, &print_profile(&profile))
 }
 
-/// Writes a file beside its place and moves it there.
+/// Writes a file beside its place, under a name that nobody can foresee and lay a link under, and moves it there.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = fs::write(&part, text).and_then(|()| fs::rename(&part, path));
-    written.map_err(|source| {
-        // Best effort: what matters is the first error.
-        drop(fs::remove_file(&part));
-        Error::Save { file: path.display().to_string(), source }
-    })
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // As any file of the user, not for the user alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(".hetu-profile-");
+    let write = || {
+        let mut file = builder.tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        Ok(file.persist(path)?)
+    };
+    write().map(drop).map_err(|source| Error::Save { file: path.display().to_string(), source })
 }

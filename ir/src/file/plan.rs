@@ -410,7 +410,7 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
     fn prefetch_is_no_more_than_the_layers_of_a_model() {
         assert_eq!(
             said("batch: 16", "batch: 16\nprefetch: 4294967295"),
-            "error: p.yaml:5: `prefetch` counts layers: it must be at most 4098, not 4294967295\n  \
+            "error: p.yaml:6: `prefetch` counts layers: it must be at most 4098, not 4294967295\n  \
              help: 1 or 2 hide most exchanges"
         );
     }

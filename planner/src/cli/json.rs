@@ -23,6 +23,14 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         .enumerate()
         .map(|(index, each)| {
             let mut value = candidate(each);
+            if let Some(goodput) = question.goodput(each) {
+                value["failures"] = json!({
+                    "mtbf_seconds": goodput.mtbf,
+                    "save_seconds": goodput.save,
+                    "save_interval_seconds": goodput.interval,
+                    "goodput": goodput.share,
+                });
+            }
             let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, each.trace.step);
             value["speed"] = speed.data(question.training);
             if index > 0 {

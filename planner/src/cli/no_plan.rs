@@ -1,6 +1,7 @@
 //! That there is no plan, what comes nearest, and what would help.
 
 use std::cmp::Ordering;
+use std::path::Path;
 
 use hetu_planner::{NoPlan, Outer};
 use ir::units::Bytes;
@@ -10,7 +11,8 @@ use super::failure::Failure;
 use super::words::{SizeUnit, counted};
 
 /// The end of a search that found nothing.
-pub(crate) fn failure(reason: &NoPlan) -> Failure {
+pub(crate) fn failure(model: &Path, reason: &NoPlan) -> Failure {
+    let model = model.display();
     match reason {
         NoPlan::NothingLegal { batch, devices } => {
             let help = if *batch < u64::from(*devices) {
@@ -18,10 +20,11 @@ pub(crate) fn failure(reason: &NoPlan) -> Failure {
             } else {
                 "use a batch that is a multiple of the devices, or sizes of the model that they divide".to_owned()
             };
-            Failure::negative(format!("error: {reason}")).help(help)
+            Failure::negative(format!("error: {model}: {reason}")).help(help)
         }
         NoPlan::NothingFits { outer, shortage } => {
-            Failure::negative(format!("error: {reason}\n{}", least(outer, shortage))).help(help(&shortage.need))
+            Failure::negative(format!("error: {model}: {reason}\n{}", least(outer, shortage)))
+                .help(help(&shortage.need))
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Printing, and files that are written whole or not at all.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use tempfile::NamedTempFile;
 
 use super::failure::Failure;
 
@@ -44,8 +46,7 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
         return Err(cannot_write(path, "it is a folder").help("name a file, such as plan.yaml"));
     }
     fs::create_dir_all(folder_of(path)).map_err(|error| cannot_write(path, error))?;
-    let trial = trial_path(path);
-    File::create(&trial).and_then(|_| fs::remove_file(&trial)).map_err(|error| cannot_write(path, error))
+    beside(path).and_then(NamedTempFile::close).map_err(|error| cannot_write(path, error))
 }
 
 /// Makes sure that a folder is there and can be written.
@@ -57,13 +58,12 @@ pub(crate) fn check_folder(folder: &Path) -> Result<(), Failure> {
 /// Replaces the file at `path`: readers see the old content or the new, never a part.
 pub(crate) fn write_whole(path: &Path, content: &str) -> Result<(), Failure> {
     let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-    let trial = trial_path(path);
-    let written = fs::write(&trial, content).and_then(|()| fs::rename(&trial, path));
-    written.map_err(|error| {
-        // The error that counts is the first.
-        let _ = fs::remove_file(&trial);
-        cannot_write(path, error)
-    })
+    let write = || {
+        let mut file = beside(path)?;
+        file.write_all(content.as_bytes())?;
+        Ok(file.persist(path)?)
+    };
+    write().map(drop).map_err(|error: io::Error| cannot_write(path, error))
 }
 
 /// The folder of a file.
@@ -85,9 +85,13 @@ pub(crate) fn relative(path: &Path, folder: &Path) -> Result<String, Failure> {
     text.ok_or_else(|| Failure::wrong(format!("cannot name {} in a file: it is not UTF-8", path.display())))
 }
 
-fn trial_path(path: &Path) -> PathBuf {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+/// A new file beside `path`, of a name that nobody can foresee and lay a link under; gone unless it is given that path.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // As any file of the user, not for the user alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(".hetu-plan-").tempfile_in(folder_of(path))
 }
 
 fn cannot_write(path: &Path, why: impl std::fmt::Display) -> Failure {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cost_model::{CostModel, Detail, simulate};
-use hetu_planner::{Candidate, Found, Request, Setting, outer_choices, search};
+use hetu_planner::{Candidate, Failures, Found, Goodput, Request, Setting, goodput, outer_choices, search};
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::file::{Digest, parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace};
 use ir::graph::{Graph, LayerId};
@@ -37,8 +37,18 @@ pub(crate) struct Question {
     pub(crate) profile: Option<Profile>,
     pub(crate) costs: CostModel,
     pub(crate) batch: u64,
+    /// How often devices fail, if that counts.
+    pub(crate) failures: Option<Failures>,
     /// How much is to be trained.
     pub(crate) training: TrainingOptions,
+}
+
+impl Question {
+    /// What failures leave of a plan, if they count.
+    pub(crate) fn goodput(&self, candidate: &Candidate) -> Option<Goodput> {
+        let (parameters, devices) = (self.graph.parameter_count(), candidate.plan.rank_count());
+        self.failures.map(|failures| goodput(parameters, devices, failures))
+    }
 }
 
 /// What was found and written.
@@ -109,8 +119,9 @@ fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let profile = profile(options.profile.as_deref(), &devices.cluster)?;
     let costs = CostModel::new(&devices.cluster, profile.as_ref());
     let batch = options.batch.unwrap_or(model.training.batch);
-    let training = options.training;
-    Ok(Question { graph: model.graph(), model_path, model_origin, model, devices, profile, costs, batch, training })
+    let (training, failures) = (options.training, options.failures.failures());
+    let graph = model.graph();
+    Ok(Question { graph, model_path, model_origin, model, devices, profile, costs, batch, failures, training })
 }
 
 /// A batch from the command line obeys the rules of the file.
@@ -174,7 +185,7 @@ fn searched(question: &Question, options: &PlanOptions, form: Form) -> Result<Fo
     bar.finish_and_clear();
     found.map_err(|reason| {
         let said = if form == Form::Json { show(&format!("{:#}\n", json::no_plan(&reason))) } else { Ok(()) };
-        said.err().unwrap_or_else(|| no_plan::failure(&reason))
+        said.err().unwrap_or_else(|| no_plan::failure(&question.model_path, &reason))
     })
 }
 

@@ -14,7 +14,7 @@ use super::plan::{Planned, Question};
 use super::rate::{device_rate, model_flops};
 use super::table::{Side, Table};
 use super::words::{
-    SizeUnit, TimeUnit, counted, degree_range, one_line, percent, schedule_word, short_count, signed_percent,
+    SizeUnit, TimeUnit, counted, degree_range, duration, one_line, percent, schedule_word, short_count, signed_percent,
     strategy_words, tensor_cell, thousands,
 };
 
@@ -28,7 +28,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     line("Cluster", cluster_line(&question.devices.cluster));
     line("Prices", wrapped(&prices(question)));
     line("Searched", searched(outcome));
-    text += &format!("\n{}\n{}\n", candidates(outcome, &speed), recipes(outcome));
+    text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     if outcome.picked > 0 {
         line("Picked", format!("number {}", outcome.picked + 1));
@@ -39,6 +39,9 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
         line("Training", words);
     }
     line("Trust", trust(best));
+    if let Some(words) = saves(question, best) {
+        line("Saves", words);
+    }
     if let Some(advice) = advice(question, best) {
         line("", advice);
     }
@@ -118,7 +121,7 @@ fn searched(outcome: &Planned) -> String {
     )
 }
 
-fn candidates(outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
+fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
     let list = &outcome.found.candidates;
     let time = TimeUnit::of(list.iter().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
     let size = SizeUnit::of(list.iter().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
@@ -134,6 +137,8 @@ fn candidates(outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
         ("step", Side::Right),
         ("tokens/s", Side::Right),
         ("peak", Side::Right),
+        ("goodput", Side::Right),
+        ("step with failures", Side::Right),
         ("estimate off", Side::Right),
         ("why", Side::Left),
     ]);
@@ -141,6 +146,7 @@ fn candidates(outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
     for (index, each) in list.iter().enumerate() {
         let plan = &each.plan;
         let [shard, recompute] = strategy_words(plan);
+        let goodput = question.goodput(each);
         let off = each.estimated.map(|estimated| signed_percent(estimated.0 / each.trace.step.0 - 1.0));
         table.push(vec![
             (index + 1).to_string(),
@@ -154,6 +160,8 @@ fn candidates(outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
             time.show(each.trace.step),
             speed(each.trace.step).cell(),
             size.show(each.peak),
+            goodput.map_or(String::new(), |goodput| share_words(goodput.share)),
+            goodput.map_or(String::new(), |goodput| time.show(Seconds(each.trace.step.0 / goodput.share))),
             off.unwrap_or_default(),
             if index == 0 { composition(best) } else { reason(best, each) },
         ]);
@@ -191,6 +199,25 @@ fn recipes(outcome: &Planned) -> String {
         table.push(std::iter::once((*name).to_owned()).chain(cells).collect());
     }
     table.text()
+}
+
+/// To a tenth of a percent: where failures are rare, the rest is what counts.
+fn share_words(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// How often to save, and what that and failures leave.
+fn saves(question: &Question, best: &Candidate) -> Option<String> {
+    let (failures, goodput) = (question.failures?, question.goodput(best)?);
+    let [mtbf, save, interval] = [goodput.mtbf, goodput.save, goodput.interval].map(duration);
+    let steps = (goodput.interval.0 / best.trace.step.0).ceil().max(1.0);
+    Some(wrapped(&format!(
+        "every {interval} ({steps:.0} steps: --save-every {steps:.0}), if one of {} fails every {mtbf} and a save takes \
+         {save} at {}: {} of the time counts",
+        counted(best.plan.rank_count().into(), "device"),
+        failures.save_rate,
+        share_words(goodput.share)
+    )))
 }
 
 /// What the time of a plan rests on.

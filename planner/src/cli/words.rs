@@ -115,6 +115,18 @@ pub(crate) fn strategy_words(plan: &Plan) -> [String; 2] {
     ]
 }
 
+/// A time that may be long: `4.2 s`, `3.5 min`, `7.0 h`, `12.0 d`.
+pub(crate) fn duration(time: Seconds) -> String {
+    let (scale, unit) = match time.0 {
+        seconds if seconds >= 2.0 * 86_400.0 => (86_400.0, "d"),
+        seconds if seconds >= 2.0 * 3600.0 => (3600.0, "h"),
+        seconds if seconds >= 120.0 => (60.0, "min"),
+        seconds if seconds >= 1.0 => (1.0, "s"),
+        _ => return format!("{time:.1}"),
+    };
+    format!("{:.1} {unit}", time.0 / scale)
+}
+
 /// A number of things, in words.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     let plural = if noun.ends_with("ch") { "es" } else { "s" };
