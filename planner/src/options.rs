@@ -20,7 +20,7 @@ EXAMPLES
       8 nodes of eight, another batch, the best plan in detail
   hetu-plan llama3-8b --cluster 2x8xH100 --tokens 1T --price 2.5/device-hour -o out/8b.yaml
       how long one trillion tokens take, and what they cost
-  hetu-plan llama3-70b --cluster 64x8xH100 --mtbf 2000d --save-rate 20GB/s
+  hetu-plan llama3-70b --cluster 64x8xH100 --mtbf 2000d --save-rate 20GB/s -o out/often.yaml
       each device fails every 2000 days: how often to save, and what share of the time counts
   hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o out/second.yaml
       the second plan of the list instead of the first
