@@ -28,7 +28,7 @@ EXAMPLES
       is the plan legal, does it fit, what does it cost
   hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --recompute full
       the same of a plan that is one line
-  hetu-plan Llama-3.1-8B --sequence 8192 --cluster 8xH100 -o tuned/plan.yaml
+  hetu-plan Llama-3.1-8B --sequence-length 8192 --cluster 8xH100 -o tuned/plan.yaml
       a Hugging Face folder with its config.json: tuned/model.yaml is written too, with the recipe to be set
   hetu-plan models
       the shipped models; hetu-plan clusters lists the devices
@@ -104,7 +104,7 @@ pub(crate) struct PlanOptions {
     /// Tokens of a sequence, where the model is a config.json [default: as many as it allows, at most 4096 where
     /// positions are rotated]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) sequence: Option<u64>,
+    pub(crate) sequence_length: Option<u64>,
     /// How strategies are chosen.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) method: MethodName,
@@ -235,7 +235,7 @@ pub(crate) struct CheckOptions {
     /// Tokens of a sequence, where the model is a config.json [default: as many as it allows, at most 4096 where
     /// positions are rotated]
     #[arg(long, requires = "cluster", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) sequence: Option<u64>,
+    pub(crate) sequence_length: Option<u64>,
     /// How all layers are spread.
     #[command(flatten)]
     pub(crate) spread: SpreadOptions,

@@ -214,7 +214,10 @@ fn further_facts(mut identity: Identity, model: &Model) -> Identity {
     }
     if let Some(scaling) = model.rotary_scaling {
         let Scaling { factor, low_frequency_factor, high_frequency_factor, original_sequence } = scaling;
-        let words = format!("{factor} {low_frequency_factor} {high_frequency_factor} {original_sequence}");
+        let words = format!(
+            "{{ factor: {factor}, low_frequency_factor: {low_frequency_factor}, high_frequency_factor: \
+             {high_frequency_factor}, original_sequence: {original_sequence} }}"
+        );
         identity = identity.with(Freedom::Fixed, "rotary_scaling", words);
     }
     identity

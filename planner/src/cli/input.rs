@@ -89,7 +89,7 @@ pub(crate) fn read_published_or_model(path: &Path, sequence: Option<u64>) -> Res
     let path = if path.is_dir() { path.join(CONFIG) } else { path.to_owned() };
     if path.extension().is_none_or(|extension| extension != "json") {
         if let Some(sequence) = sequence {
-            return Err(Failure::wrong(format!("--sequence {sequence} is for a {CONFIG}"))
+            return Err(Failure::wrong(format!("--sequence-length {sequence} is for a {CONFIG}"))
                 .help("the sequence of a model file stands in it"));
         }
         return read_model(&path);

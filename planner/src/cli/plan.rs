@@ -108,7 +108,7 @@ fn beside(options: &PlanOptions, name: &str) -> PathBuf {
 
 fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
-    let Named { model, origin: model_origin } = read_published_or_model(&model_path, options.sequence)?;
+    let Named { model, origin: model_origin } = read_published_or_model(&model_path, options.sequence_length)?;
     if let Some(batch) = options.batch {
         check_batch(&model, batch)?;
     }

@@ -13,7 +13,7 @@ use crate::options::{CheckOptions, RecomputeName, ScheduleName, SequenceName, Sh
 
 /// The plan that options describe, with what it is for.
 pub(crate) fn job(options: &CheckOptions, cluster: &str) -> Result<Job, Failure> {
-    let Named { model, origin } = read_published_or_model(&options.plan, options.sequence)?;
+    let Named { model, origin } = read_published_or_model(&options.plan, options.sequence_length)?;
     let found = devices(Some(cluster))?;
     let plan = plan(&model, &found, &options.spread)?;
     let folder = Path::new(".");
