@@ -20,9 +20,10 @@ EXAMPLES
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint kept --supervise 5
   Under another supervisor, which starts the same command again and again:
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint jobs --save-every 10min --resume auto
-  Begin with the weights of a Hugging Face folder, and write such a folder at the end:
-    hetu-exec plan.yaml --text examples/text/austen.txt --from examples/published/tiny-llama --checkpoint tuned
-    hetu-exec export tuned --to exported
+  Begin with the weights of a Hugging Face folder, and write a checkpoint as such a folder:
+    hetu-plan examples/published/tiny-llama -o tuned/plan.yaml
+    hetu-exec tuned/plan.yaml --text examples/text/austen.txt --from examples/published/tiny-llama
+    hetu-exec export run --to exported
   Losses for a program:
     hetu-exec plan.yaml --text examples/text/austen.txt --json | jq -c '[.step, .loss]'
 

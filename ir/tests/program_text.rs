@@ -117,7 +117,7 @@ impl Any {
         let pattern = self.0.one_of(&[Pattern::Causal, Pattern::Full]);
         let activation = self.0.one_of(&[Activation::Gelu, Activation::SwiGlu]);
         let replicas = self.small();
-        let scaling = (self.small() % 2 == 0).then(|| Scaling {
+        let scaling = self.small().is_multiple_of(2).then(|| Scaling {
             factor: self.float(),
             low_frequency_factor: self.float(),
             high_frequency_factor: self.float(),

@@ -28,8 +28,8 @@ EXAMPLES
       is the plan legal, does it fit, what does it cost
   hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --recompute full
       the same of a plan that is one line
-  hetu-plan Llama-3.1-8B --sequence-length 8192 --cluster 8xH100 -o tuned/plan.yaml
-      a Hugging Face folder with its config.json: tuned/model.yaml is written too, with the recipe to be set
+  hetu-plan examples/published/tiny-llama --sequence-length 32 --cluster 8xH100 -o tiny/plan.yaml
+      a Hugging Face folder with its config.json: tiny/model.yaml is written, too, where the recipe can be changed
   hetu-plan models
       the shipped models; hetu-plan clusters lists the devices
   hetu-plan --completions bash > hetu-plan.bash

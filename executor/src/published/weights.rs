@@ -11,7 +11,7 @@ use ir::error::shown;
 use ir::file::{FILE_MAX, parse_config};
 use ir::model::{Family, Model, Training};
 use ir::region::Region;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::files::{Opened, Place, tensors};
 use super::names::{self, Packing, Parameter, Scope, Source};
@@ -166,8 +166,12 @@ fn facts(model: &Model) -> serde_json::Map<String, Value> {
         head_size: Some(model.head()),
         ..model.clone()
     };
+    let also = [("rotary_base", json!(model.rotary_base)), ("norm_epsilon", json!(model.norm_epsilon))];
     match serde_json::to_value(bare) {
-        Ok(Value::Object(object)) => object,
+        // These also where they are the usual ones, to be named.
+        Ok(Value::Object(object)) => {
+            object.into_iter().chain(also.map(|(key, value)| (key.to_owned(), value))).collect()
+        }
         Ok(_) | Err(_) => unreachable!("a model is a map of names and numbers"),
     }
 }

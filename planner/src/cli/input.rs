@@ -106,18 +106,22 @@ pub(crate) fn read_published_or_model(path: &Path, sequence: Option<u64>) -> Res
 /// How models are described where their weights are published.
 const CONFIG: &str = "config.json";
 
-/// Writes a published model beside a plan. One that is there already may have been changed by hand, and plans rely on
-/// it.
-pub(crate) fn write_published(model: &Model, plan: &Path) -> Result<PathBuf, Failure> {
+/// Makes sure that a published model can be written beside a plan. One that is there already may have been changed by
+/// hand, and plans rely on it.
+pub(crate) fn check_published(model: &Model, plan: &Path) -> Result<(), Failure> {
     let path = plan.with_file_name(MODEL);
-    if path.exists() {
-        if read(&path, parse_model).is_ok_and(|known| known == *model) {
-            return Ok(path);
-        }
-        let name = path.display();
-        return Err(Failure::wrong(format!("{name} is there already, and is another model"))
-            .help(format!("plan for it with `hetu-plan {name}`, or write the plan elsewhere with -o")));
+    if !path.exists() || read(&path, parse_model).is_ok_and(|known| known == *model) {
+        return Ok(());
     }
+    let name = path.display();
+    Err(Failure::wrong(format!("{name} is there already, and is another model"))
+        .help(format!("plan for it with `hetu-plan {name}`, or write the plan elsewhere with -o")))
+}
+
+/// Writes a published model beside a plan. Gives back where.
+pub(crate) fn write_published(model: &Model, plan: &Path) -> Result<PathBuf, Failure> {
+    check_published(model, plan)?;
+    let path = plan.with_file_name(MODEL);
     write_whole(&path, &print_model(model))?;
     Ok(path)
 }

@@ -20,7 +20,8 @@ use super::check::violations_failure;
 use super::costs::Speed;
 use super::failure::Failure;
 use super::input::{
-    CLUSTER, Devices, Named, Origin, devices, profile, read_published_or_model, read_text, write_published,
+    CLUSTER, Devices, Named, Origin, check_published, devices, profile, read_published_or_model, read_text,
+    write_published,
 };
 use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, write_whole};
 use super::solve::{check_count, ways_to_cut};
@@ -70,6 +71,9 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     let question = question(options)?;
     check_writable(&options.output)?;
     check_writable(&beside(options, TRACE))?;
+    if question.model_origin == Origin::Published {
+        check_published(&question.model, &options.output)?;
+    }
     if let Some(folder) = &options.report {
         check_folder(folder)?;
     }

@@ -90,12 +90,13 @@ const ARCHITECTURES: [(&str, Architecture); 5] = [
 ];
 
 fn rotary(keys: &mut Keys<'_>, published: Published, sequence: Option<u64>) -> Model {
-    let none = "it cannot be said here";
     keys.only("hidden_act", &["silu".into(), "swish".into()], "the feed-forward part is silu(gate) · up here");
     keys.only("mlp_bias", &[false.into()], "the feed-forward part has no biases here");
     keys.only("attention_bias", &[false.into()], "biases of all four products of attention cannot be said here");
     keys.only("partial_rotary_factor", &[1.0.into()], "heads are rotated as a whole here");
-    keys.only("attention_multiplier", &[], none);
+    keys.only("rope_interleaved", &[false.into()], "pairs (i, i + d/2) are rotated here");
+    keys.only("use_mrope", &[false.into()], "positions have one dimension here");
+    keys.pass("is_llama_config");
     let (hidden, heads) = (keys.count("hidden_size"), keys.count("num_attention_heads"));
     let key_value_heads = match published {
         Published::Llama | Published::Phi3 => keys.count_if_any("num_key_value_heads"),
