@@ -28,6 +28,8 @@ EXAMPLES
       is the plan legal, does it fit, what does it cost
   hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --recompute full
       the same of a plan that is one line
+  hetu-plan examples/published/tiny-llama --sequence-length 32 --cluster 8xH100 -o tiny/plan.yaml
+      a Hugging Face folder with its config.json: tiny/model.yaml is written, too, where the recipe can be changed
   hetu-plan models
       the shipped models; hetu-plan clusters lists the devices
   hetu-plan --completions bash > hetu-plan.bash
@@ -80,8 +82,9 @@ pub(crate) enum Command {
 /// The search.
 #[derive(Args)]
 pub(crate) struct PlanOptions {
-    /// The model: a file with its sizes and how it is trained, or the name of a shipped one such as llama3-8b.
-    #[arg(value_name = "MODEL.YAML|NAME", required_unless_present = "completions")]
+    /// The model: a file with its sizes and how it is trained, the name of a shipped one such as llama3-8b, or the
+    /// config.json of a Hugging Face folder or that folder, of which model.yaml is made beside the plan.
+    #[arg(value_name = "MODEL.YAML|NAME|CONFIG.JSON", required_unless_present = "completions")]
     pub(crate) model: Option<PathBuf>,
     /// Devices: a cluster file, or a shipped description such as 8xA100-80GB or 64x8xH100; this machine if absent.
     #[arg(long, value_name = "FILE|PRESET")]
@@ -98,6 +101,10 @@ pub(crate) struct PlanOptions {
     /// Sequences of a step, instead of the model's `training.batch`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) batch: Option<u64>,
+    /// Tokens of a sequence, where the model is a config.json [default: as many as it allows, at most 4096 where
+    /// positions are rotated]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sequence_length: Option<u64>,
     /// How strategies are chosen.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) method: MethodName,
@@ -225,6 +232,10 @@ pub(crate) struct CheckOptions {
     /// Check a plan of the options below, for these devices: a cluster file, or a shipped description such as 8xH100.
     #[arg(long, value_name = "FILE|PRESET")]
     pub(crate) cluster: Option<String>,
+    /// Tokens of a sequence, where the model is a config.json [default: as many as it allows, at most 4096 where
+    /// positions are rotated]
+    #[arg(long, requires = "cluster", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sequence_length: Option<u64>,
     /// How all layers are spread.
     #[command(flatten)]
     pub(crate) spread: SpreadOptions,

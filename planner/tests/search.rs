@@ -5,7 +5,7 @@ use cost_model::{CostModel, Detail, simulate};
 use hetu_planner::{Found, NoPlan, Request, Setting, search};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Strategy};
 use ir::seed::{Draws, Seed};
 use ir::units::{Bytes, Seconds};
@@ -41,6 +41,9 @@ impl Case {
             sequence: 12 * scale * draws.pick(&[1, 2]),
             embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
             rotary_base: 10_000.0,
+            rotary_scaling: None,
+            head_size: None,
+            attention_bias: Bias::Absent,
             norm_epsilon: 1e-5,
             training: Training {
                 batch,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::costs::Speed;
 use super::failure::Failure;
-use super::input::{Job, job};
+use super::input::{Job, Origin, check_published, job, write_published};
 use super::losers::composition;
 use super::output::{check_writable, complain, folder_of, show, write_whole};
 use super::plan::TRACE;
@@ -30,6 +30,9 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
     };
     if let Some(output) = &options.output {
         check_writable(output)?;
+        if job.origins[0] == Origin::Published {
+            check_published(&job.model, output)?;
+        }
     }
     let graph = job.model.graph();
     let plan = &job.file.plan;
@@ -79,6 +82,9 @@ fn write(job: &Job, programs: &Programs, output: &Path) -> Result<(), Failure> {
     let [model, cluster] = [model.reference(folder_of(output))?, cluster.reference(folder_of(output))?];
     let file = PlanFile::new(job.file.plan.clone(), (&job.model, &model), (&job.cluster, &cluster));
     let file = PlanFile { predicted: Some(predicted), ..file };
+    if job.origins[0] == Origin::Published {
+        write_published(&job.model, output)?;
+    }
     write_whole(&output.with_file_name(TRACE), &print_trace(&trace))?;
     write_whole(output, &print_plan(&file))
 }

@@ -100,6 +100,7 @@ fn origin(origin: &Origin) -> &'static str {
         Origin::File(_) => "file",
         Origin::Preset(_) => "preset",
         Origin::Detected => "detected",
+        Origin::Published => "published",
     }
 }
 

@@ -19,7 +19,10 @@ use reports::{CandidatePoint, Report, Standing, write_report};
 use super::check::violations_failure;
 use super::costs::Speed;
 use super::failure::Failure;
-use super::input::{CLUSTER, Devices, Named, Origin, devices, profile, read_model, read_text};
+use super::input::{
+    CLUSTER, Devices, Named, Origin, check_published, devices, profile, read_published_or_model, read_text,
+    write_published,
+};
 use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, write_whole};
 use super::solve::{check_count, ways_to_cut};
 use super::words::plan_label;
@@ -68,6 +71,9 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     let question = question(options)?;
     check_writable(&options.output)?;
     check_writable(&beside(options, TRACE))?;
+    if question.model_origin == Origin::Published {
+        check_published(&question.model, &options.output)?;
+    }
     if let Some(folder) = &options.report {
         check_folder(folder)?;
     }
@@ -106,7 +112,7 @@ fn beside(options: &PlanOptions, name: &str) -> PathBuf {
 
 fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
-    let Named { model, origin: model_origin } = read_model(&model_path)?;
+    let Named { model, origin: model_origin } = read_published_or_model(&model_path, options.sequence_length)?;
     if let Some(batch) = options.batch {
         check_batch(&model, batch)?;
     }
@@ -222,10 +228,16 @@ fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> R
     }
     written.push((beside(options, TRACE), print_trace(&outcome.trace)));
     written.push((options.output.clone(), print_plan(&file)));
+    let published = match question.model_origin {
+        Origin::Published => Some(write_published(&question.model, &options.output)?),
+        Origin::File(_) | Origin::Preset(_) | Origin::Detected => None,
+    };
     for (path, content) in &written {
         write_whole(path, content)?;
     }
-    outcome.written.extend(written.iter().rev().map(|(path, _)| path.display().to_string()));
+    outcome.written.extend(published.map(|path| path.display().to_string()));
+    // The plan is named first.
+    outcome.written.splice(0..0, written.iter().rev().map(|(path, _)| path.display().to_string()));
     if let Some(folder) = &options.report {
         let report = write_pages(question, outcome, folder)?;
         outcome.written.push(report.display().to_string());

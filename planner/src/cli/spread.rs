@@ -8,12 +8,12 @@ use ir::model::Model;
 use ir::plan::{Plan, PlanFile, Recompute, Schedule, Sequence, Shard, Strategy};
 
 use super::failure::Failure;
-use super::input::{Devices, Job, Named, devices, profile, read_model};
+use super::input::{Devices, Job, Named, devices, profile, read_published_or_model};
 use crate::options::{CheckOptions, RecomputeName, ScheduleName, SequenceName, ShardName, SpreadOptions};
 
 /// The plan that options describe, with what it is for.
 pub(crate) fn job(options: &CheckOptions, cluster: &str) -> Result<Job, Failure> {
-    let Named { model, origin } = read_model(&options.plan)?;
+    let Named { model, origin } = read_published_or_model(&options.plan, options.sequence_length)?;
     let found = devices(Some(cluster))?;
     let plan = plan(&model, &found, &options.spread)?;
     let folder = Path::new(".");

@@ -105,6 +105,7 @@ fn prices(question: &Question) -> String {
     match &question.devices.origin {
         Origin::Preset(_) => format!("modelled from the shipped description of {}. {source}", device.name),
         Origin::File(path) => format!("modelled from {}. {source}", path.display()),
+        Origin::Published => unreachable!("models are published, not clusters"),
         Origin::Detected => "guessed: cores and memory were detected, but nothing was measured".to_owned(),
     }
 }
@@ -241,7 +242,9 @@ fn advice(question: &Question, best: &Candidate) -> Option<String> {
     };
     let place = match question.devices.origin {
         Origin::Detected => String::new(),
-        Origin::File(_) | Origin::Preset(_) => format!(" on a machine with {} of these", cluster.devices_per_node),
+        Origin::File(_) | Origin::Preset(_) | Origin::Published => {
+            format!(" on a machine with {} of these", cluster.devices_per_node)
+        }
     };
     let nodes =
         if cluster.nodes > 1 { format!(", write `nodes: {}` into cluster.yaml", cluster.nodes) } else { String::new() };
