@@ -34,5 +34,6 @@ fn run(options: Options) -> Result<(), Failure> {
         Some(Command::Clusters) => cli::clusters(),
         Some(Command::Solve(options)) => cli::solve(&options),
         Some(Command::Compile(options)) => cli::compile(&options),
+        Some(Command::Export(options)) => cli::export(&options),
     }
 }

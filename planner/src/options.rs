@@ -36,7 +36,8 @@ A model of your own is a file: copy one of examples/models. With prices that het
 --cluster cluster.yaml --profile profile.yaml.
 
 EXIT STATUS
-  0 done; 1 no plan fits, or a check failed; 2 wrong use, or a file that cannot be read or written; 130 interrupted";
+  0 done; 1 no plan fits, or a check failed; 2 wrong use, or a file that cannot be read or written; 3 exported, but the
+  trainer cannot say all of the plan; 130 interrupted";
 
 /// Finds the fastest plan to train a model on given devices.
 ///
@@ -75,6 +76,11 @@ pub(crate) enum Command {
     Solve(SolveOptions),
     /// Print the program of every stage of a plan as text.
     Compile(CompileOptions),
+    /// Write a plan as the arguments or the configuration of another trainer, with the line that starts it.
+    ///
+    /// What of the plan that trainer cannot say stands at the head of the script and on standard error, and the exit
+    /// status is then 3.
+    Export(ExportOptions),
 }
 
 /// The search.
@@ -355,6 +361,40 @@ pub(crate) struct CompileOptions {
     /// Where to write the programs; standard output if absent.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// A plan to export.
+#[derive(Args)]
+pub(crate) struct ExportOptions {
+    /// The plan.
+    #[arg(value_name = "PLAN.YAML")]
+    pub(crate) plan: PathBuf,
+    /// The trainer.
+    #[arg(long, value_enum)]
+    pub(crate) to: Trainer,
+    /// Write files into this folder; else one script that makes them is printed.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Steps of the training, over which the learning rate falls [default: those of the warm-up and 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: Option<u64>,
+}
+
+/// Trainers, by how they are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Trainer {
+    /// Megatron-LM: arguments
+    #[value(name = "megatron")]
+    Arguments,
+    /// torchtitan: a TOML file
+    #[value(name = "torchtitan")]
+    Toml,
+    /// DeepSpeed: a JSON file
+    #[value(name = "deepspeed")]
+    Json,
+    /// transformers and accelerate: a JSON and a YAML file
+    #[value(name = "huggingface")]
+    Accelerate,
 }
 
 /// A method by its word.

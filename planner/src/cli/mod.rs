@@ -6,6 +6,7 @@ mod check;
 mod compile;
 mod costs;
 mod explain;
+mod export;
 mod failure;
 mod input;
 mod json;
@@ -23,6 +24,7 @@ mod words;
 
 pub(crate) use check::check;
 pub(crate) use compile::compile;
+pub(crate) use export::export;
 pub(crate) use failure::Failure;
 pub(crate) use output::{complain, show};
 pub(crate) use plan::plan;
