@@ -1,5 +1,9 @@
 //! The command line.
 
+mod export;
+mod rules;
+mod spread;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +13,9 @@ use ir::units::{BytesPerSecond, Seconds};
 use solver::Method;
 
 use crate::cli::Failure;
+pub(crate) use export::{ExportOptions, Trainer};
+pub(crate) use rules::RuleOptions;
+pub(crate) use spread::SpreadOptions;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -24,6 +31,10 @@ EXAMPLES
       each device fails every 2000 days: how often to save, and what share of the time counts
   hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o out/second.yaml
       the second plan of the list instead of the first
+  hetu-plan llama3-8b --cluster 8xH100 --batch 64 --uniform --tensor 2 --recompute nothing -o out/uniform.yaml
+      only plans that one setting for all layers can say, two ranks to a product, nothing computed again
+  hetu-plan export out/uniform.yaml --to megatron -o out/megatron
+      the same for another trainer: megatron, torchtitan, deepspeed or huggingface
   hetu-plan check plan.yaml
       is the plan legal, does it fit, what does it cost
   hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --recompute full
@@ -104,6 +115,15 @@ pub(crate) struct PlanOptions {
     /// Sequences of a step, instead of the model's `training.batch`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) batch: Option<u64>,
+    /// Tokens of a sequence, instead of the model's `sequence`; the model that says so is written beside the plan.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sequence: Option<u64>,
+    /// Part of the memory of each device that stays free [default: 2% on GPUs, 0% on CPU ranks]
+    #[arg(long, value_name = "PERCENT", value_parser = headroom)]
+    pub(crate) memory_headroom: Option<f64>,
+    /// What plans may be.
+    #[command(flatten)]
+    pub(crate) rules: RuleOptions,
     /// How strategies are chosen.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) method: MethodName,
@@ -248,78 +268,6 @@ pub(crate) struct CheckOptions {
     pub(crate) json: bool,
 }
 
-/// One strategy for all layers. What is left of the devices shares the batch.
-#[derive(Args)]
-pub(crate) struct SpreadOptions {
-    /// Ranks that share each product (tensor parallelism).
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) tensor: u32,
-    /// Stages of the pipeline (pipeline parallelism), of as many blocks each as can be.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) stages: u32,
-    /// Parts of the batch, one after the other [default: so many that each rank has one sequence at a time]
-    #[arg(long, value_name = "N", requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) microbatches: Option<u32>,
-    /// Sequences of a step, instead of the model's `training.batch`.
-    #[arg(long, value_name = "N", requires = "cluster", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) batch: Option<u64>,
-    /// The sequence between products that ranks share: `split` is sequence parallelism.
-    #[arg(long, value_enum, default_value = "whole", requires = "cluster")]
-    pub(crate) sequence: SequenceName,
-    /// What ranks that share the batch keep in parts: ZeRO-1, ZeRO-2, and ZeRO-3 or FSDP.
-    #[arg(long, value_enum, default_value = "nothing", requires = "cluster")]
-    pub(crate) shard: ShardName,
-    /// What is computed again in the backward pass.
-    #[arg(long, value_enum, default_value = "nothing", requires = "cluster")]
-    pub(crate) recompute: RecomputeName,
-    /// The order of passes of a pipeline.
-    #[arg(long, value_enum, default_value = "1f1b", requires = "cluster")]
-    pub(crate) schedule: ScheduleName,
-}
-
-/// What happens to the sequence.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum SequenceName {
-    /// Every rank has all of it
-    Whole,
-    /// Each has its part
-    Split,
-}
-
-/// What is kept in parts.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ShardName {
-    /// Every rank keeps everything
-    Nothing,
-    /// Moments and master parameters (ZeRO-1)
-    Optimizer,
-    /// Also gradients (ZeRO-2)
-    Gradients,
-    /// Also parameters (ZeRO-3, FSDP)
-    Parameters,
-}
-
-/// What is computed again.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum RecomputeName {
-    /// Everything is kept
-    Nothing,
-    /// Norms and activations
-    Selective,
-    /// All but the input of the layer
-    Full,
-}
-
-/// The order of passes.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ScheduleName {
-    /// All forward passes, then all backward passes
-    Gpipe,
-    /// One forward, one backward
-    #[value(name = "1f1b")]
-    OneForwardOneBackward,
-}
-
 /// A count of tokens: `300B`, `1T`, `2e9`.
 fn tokens(text: &str) -> Result<f64, String> {
     const UNITS: [(char, f64); 5] = [('K', 1e3), ('M', 1e6), ('B', 1e9), ('G', 1e9), ('T', 1e12)];
@@ -328,6 +276,13 @@ fn tokens(text: &str) -> Result<f64, String> {
     let (number, scale) = unit.map_or((text, 1.0), |(_, scale)| (&text[..text.len() - 1], scale));
     let count = number.trim().parse::<f64>().ok().map(|number| number * scale);
     count.filter(|count| count.is_finite() && *count >= 1.0).ok_or_else(|| "give a count such as 300B or 1T".to_owned())
+}
+
+/// A share in percent: `5%` or `5`.
+fn headroom(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    let share = number.filter(|percent| (0.0..=90.0).contains(percent)).map(|percent| percent / 100.0);
+    share.ok_or_else(|| "give a percentage from 0% to 90%, such as 5%".to_owned())
 }
 
 /// A price of a device for an hour: `2.5/device-hour`, or the number alone.
@@ -361,40 +316,6 @@ pub(crate) struct CompileOptions {
     /// Where to write the programs; standard output if absent.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-}
-
-/// A plan to export.
-#[derive(Args)]
-pub(crate) struct ExportOptions {
-    /// The plan.
-    #[arg(value_name = "PLAN.YAML")]
-    pub(crate) plan: PathBuf,
-    /// The trainer.
-    #[arg(long, value_enum)]
-    pub(crate) to: Trainer,
-    /// Write files into this folder; else one script that makes them is printed.
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) output: Option<PathBuf>,
-    /// Steps of the training, over which the learning rate falls [default: those of the warm-up and 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) steps: Option<u64>,
-}
-
-/// Trainers, by how they are configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Trainer {
-    /// Megatron-LM: arguments
-    #[value(name = "megatron")]
-    Arguments,
-    /// torchtitan: a TOML file
-    #[value(name = "torchtitan")]
-    Toml,
-    /// DeepSpeed: a JSON file
-    #[value(name = "deepspeed")]
-    Json,
-    /// transformers and accelerate: a JSON and a YAML file
-    #[value(name = "huggingface")]
-    Accelerate,
 }
 
 /// A method by its word.

@@ -1,6 +1,6 @@
 //! Results as JSON: times in seconds, sizes in bytes, under names that say so.
 
-use hetu_planner::{Baseline, Candidate, NoPlan, Unusable};
+use hetu_planner::{Baseline, Candidate, Mix, NoPlan, Unusable};
 use ir::file::Digest;
 use ir::plan::{Plan, Strategy};
 use ir::trace::Totals;
@@ -33,6 +33,8 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
             }
             let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, each.trace.step);
             value["speed"] = speed.data(question.training);
+            value["tie"] = json!(index > 0 && best.ties_with(each));
+            value["strategies"] = json!(each.plan.counts().len());
             if index > 0 {
                 value["slower_because"] = json!(reason(best, each));
             }
@@ -58,6 +60,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
             "devices": cluster.device_count(),
             "device": cluster.device.name,
             "capacity_bytes": cluster.capacity(),
+            "headroom_bytes": question.headroom.bytes,
             "origin": origin(&question.devices.origin),
             "source": cluster.device.source,
         },
@@ -72,6 +75,8 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         "share_of_peak": share,
         "candidates": candidates,
         "picked": outcome.picked + 1,
+        "uniform": question.rules.mix == Mix::Uniform,
+        "best_with_unlike_layers_seconds": outcome.free,
         "recipes": outcome.found.baselines.iter().map(recipe).collect::<Vec<_>>(),
         "written": outcome.written,
     })

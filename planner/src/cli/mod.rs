@@ -2,6 +2,7 @@
 //!
 //! All reading and writing of files, and all printing, is here; the library is pure.
 
+mod asked;
 mod check;
 mod compile;
 mod costs;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hetu_planner::{Baseline, Candidate, Extent, Unusable};
+use hetu_planner::{Baseline, Candidate, Extent, Mix, NOISE, Unusable};
 use ir::cluster::{Cluster, Execution};
 use ir::model::{Model, Precision};
 use ir::units::{Bytes, Seconds};
@@ -26,6 +26,9 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     line("Model", model_line(&question.model));
     line("Cluster", cluster_line(&question.devices.cluster));
+    if question.headroom.share > 0.0 {
+        line("Memory", question.headroom.words(&question.devices.cluster));
+    }
     line("Prices", wrapped(&prices(question)));
     line("Searched", searched(outcome));
     text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(outcome));
@@ -38,6 +41,9 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     if let Some(words) = speed(best.trace.step).training(question.training) {
         line("Training", words);
     }
+    if let Some(words) = uniform(question, outcome) {
+        line("Uniform", words);
+    }
     line("Trust", trust(best));
     if let Some(words) = saves(question, best) {
         line("Saves", words);
@@ -46,6 +52,22 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
         line("", advice);
     }
     text
+}
+
+/// What one strategy for all layers costs beside unlike ones, if that was asked.
+fn uniform(question: &Question, outcome: &Planned) -> Option<String> {
+    if question.rules.mix == Mix::Free {
+        return None;
+    }
+    let Some(free) = outcome.free else { return Some("beside the best plan with unlike layers: –".to_owned()) };
+    let step = outcome.found.candidates[0].trace.step;
+    let unit = TimeUnit::of(step);
+    let change = signed_percent(step.0 / free.0 - 1.0);
+    Some(format!(
+        "{} of the first is {change} beside the best plan with unlike layers, {}",
+        unit.show(step),
+        unit.show(free)
+    ))
 }
 
 /// How much of what devices could do is done, of the operations of the model (MFU).
@@ -167,6 +189,10 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
         ]);
     }
     let mut text = table.text();
+    if list.iter().skip(1).any(|each| best.ties_with(each)) {
+        text +=
+            &format!("  tie: within {:.1} % of the first, which of them has the fewest strategies.\n", NOISE * 100.0);
+    }
     if list.iter().any(|each| each.extent == Extent::Extended) {
         text +=
             "  The first was simulated whole; of others with very many microbatches, a step so long that it repeats.\n";
