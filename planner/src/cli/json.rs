@@ -1,5 +1,6 @@
 //! Results as JSON: times in seconds, sizes in bytes, under names that say so.
 
+use cost_model::CostModel;
 use hetu_planner::{Baseline, Candidate, Mix, NoPlan, Unusable};
 use ir::file::Digest;
 use ir::plan::{Plan, Strategy};
@@ -22,7 +23,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         .iter()
         .enumerate()
         .map(|(index, each)| {
-            let mut value = candidate(each);
+            let mut value = candidate(each, &question.costs);
             if let Some(goodput) = question.goodput(each) {
                 value["failures"] = json!({
                     "mtbf_seconds": goodput.mtbf,
@@ -77,7 +78,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         "picked": outcome.picked + 1,
         "uniform": question.rules.mix == Mix::Uniform,
         "best_with_unlike_layers_seconds": outcome.free,
-        "recipes": outcome.found.baselines.iter().map(recipe).collect::<Vec<_>>(),
+        "recipes": outcome.found.baselines.iter().map(|each| recipe(each, &question.costs)).collect::<Vec<_>>(),
         "written": outcome.written,
     })
 }
@@ -109,12 +110,14 @@ fn origin(origin: &Origin) -> &'static str {
 }
 
 /// A plan with its costs.
-pub(crate) fn candidate(candidate: &Candidate) -> Value {
+pub(crate) fn candidate(candidate: &Candidate, costs: &CostModel) -> Value {
+    let interval = costs.interval(&candidate.trace);
     let parts = Parts::of(candidate);
     let [measured, interpolated, modelled] = candidate.trace.shares;
     json!({
         "plan": plan(&candidate.plan),
         "step_seconds": candidate.trace.step,
+        "step_seconds_between": [interval.low, interval.high],
         "estimated_seconds": candidate.estimated,
         "peak_bytes": candidate.peak,
         "programs": Digest(candidate.digest).to_string(),
@@ -174,11 +177,12 @@ fn plan(plan: &Plan) -> Value {
     })
 }
 
-fn recipe(baseline: &Baseline) -> Value {
+fn recipe(baseline: &Baseline, costs: &CostModel) -> Value {
     match &baseline.outcome {
         Ok(found) => json!({
             "name": baseline.name,
             "step_seconds": found.trace.step,
+            "step_seconds_between": [costs.interval(&found.trace).low, costs.interval(&found.trace).high],
             "peak_bytes": found.peak,
             "microbatches": found.plan.microbatches,
         }),

@@ -9,10 +9,10 @@ use hetu_planner::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::cluster::Cluster;
-use ir::file::{Digest, parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace};
+use ir::file::{parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace};
 use ir::graph::{Graph, LayerId};
 use ir::model::Model;
-use ir::plan::{PlanFile, Predicted};
+use ir::plan::PlanFile;
 use ir::profile::Profile;
 use ir::program::Programs;
 use ir::trace::Trace;
@@ -20,7 +20,7 @@ use ir::units::Seconds;
 use reports::{CandidatePoint, Report, Standing, write_report};
 
 use super::asked::{Headroom, check_rules, with_sequence};
-use super::check::violations_failure;
+use super::check::{predicted, violations_failure};
 use super::costs::Speed;
 use super::failure::Failure;
 use super::input::{CLUSTER, Devices, Named, Origin, devices, profile, read_model, read_text};
@@ -262,8 +262,7 @@ fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> R
     let model = question.model_origin.reference(folder)?;
     let plan = outcome.found.candidates[outcome.picked].plan.clone();
     let mut file = PlanFile::new(plan, (&question.model, &model), (cluster, &reference));
-    let (step, peak) = (outcome.trace.step, outcome.programs.peak());
-    file.predicted = Some(Predicted { step, peak, programs: Digest(outcome.programs.digest()) });
+    file.predicted = Some(predicted(&question.costs, &outcome.trace, &outcome.programs));
     // The plan comes last: whoever finds it finds all that it refers to.
     let mut written = Vec::new();
     if question.devices.origin == Origin::Detected {

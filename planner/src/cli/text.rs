@@ -31,7 +31,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     }
     line("Prices", wrapped(&prices(question)));
     line("Searched", searched(outcome));
-    text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(outcome));
+    text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(question, outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     if outcome.picked > 0 {
         line("Picked", format!("number {}", outcome.picked + 1));
@@ -45,6 +45,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
         line("Uniform", words);
     }
     line("Trust", trust(best));
+    line("Between", wrapped(&question.costs.interval_basis()));
     if let Some(words) = saves(question, best) {
         line("Saves", words);
     }
@@ -101,7 +102,7 @@ pub(crate) fn cluster_line(cluster: &Cluster) -> String {
 }
 
 /// A long text in lines that stand below each other, behind the word that begins the first.
-fn wrapped(text: &str) -> String {
+pub(crate) fn wrapped(text: &str) -> String {
     const WIDTH: usize = 110;
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -179,7 +180,7 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
             tensor_cell(plan),
             shard,
             recompute,
-            time.show(each.trace.step),
+            format!("{} ({})", time.show(each.trace.step), time.range(question.costs.interval(&each.trace))),
             speed(each.trace.step).cell(),
             size.show(each.peak),
             goodput.map_or(String::new(), |goodput| share_words(goodput.share)),
@@ -200,7 +201,7 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
     text
 }
 
-fn recipes(outcome: &Planned) -> String {
+fn recipes(question: &Question, outcome: &Planned) -> String {
     let best = &outcome.found.candidates[0];
     let fitting = || outcome.found.baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok());
     let time = TimeUnit::of(fitting().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
@@ -216,7 +217,7 @@ fn recipes(outcome: &Planned) -> String {
         let cells = match outcome {
             Ok(found) => vec![
                 found.plan.microbatches.to_string(),
-                time.show(found.trace.step),
+                format!("{} ({})", time.show(found.trace.step), time.range(question.costs.interval(&found.trace))),
                 size.show(found.peak),
                 format!("{:.2} × as long", found.trace.step.0 / best.trace.step.0),
             ],
