@@ -126,23 +126,24 @@ mod tests {
         }
     }
 
-    fn ends(rule: &Rule, shares: [f64; 3]) -> [f64; 2] {
+    /// In milliseconds.
+    fn ends(rule: &Rule, shares: [f64; 3]) -> [u64; 2] {
         let Interval { low, high } = rule.interval(&trace(shares));
-        [low, high].map(|end| (end.0 * 1e6).round() / 1e6)
+        [low, high].map(|end| (end.0 * 1e3).round() as u64)
     }
 
     #[test]
     fn what_is_described_is_expected_to_be_slower() {
         let gpu = Cluster::preset("8xH100").expect("a shipped device");
         let rule = Rule::new(&gpu, None);
-        assert_eq!(ends(&rule, [0.0, 0.0, 10.0]), [11.1, 18.4]);
+        assert_eq!(ends(&rule, [0.0, 0.0, 10.0]), [11_100, 18_400]);
         assert!(
             rule.basis().starts_with("5 to 95 % of 114 published runs took 1.11 to 1.84 times"),
             "{}",
             rule.basis()
         );
         let cpu = Cluster::preset("4xCPU").expect("a shipped device");
-        assert_eq!(ends(&Rule::new(&cpu, None), [0.0, 0.0, 10.0]), [5.0, 20.0]);
+        assert_eq!(ends(&Rule::new(&cpu, None), [0.0, 0.0, 10.0]), [5_000, 20_000]);
     }
 
     #[test]
@@ -158,10 +159,9 @@ mod tests {
         let samples = vec![sample(1, 1.0, 0.2), sample(2, 3.0, 0.0)];
         let rule = Rule::new(&gpu, Some(&Profile { samples, ..Profile::new("H100") }));
         let own = [10.16 * (1.0 - 0.122), 10.53 * (1.0 + 0.122)];
-        let rounded = own.map(|end| (end * 1e6_f64).round() / 1e6);
-        assert_eq!(ends(&rule, [5.0, 5.0, 0.0]), rounded);
-        let half = [(own[0] + 11.1) / 2.0, (own[1] + 18.4) / 2.0].map(|end| (end * 1e6).round() / 1e6);
-        assert_eq!(ends(&rule, [5.0, 0.0, 5.0]), half);
+        let rounded = |ends: [f64; 2]| ends.map(|end| (end * 1e3).round() as u64);
+        assert_eq!(ends(&rule, [5.0, 5.0, 0.0]), rounded(own));
+        assert_eq!(ends(&rule, [5.0, 0.0, 5.0]), rounded([(own[0] + 11.1) / 2.0, (own[1] + 18.4) / 2.0]));
         assert!(rule.basis().contains("samples of this one scatter by 12.2 %"), "{}", rule.basis());
     }
 }

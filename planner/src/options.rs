@@ -13,7 +13,7 @@ use ir::units::{BytesPerSecond, Seconds};
 use solver::Method;
 
 use crate::cli::Failure;
-pub(crate) use export::{ExportOptions, Trainer};
+pub(crate) use export::{ExportOptions, MemoryOptions, Trainer};
 pub(crate) use rules::RuleOptions;
 pub(crate) use spread::SpreadOptions;
 
@@ -39,6 +39,8 @@ EXAMPLES
       is the plan legal, does it fit, what does it cost
   hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --recompute full
       the same of a plan that is one line
+  hetu-plan memory llama3-8b --devices 1,8,64
+      will it fit: parameters, gradients, optimizer and activations by ZeRO stage
   hetu-plan models
       the shipped models; hetu-plan clusters lists the devices
   hetu-plan --completions bash > hetu-plan.bash
@@ -79,6 +81,10 @@ pub(crate) enum Command {
     /// other content is refused. With --cluster a model is named instead, and options say how it is spread. Exit
     /// status 1 if the plan is not legal or does not fit.
     Check(CheckOptions),
+    /// Say at once whether a model fits: what each of some devices holds, by ZeRO stage and recomputation.
+    ///
+    /// Each row is a plan that was compiled and placed in memory, not a formula.
+    Memory(MemoryOptions),
     /// List the shipped models, which can be named instead of a file.
     Models,
     /// List the shipped devices, of which clusters are made: 8xH100, or 64x8xH100 for 64 nodes of 8.

@@ -390,10 +390,10 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
 
     #[test]
     fn a_prediction_may_say_between_which_times() {
-        let said = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms, 759.5 ms],");
-        assert!(said.contains("{ step: 412.7 ms, between: [460 ms, 759.5 ms], peak: 61.5 GiB"), "{said}");
-        assert_eq!(print_plan(&parse_plan(&said, "p.yaml").unwrap()), said);
-        let wrong = super::tests::said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms],");
+        let printed = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms, 759.5 ms],");
+        assert!(printed.contains("{ step: 412.7 ms, between: [460 ms, 759.5 ms], peak: 61.5 GiB"), "{printed}");
+        assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
+        let wrong = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms],");
         assert!(wrong.starts_with("error: p.yaml:12: "), "{wrong}");
     }
 

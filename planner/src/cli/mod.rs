@@ -4,6 +4,7 @@
 
 mod asked;
 mod check;
+mod classes;
 mod compile;
 mod costs;
 mod explain;
@@ -12,6 +13,7 @@ mod failure;
 mod input;
 mod json;
 mod losers;
+mod memory;
 mod no_plan;
 mod output;
 mod plan;
@@ -27,6 +29,7 @@ pub(crate) use check::check;
 pub(crate) use compile::compile;
 pub(crate) use export::export;
 pub(crate) use failure::Failure;
+pub(crate) use memory::memory;
 pub(crate) use output::{complain, show};
 pub(crate) use plan::plan;
 pub(crate) use shipped::{clusters, models};

@@ -24,7 +24,7 @@ use super::check::{predicted, violations_failure};
 use super::costs::Speed;
 use super::failure::Failure;
 use super::input::{CLUSTER, Devices, Named, Origin, devices, profile, read_model, read_text};
-use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, write_whole};
+use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, show_painted, write_whole};
 use super::solve::{check_count, ways_to_cut};
 use super::words::plan_label;
 use super::{explain, json, no_plan, text};
@@ -113,7 +113,7 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
         Form::LastLine => show(&text::last_line(&outcome)),
         Form::Text => {
             let details = if options.explain { explain::explain(&question, &outcome) } else { String::new() };
-            show(&(text::answer(&question, &outcome) + &details + &text::last_line(&outcome)))
+            show_painted(&(text::answer(&question, &outcome) + &details + &text::last_line(&outcome)))
         }
     }
 }

@@ -10,9 +10,10 @@ use ir::units::{Bytes, Seconds};
 use super::costs::Speed;
 use super::input::Origin;
 use super::losers::{composition, reason};
+use super::output::columns;
 use super::plan::{Planned, Question};
 use super::rate::{device_rate, model_flops};
-use super::table::{Side, Table};
+use super::table::{Side, Table, indented};
 use super::words::{
     SizeUnit, TimeUnit, counted, degree_range, duration, one_line, percent, schedule_word, short_count, signed_percent,
     strategy_words, tensor_cell, thousands,
@@ -25,12 +26,12 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     line("Model", model_line(&question.model));
-    line("Cluster", cluster_line(&question.devices.cluster));
+    line("Cluster", fitted(cluster_line(&question.devices.cluster)));
     if question.headroom.share > 0.0 {
-        line("Memory", question.headroom.words(&question.devices.cluster));
+        line("Memory", fitted(question.headroom.words(&question.devices.cluster)));
     }
     line("Prices", wrapped(&prices(question)));
-    line("Searched", searched(outcome));
+    line("Searched", fitted(searched(outcome)));
     text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(question, outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     if outcome.picked > 0 {
@@ -39,12 +40,12 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     line("Speed", speed(best.trace.step).words());
     line("Rate", rate_line(question, best.trace.step, best.plan.precision));
     if let Some(words) = speed(best.trace.step).training(question.training) {
-        line("Training", words);
+        line("Training", fitted(words));
     }
     if let Some(words) = uniform(question, outcome) {
-        line("Uniform", words);
+        line("Uniform", fitted(words));
     }
-    line("Trust", trust(best));
+    line("Trust", fitted(trust(best)));
     line("Between", wrapped(&question.costs.interval_basis()));
     if let Some(words) = saves(question, best) {
         line("Saves", words);
@@ -101,13 +102,27 @@ pub(crate) fn cluster_line(cluster: &Cluster) -> String {
     text
 }
 
+/// A line below a table.
+fn note(text: &str) -> String {
+    indented(text, 2, columns().unwrap_or(usize::MAX))
+}
+
+/// In lines that fit the terminal, where there is one.
+pub(crate) fn fitted(text: String) -> String {
+    if columns().is_some() { wrapped(&text) } else { text }
+}
+
+/// Columns of a long text behind the word that begins it, and of that word.
+const WIDTH: usize = 110;
+const INDENT: usize = 10;
+
 /// A long text in lines that stand below each other, behind the word that begins the first.
 pub(crate) fn wrapped(text: &str) -> String {
-    const WIDTH: usize = 110;
+    let width = columns().map_or(WIDTH, |columns| columns.clamp(40, WIDTH + INDENT) - INDENT);
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let last = lines.len() - 1;
-        if lines[last].chars().count() + word.chars().count() >= WIDTH {
+        if lines[last].chars().count() + word.chars().count() >= width {
             lines.push(word.to_owned());
         } else {
             let space = if lines[last].is_empty() { "" } else { " " };
@@ -164,7 +179,8 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
         ("step with failures", Side::Right),
         ("estimate off", Side::Right),
         ("why", Side::Left),
-    ]);
+    ])
+    .best_first();
     let best = &list[0];
     for (index, each) in list.iter().enumerate() {
         let plan = &each.plan;
@@ -189,14 +205,17 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
             if index == 0 { composition(best) } else { reason(best, each) },
         ]);
     }
-    let mut text = table.text();
+    // Of what is left, what tells plans apart least goes below first.
+    let below = ["why", "schedule", "tokens/s", "recompute", "shard", "step with failures", "goodput"];
+    let mut text = table.within(columns(), &["estimate off"], &below);
     if list.iter().skip(1).any(|each| best.ties_with(each)) {
         text +=
             &format!("  tie: within {:.1} % of the first, which of them has the fewest strategies.\n", NOISE * 100.0);
     }
     if list.iter().any(|each| each.extent == Extent::Extended) {
-        text +=
-            "  The first was simulated whole; of others with very many microbatches, a step so long that it repeats.\n";
+        let words =
+            "The first was simulated whole; of others with very many microbatches, a step so long that it repeats.";
+        text += &note(words);
     }
     text
 }
@@ -225,7 +244,7 @@ fn recipes(question: &Question, outcome: &Planned) -> String {
         };
         table.push(std::iter::once((*name).to_owned()).chain(cells).collect());
     }
-    table.text()
+    table.within(columns(), &[], &["beside the best", "microbatches"])
 }
 
 /// To a tenth of a percent: where failures are rare, the rest is what counts.

@@ -225,7 +225,7 @@ pub(crate) fn with_interval(time: Seconds, interval: Interval) -> String {
 /// Sizes in the unit of the largest.
 pub(crate) struct SizeUnit {
     scale: f64,
-    name: &'static str,
+    pub(crate) name: &'static str,
     digits: usize,
 }
 
@@ -241,7 +241,11 @@ impl SizeUnit {
     }
 
     pub(crate) fn show(&self, size: Bytes) -> String {
-        format!("{:.*} {}", self.digits, size.as_f64() / self.scale, self.name)
+        format!("{} {}", self.number(size), self.name)
+    }
+
+    pub(crate) fn number(&self, size: Bytes) -> String {
+        format!("{:.*}", self.digits, size.as_f64() / self.scale)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is exported.
+//! What is exported, and whose memory is asked.
 
 use std::path::PathBuf;
 
@@ -36,4 +36,21 @@ pub(crate) enum Trainer {
     /// transformers and accelerate: a JSON and a YAML file
     #[value(name = "huggingface")]
     Accelerate,
+}
+
+/// A model whose memory is asked.
+#[derive(Args)]
+pub(crate) struct MemoryOptions {
+    /// The model: a file, or the name of a shipped one.
+    #[arg(value_name = "MODEL.YAML|NAME")]
+    pub(crate) model: PathBuf,
+    /// Numbers of devices that share the batch [default: powers of two up to 8, or up to all of the cluster]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) devices: Vec<u32>,
+    /// Devices to fit into: a cluster file, or a shipped description; else the least shipped device is named.
+    #[arg(long, value_name = "FILE|PRESET")]
+    pub(crate) cluster: Option<String>,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
