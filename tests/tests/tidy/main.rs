@@ -29,7 +29,8 @@ const CRATES: [(&str, &[&str]); 11] = [
 const PURE: [&str; 5] = ["ir", "compiler", "cost-model", "solver", "planner"];
 
 /// What belongs to binaries of pure crates.
-const BINARIES: [&str; 3] = ["planner/src/main.rs", "planner/src/options.rs", "planner/src/cli/"];
+const BINARIES: [&str; 4] =
+    ["planner/src/main.rs", "planner/src/options.rs", "planner/src/options/", "planner/src/cli/"];
 
 /// Where memory is touched past the rules of the language.
 const UNSAFE: [&str; 17] = [
