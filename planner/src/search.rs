@@ -361,18 +361,23 @@ mod tests {
     const MODEL: &str = include_str!("../../examples/models/llama3-8b.yaml");
 
     #[test]
-    fn what_the_best_estimates_hide_is_found_when_none_of_them_fits() {
+    fn however_few_plans_are_listed_one_is_found_where_all_find_one() {
         let model = parse_model(MODEL, "llama3-8b.yaml").expect("an example is valid");
-        let (graph, cluster) = (model.graph(), Cluster::preset("4xH100").expect("there is this preset"));
-        let costs = CostModel::new(&cluster, None);
-        let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
-        let request =
-            Request { setting, batch: model.training.batch, method: Method::DYNAMIC, keep: 1, rules: Rules::default() };
-        let outers = outer_choices_within(&graph, &cluster, request.batch, &request.rules);
-        let order = ordered(setting, &outers);
-        let one = Attempt::new(&request, &order, Reach::Best(1), &|_, _| {});
-        assert!(one.candidates.is_empty() && one.left_out, "the best estimate does not fit");
-        let all = Attempt::new(&request, &order, Reach::All, &|_, _| {});
-        assert!(!all.candidates.is_empty() && !all.left_out);
+        let graph = model.graph();
+        for gibibytes in [24, 30, 36, 64] {
+            let mut cluster = Cluster::preset("4xH100").expect("there is this preset");
+            cluster.device.memory = Bytes(gibibytes << 30);
+            let costs = CostModel::new(&cluster, None);
+            let precision = model.training.precision;
+            let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision };
+            let (batch, method, rules) = (model.training.batch, Method::DYNAMIC, Rules::default());
+            let request = Request { setting, batch, method, keep: 1, rules };
+            let outers = outer_choices_within(&graph, &cluster, request.batch, &request.rules);
+            let order = ordered(setting, &outers);
+            let all = Attempt::new(&request, &order, Reach::All, &|_, _| {});
+            assert!(!all.left_out);
+            let found = search(&request, &|_, _| {}).map_or(0, |found| found.candidates.len());
+            assert_eq!(found, usize::from(!all.candidates.is_empty()), "{gibibytes} GiB");
+        }
     }
 }
