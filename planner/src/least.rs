@@ -42,12 +42,12 @@ impl<'a> Least<'a> {
 
     /// Bytes that a plan needs if it differs from a known one, of as many stages, by what its layers hold.
     pub(crate) fn peak(&mut self, known: &Candidate, plan: &Plan) -> f64 {
-        let stages = 0..plan.stages.len();
-        let peak = |stage: usize| {
-            let arena = known.trace.totals[stage].arena.as_f64();
-            arena + self.held(plan, stage) - self.held(&known.plan, stage)
-        };
-        stages.map(peak).fold(0.0, f64::max)
+        (0..plan.stages.len()).map(|stage| self.stage_peak(known, plan, stage)).fold(0.0, f64::max)
+    }
+
+    /// The same of one stage.
+    pub(crate) fn stage_peak(&mut self, known: &Candidate, plan: &Plan, stage: usize) -> f64 {
+        known.trace.totals[stage].arena.as_f64() + self.held(plan, stage) - self.held(&known.plan, stage)
     }
 
     fn held(&mut self, plan: &Plan, stage: usize) -> f64 {

@@ -12,12 +12,12 @@ use crate::space::Setting;
 /// A change of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Move {
-    /// A stage begins elsewhere.
-    Cut {
-        /// The stage.
-        stage: usize,
-        /// Its first layer.
-        start: u32,
+    /// A layer goes from one stage to another, and each stage between passes one on.
+    Shift {
+        /// The stage that has one less.
+        from: usize,
+        /// The stage that has one more.
+        to: usize,
     },
     /// Layers have another strategy.
     Layers {
@@ -42,9 +42,7 @@ impl Move {
     pub(crate) fn applied(&self, setting: Setting<'_>, plan: &Plan) -> Option<Plan> {
         let mut changed = plan.clone();
         match self {
-            Move::Cut { stage, start } => {
-                (changed.stages[stage - 1].end, changed.stages[*stage].start) = (*start, *start);
-            }
+            Move::Shift { from, to } => shift(&mut changed.stages, *from, *to),
             Move::Layers { layers, strategy } => spread(setting.graph, &mut changed, layers.clone(), strategy),
             Move::Prefetch(depth) => changed.prefetch = *depth,
             Move::Microbatches(count) => changed.microbatches = *count,
@@ -52,6 +50,14 @@ impl Move {
         }
         let is_legal = || compiler::check(setting.graph, setting.cluster, &changed).is_empty();
         (changed != *plan && is_legal()).then_some(changed)
+    }
+}
+
+/// Moves all cuts between two stages by one layer, towards the one that has one less.
+fn shift(stages: &mut [Range<u32>], from: usize, to: usize) {
+    for cut in from.min(to)..from.max(to) {
+        let start = if from < to { stages[cut + 1].start - 1 } else { stages[cut + 1].start + 1 };
+        (stages[cut].end, stages[cut + 1].start) = (start, start);
     }
 }
 
@@ -66,16 +72,13 @@ fn spread(graph: &Graph, plan: &mut Plan, layers: Range<usize>, strategy: &Strat
     }
 }
 
-/// All small changes of a plan that was simulated: a cut by one layer, another `prefetch`, the next counts of
-/// microbatches, the other order of passes, or another strategy for layers of one row of equal ones: for all, for the
-/// first, for the last, or for as many at either end as memory is left for.
+/// All small changes of a plan that was simulated: a layer in another stage, another `prefetch`, the next counts of
+/// microbatches, the other order of passes, or another strategy for layers of one row of equal ones: for all, for
+/// few at either end, or for as many there as memory is left for.
 pub(crate) fn moves(setting: Setting<'_>, least: &mut Least<'_>, best: &Candidate) -> Vec<Move> {
     let plan = &best.plan;
     let mut all = Vec::new();
-    for stage in 1..plan.stages.len() {
-        let start = plan.stages[stage].start;
-        all.extend([start - 1, start + 1].map(|start| Move::Cut { stage, start }));
-    }
+    all.extend(shifts(plan.stages.len()));
     all.extend(DEPTHS.map(Move::Prefetch));
     all.extend(next_counts(plan).map(Move::Microbatches));
     if plan.stages.len() > 1 {
@@ -91,6 +94,19 @@ pub(crate) fn moves(setting: Setting<'_>, least: &mut Least<'_>, best: &Candidat
         }
     }
     all
+}
+
+/// Stages up to which a layer may go from any to any other; of more, between neighbours, the first and the last.
+const ANY_TO_ANY_MAX: usize = 8;
+
+/// Ways for a layer to go from one stage to another.
+fn shifts(stages: usize) -> Vec<Move> {
+    let is_edge = |stage: usize| stage == 0 || stage + 1 == stages;
+    let is_tried = |from: usize, to: usize| {
+        from != to && (stages <= ANY_TO_ANY_MAX || from.abs_diff(to) == 1 || is_edge(from) || is_edge(to))
+    };
+    let from = |from: usize| (0..stages).filter(move |&to| is_tried(from, to)).map(move |to| Move::Shift { from, to });
+    (0..stages).flat_map(from).collect()
 }
 
 /// The next larger and smaller count of microbatches.
@@ -139,9 +155,10 @@ fn room(
     (more > 0.0).then(|| (free.max(0.0) / more) as usize)
 }
 
-/// Parts of a row of equal layers: all of it, its ends, and as long a stretch at either end as there is room for.
+/// Parts of a row of equal layers: all of it, few layers at either end, and as long a stretch at either end as there is room for.
 fn parts(row: &Range<usize>, room: Option<usize>) -> Vec<Range<usize>> {
     let mut lengths = vec![1, row.len()];
+    lengths.extend([2, 4].into_iter().filter(|&length| length < row.len()));
     lengths.extend(room.filter(|&room| room > 1 && room < row.len()));
     let both = lengths.into_iter().flat_map(|length| [row.start..row.start + length, row.end - length..row.end]);
     let mut parts: Vec<Range<usize>> = both.collect();
@@ -165,6 +182,41 @@ fn rows(graph: &Graph, plan: &Plan) -> Vec<Range<usize>> {
     rows
 }
 
+/// A plan like this one whose inner layers recompute as little as there is memory for: in each stage, where one row of
+/// them recomputes more than the next to it, their border is moved. None if it stays.
+pub(crate) fn balanced(setting: Setting<'_>, least: &mut Least<'_>, known: &Candidate, plan: &Plan) -> Option<Plan> {
+    let mut balanced = plan.clone();
+    let rows = rows(setting.graph, plan);
+    for (stage, range) in plan.stages.iter().enumerate() {
+        let inside = |row: &Range<usize>| range.start as usize <= row.start && row.end <= range.end as usize;
+        let borders = rows.windows(2).filter(|pair| pair.iter().all(inside) && is_border(setting.graph, plan, pair));
+        let Some(pair) = borders.max_by_key(|pair| pair[0].len() + pair[1].len()) else { continue };
+        let border = pair[0].end;
+        let [one, other] = [border - 1, border].map(|layer| plan.strategies[layer].clone());
+        // Bytes that are needed more for each layer by which the first row becomes longer.
+        let more = least.held_by(plan, border, &one) - least.held_by(plan, border, &other);
+        let free = setting.cluster.capacity().as_f64() * FILLED - least.stage_peak(known, plan, stage);
+        if more == 0.0 {
+            continue;
+        }
+        let layers = (free / more.abs()).floor() as i64 * if more > 0.0 { 1 } else { -1 };
+        let moved = (border as i64 + layers).clamp(pair[0].start as i64, pair[1].end as i64) as usize;
+        balanced.strategies[pair[0].start..moved].fill(one);
+        balanced.strategies[moved..pair[1].end].fill(other);
+    }
+    (balanced != *plan && compiler::check(setting.graph, setting.cluster, &balanced).is_empty()).then_some(balanced)
+}
+
+/// Which part of memory is filled by estimate.
+const FILLED: f64 = 0.999;
+
+/// Whether two rows that follow each other differ in what they recompute alone.
+fn is_border(graph: &Graph, plan: &Plan, pair: &[Range<usize>]) -> bool {
+    let [one, other] = [&pair[0], &pair[1]].map(|row| &plan.strategies[row.start]);
+    let is_same_kind = graph.layers[pair[0].start] == graph.layers[pair[1].start];
+    is_same_kind && *one == Strategy { recompute: one.recompute, ..other.clone() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,8 +224,19 @@ mod tests {
     #[test]
     fn parts_of_a_row_are_its_ends_all_of_it_and_what_there_is_room_for() {
         assert_eq!(parts(&(3..4), None), [3..4]);
-        assert_eq!(parts(&(3..9), None), [3..4, 3..9, 8..9]);
-        assert_eq!(parts(&(3..9), Some(4)), [3..4, 3..7, 3..9, 5..9, 8..9]);
-        assert_eq!(parts(&(3..9), Some(40)), [3..4, 3..9, 8..9]);
+        assert_eq!(parts(&(3..6), None), [3..4, 3..5, 3..6, 4..6, 5..6]);
+        assert_eq!(parts(&(3..9), Some(5)), [3..4, 3..5, 3..7, 3..8, 3..9, 4..9, 5..9, 7..9, 8..9]);
+        assert_eq!(parts(&(3..6), Some(40)), parts(&(3..6), None));
+    }
+
+    #[test]
+    fn a_layer_goes_from_stage_to_stage_through_all_between() {
+        let mut stages = [0..4, 4..9, 9..14, 14..20];
+        shift(&mut stages, 3, 0);
+        assert_eq!(stages, [0..5, 5..10, 10..15, 15..20]);
+        shift(&mut stages, 1, 2);
+        assert_eq!(stages, [0..5, 5..9, 9..15, 15..20]);
+        assert_eq!(shifts(3).len(), 6);
+        assert_eq!(shifts(10).len(), 9 * 2 + 2 * 2 * 8 - 2);
     }
 }

@@ -10,7 +10,7 @@ use ir::plan::Plan;
 use rayon::prelude::*;
 
 use crate::least::Least;
-use crate::moves::{Move, moves};
+use crate::moves::{Move, balanced, moves};
 use crate::play::{Candidate, EQUALLY_FAST, compared};
 use crate::space::Setting;
 
@@ -30,17 +30,41 @@ const WORTHWHILE: f64 = 1e-4;
 const WORTH_ANOTHER_ROUND: f64 = 1e-3;
 
 /// A plan that no small change makes faster, or the best one found with the effort, and how many were simulated.
-pub(crate) fn refined(setting: Setting<'_>, first: Candidate) -> (Candidate, usize) {
-    let visits = first.plan.strategies.len() as u64 * u64::from(first.plan.microbatches.min(64));
-    let most = (VISITS_MAX / visits).clamp(TRIED[0], TRIED[1]) as usize;
-    let mut round = Round { best: first, tried: 0, most };
+/// `starts` are plans to begin with, the fastest first. Each is changed once in all ways; the fastest goes on.
+pub(crate) fn refined(setting: Setting<'_>, starts: Vec<Candidate>) -> (Option<Candidate>, usize) {
+    let rounds = starts.into_iter().map(|start| {
+        let mut round = Round::new(start);
+        round.run(setting);
+        round
+    });
+    let rounds: Vec<Round> = rounds.collect();
+    let others: usize = rounds.iter().map(|round| round.tried).sum();
+    let best = rounds.into_iter().min_by(|a, b| a.best.trace.step.0.total_cmp(&b.best.trace.step.0));
+    let Some(mut round) = best else { return (None, 0) };
+    let others = others - round.tried;
     loop {
         let before = round.best.trace.step.0;
         round.run(setting);
         if round.tried >= round.most || round.best.trace.step.0 > before * (1.0 - WORTH_ANOTHER_ROUND) {
-            return (round.best, round.tried);
+            return (Some(round.best), others + round.tried);
         }
     }
+}
+
+/// A change, and what the layers do that it says nothing of.
+#[derive(Clone)]
+struct Change {
+    change: Move,
+    rest: Rest,
+}
+
+/// What other layers do.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// What they did.
+    Stays,
+    /// They recompute as little as there is memory for.
+    Balanced,
 }
 
 /// All changes of a plan, one after the other.
@@ -52,16 +76,20 @@ struct Round {
 }
 
 impl Round {
+    fn new(best: Candidate) -> Round {
+        let visits = best.plan.strategies.len() as u64 * u64::from(best.plan.microbatches.min(64));
+        let most = (VISITS_MAX / visits).clamp(TRIED[0], TRIED[1]) as usize;
+        Round { best, tried: 0, most }
+    }
+
     /// Tries each change once, the most promising first, on the best plan so far.
     fn run(&mut self, setting: Setting<'_>) {
         let mut least = Least::new(setting);
         let mut promising = self.promising(setting, &mut least);
         while !promising.is_empty() && self.tried < self.most {
-            let mut plans: Vec<Plan> = Vec::new();
-            for change in promising.drain(..promising.len().min(TRIED_AT_ONCE)) {
-                let plan = change.applied(setting, &self.best.plan);
-                plans.extend(plan.filter(|plan| self.may_win(setting, &mut least, plan)));
-            }
+            let changes: Vec<Change> = promising.drain(..promising.len().min(TRIED_AT_ONCE)).collect();
+            let plans = changes.iter().filter_map(|change| self.changed(setting, &mut least, change));
+            let plans: Vec<Plan> = plans.collect();
             self.tried += plans.len();
             let played: Vec<Candidate> = plans.par_iter().filter_map(|plan| compared(setting, plan).ok()).collect();
             let faster = played.into_iter().min_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
@@ -72,16 +100,27 @@ impl Round {
     }
 
     /// Changes that may win, those first whose layers could be fastest.
-    fn promising(&self, setting: Setting<'_>, least: &mut Least<'_>) -> Vec<Move> {
-        let mut promising: Vec<(f64, Move)> = Vec::new();
+    fn promising(&self, setting: Setting<'_>, least: &mut Least<'_>) -> Vec<Change> {
+        let mut promising: Vec<(f64, Change)> = Vec::new();
         for change in moves(setting, least, &self.best) {
-            let Some(plan) = change.applied(setting, &self.best.plan) else { continue };
-            if self.may_win(setting, least, &plan) {
-                promising.push((least.step(&plan), change));
+            for rest in [Rest::Stays, Rest::Balanced] {
+                let change = Change { change: change.clone(), rest };
+                let plan = self.changed(setting, least, &change);
+                promising.extend(plan.map(|plan| (least.step(&plan), change)));
             }
         }
         promising.sort_by(|a, b| a.0.total_cmp(&b.0));
         promising.into_iter().map(|(_, change)| change).collect()
+    }
+
+    /// The best plan changed, if that may be faster.
+    fn changed(&self, setting: Setting<'_>, least: &mut Least<'_>, change: &Change) -> Option<Plan> {
+        let plan = change.change.applied(setting, &self.best.plan)?;
+        let plan = match change.rest {
+            Rest::Stays => plan,
+            Rest::Balanced => balanced(setting, least, &self.best, &plan)?,
+        };
+        self.may_win(setting, least, &plan).then_some(plan)
     }
 
     /// Whether a plan may be faster than the best, and fit.

@@ -1,8 +1,9 @@
 //! Finds plans: every outer choice is solved, the best are compiled and simulated whole. First on all devices, then on
 //! fewer, where that may be faster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ir::plan::Plan;
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
 use solver::{Method, Shortage, Solved};
@@ -241,14 +242,34 @@ fn finish(request: &Request<'_>, candidates: &mut Vec<Candidate>) -> usize {
     simulated
 }
 
-/// Puts what small changes make of the first plan before it, if that is faster. Returns how many were simulated.
+/// Puts what small changes make of the best plans before them, if that is faster. Returns how many were simulated.
 fn refine_first(setting: Setting<'_>, candidates: &mut Vec<Candidate>) -> usize {
-    let Some(first) = candidates.first() else { return 0 };
-    let (refined, simulated) = refined(setting, first.clone());
-    if refined.plan != first.plan {
+    let (refined, simulated) = refined(setting, starts(candidates));
+    let fastest = candidates.iter().map(|each| each.trace.step.0).fold(f64::INFINITY, f64::min);
+    if let Some(refined) = refined.filter(|refined| refined.trace.step.0 < fastest) {
         candidates.insert(0, refined);
     }
     simulated
+}
+
+/// How many plans are refined.
+const STARTS_MAX: usize = 3;
+
+/// How much slower than the first they may be.
+const STARTS_WITHIN: f64 = 0.03;
+
+/// Plans that differ so much that no small change makes one of the other: the best of each count of stages,
+/// microbatches and devices, and degree of most layers.
+fn starts(candidates: &[Candidate]) -> Vec<Candidate> {
+    let Some(first) = candidates.first() else { return Vec::new() };
+    let kind = |plan: &Plan| {
+        let commonest = plan.counts().into_iter().max_by_key(|(_, count)| *count);
+        let tensor = commonest.map_or(1, |(strategy, _)| strategy.tensor);
+        (plan.stages.len(), plan.microbatches, plan.rank_count(), tensor)
+    };
+    let mut kinds = BTreeSet::new();
+    let near = candidates.iter().filter(|each| each.trace.step.0 <= first.trace.step.0 * (1.0 + STARTS_WITHIN));
+    near.filter(|each| kinds.insert(kind(&each.plan))).take(STARTS_MAX).cloned().collect()
 }
 
 /// Puts the plan with the least memory among the fastest first.
