@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use compiler::Violation;
-use cost_model::{Detail, simulate};
+use cost_model::simulate;
 use hetu_planner::{Candidate, Setting, played};
-use ir::file::{Digest, print_plan, print_trace};
+use ir::file::{Digest, print_plan, print_trace, trace_beside};
 use ir::plan::{PlanFile, Predicted};
 use ir::program::Programs;
 use ir::units::Bytes;
@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::input::{Job, Origin, check_published, job, write_published};
 use super::losers::composition;
 use super::output::{check_writable, complain, folder_of, show, write_whole};
-use super::plan::TRACE;
+use super::plan::detail;
 use super::rate::{device_rate, model_flops};
 use super::{json as document, spread, text};
 use crate::options::CheckOptions;
@@ -76,7 +76,7 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
 
 /// The plan with its prediction, and the trace of that beside it.
 fn write(job: &Job, programs: &Programs, output: &Path) -> Result<(), Failure> {
-    let trace = simulate(programs, &job.costs, Detail::Events).expect("verified programs do not deadlock");
+    let trace = simulate(programs, &job.costs, detail(&job.file.plan)).expect("verified programs do not deadlock");
     let predicted = Predicted { step: trace.step, peak: programs.peak(), programs: Digest(programs.digest()) };
     let [model, cluster] = &job.origins;
     let [model, cluster] = [model.reference(folder_of(output))?, cluster.reference(folder_of(output))?];
@@ -85,7 +85,7 @@ fn write(job: &Job, programs: &Programs, output: &Path) -> Result<(), Failure> {
     if job.origins[0] == Origin::Published {
         write_published(&job.model, output)?;
     }
-    write_whole(&output.with_file_name(TRACE), &print_trace(&trace))?;
+    write_whole(&trace_beside(output), &print_trace(&trace))?;
     write_whole(output, &print_plan(&file))
 }
 
