@@ -47,7 +47,9 @@ impl<'a> Least<'a> {
 
     /// The same of one stage.
     pub(crate) fn stage_peak(&mut self, known: &Candidate, plan: &Plan, stage: usize) -> f64 {
-        known.trace.totals[stage].arena.as_f64() + self.held(plan, stage) - self.held(&known.plan, stage)
+        let transient = known.trace.totals[stage].arena.as_f64() - self.held(&known.plan, stage);
+        let grown = plan.microbatch_sequences() as f64 / known.plan.microbatch_sequences() as f64;
+        self.held(plan, stage) + transient * grown
     }
 
     fn held(&mut self, plan: &Plan, stage: usize) -> f64 {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ir::graph::{Graph, LayerKind};
-use ir::plan::{Plan, Schedule, Strategy};
+use ir::plan::{Plan, Recompute, Schedule, Strategy};
 
 use crate::least::Least;
 use crate::play::Candidate;
@@ -183,28 +183,86 @@ fn rows(graph: &Graph, plan: &Plan) -> Vec<Range<usize>> {
 }
 
 /// A plan like this one whose inner layers recompute as little as there is memory for: in each stage, where one row of
-/// them recomputes more than the next to it, their border is moved. None if it stays.
+/// them recomputes more than the next to it, their border is moved; of a row that has no such border, a part changes.
+/// None if it stays.
 pub(crate) fn balanced(setting: Setting<'_>, least: &mut Least<'_>, known: &Candidate, plan: &Plan) -> Option<Plan> {
     let mut balanced = plan.clone();
     let rows = rows(setting.graph, plan);
     for (stage, range) in plan.stages.iter().enumerate() {
         let inside = |row: &Range<usize>| range.start as usize <= row.start && row.end <= range.end as usize;
-        let borders = rows.windows(2).filter(|pair| pair.iter().all(inside) && is_border(setting.graph, plan, pair));
-        let Some(pair) = borders.max_by_key(|pair| pair[0].len() + pair[1].len()) else { continue };
-        let border = pair[0].end;
-        let [one, other] = [border - 1, border].map(|layer| plan.strategies[layer].clone());
-        // Bytes that are needed more for each layer by which the first row becomes longer.
-        let more = least.held_by(plan, border, &one) - least.held_by(plan, border, &other);
         let free = setting.cluster.capacity().as_f64() * FILLED - least.stage_peak(known, plan, stage);
-        if more == 0.0 {
-            continue;
+        let borders = rows.windows(2).filter(|pair| pair.iter().all(inside) && is_border(setting.graph, plan, pair));
+        match borders.max_by_key(|pair| pair[0].len() + pair[1].len()) {
+            Some(pair) => {
+                let strategies = [&pair[0], &pair[1]].map(|row| plan.strategies[row.start].clone());
+                let layers = pair[0].start..pair[1].end;
+                move_border(least, &mut balanced, Border { layers, at: pair[0].end, strategies }, free);
+            }
+            None => {
+                let inner = |row: &&Range<usize>| is_inner(setting.graph, row.start);
+                let row = rows.iter().filter(|row| inside(row)).filter(inner).max_by_key(|row| row.len());
+                for border in row.map(|row| new_borders(plan, row, free)).unwrap_or_default() {
+                    if move_border(least, &mut balanced, border, free) == Fits::Yes {
+                        break;
+                    }
+                }
+            }
         }
-        let layers = (free / more.abs()).floor() as i64 * if more > 0.0 { 1 } else { -1 };
-        let moved = (border as i64 + layers).clamp(pair[0].start as i64, pair[1].end as i64) as usize;
-        balanced.strategies[pair[0].start..moved].fill(one);
-        balanced.strategies[moved..pair[1].end].fill(other);
     }
     (balanced != *plan && compiler::check(setting.graph, setting.cluster, &balanced).is_empty()).then_some(balanced)
+}
+
+fn is_inner(graph: &Graph, layer: usize) -> bool {
+    let kind = &graph.kinds[graph.layers[layer].index()];
+    kind.input.is_some() && kind.output.is_some()
+}
+
+/// Where one strategy ends and another begins.
+struct Border {
+    layers: Range<usize>,
+    at: usize,
+    strategies: [Strategy; 2],
+}
+
+/// Whether layers fit by estimate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fits {
+    Yes,
+    No,
+}
+
+/// Borders at the end of a row, behind which layers recompute more, or less if there is memory left.
+fn new_borders(plan: &Plan, row: &Range<usize>, free: f64) -> Vec<Border> {
+    let current = &plan.strategies[row.start];
+    let levels: &[Recompute] = match (free < 0.0, current.recompute) {
+        (true, Recompute::Nothing) => &[Recompute::Selective, Recompute::Full],
+        (true, Recompute::Selective) => &[Recompute::Full],
+        (false, Recompute::Full) => &[Recompute::Selective],
+        (false, Recompute::Selective) => &[Recompute::Nothing],
+        (true, Recompute::Full) | (false, Recompute::Nothing) => &[],
+    };
+    let border = |&recompute: &Recompute| {
+        let strategies = [current.clone(), Strategy { recompute, ..current.clone() }];
+        Border { layers: row.clone(), at: row.end, strategies }
+    };
+    levels.iter().map(border).collect()
+}
+
+/// Moves a border so that this memory is used, or freed if it is less than nothing.
+fn move_border(least: &mut Least<'_>, plan: &mut Plan, border: Border, free: f64) -> Fits {
+    let Border { layers, at, strategies: [one, other] } = border;
+    // Bytes that are needed more for each layer by which the first part becomes longer.
+    let more = least.held_by(plan, layers.start, &one) - least.held_by(plan, layers.start, &other);
+    if more == 0.0 {
+        return Fits::No;
+    }
+    let count = (free / more.abs()).floor() as i64 * if more > 0.0 { 1 } else { -1 };
+    let wanted = at as i64 + count;
+    let moved = wanted.clamp(layers.start as i64, layers.end as i64);
+    let middle = moved as usize;
+    plan.strategies[layers.start..middle].fill(one);
+    plan.strategies[middle..layers.end].fill(other);
+    if moved == wanted || free >= 0.0 { Fits::Yes } else { Fits::No }
 }
 
 /// Which part of memory is filled by estimate.

@@ -131,4 +131,4 @@ impl Round {
 }
 
 /// What a changed plan may need by estimate, relative to what there is, to be compiled.
-const ROOM: f64 = 1.03;
+const ROOM: f64 = 1.05;
