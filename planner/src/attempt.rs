@@ -26,6 +26,17 @@ pub(crate) enum Reach {
     All,
 }
 
+impl Reach {
+    /// What a plan may need by estimate, relative to what there is, to be tried nevertheless.
+    fn roomiest(self) -> f64 {
+        match self {
+            Reach::Best(_) | Reach::Below(_) => 1.3,
+            // Paddings of tiny models, which estimates cannot see together, come to more than half of what they hold.
+            Reach::All => 3.0,
+        }
+    }
+}
+
 /// One pass over the outer choices, and what it found.
 pub(crate) struct Attempt {
     /// Plans that fit, the best first.
@@ -34,8 +45,6 @@ pub(crate) struct Attempt {
     pub(crate) shortages: Vec<Short>,
     pub(crate) effort: Coverage,
     pub(crate) sums: Sums,
-    /// Whether something that may fit was not tried.
-    pub(crate) left_out: bool,
 }
 
 impl Attempt {
@@ -49,7 +58,6 @@ impl Attempt {
         let setting = request.setting;
         let Estimates { estimates, shortages, mut effort, sums } =
             Estimates::new(request, known, order, reach, progress);
-        let mut left_out = matches!(reach, Reach::Best(compared) if estimates.len() >= compared);
         let enough = match reach {
             Reach::Best(enough) => enough,
             Reach::All | Reach::Below(_) => COMPARED_MIN,
@@ -61,19 +69,19 @@ impl Attempt {
         candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
         candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
         let fastest = candidates.first().map_or(f64::INFINITY, |first| first.trace.step.0);
-        let mut near = near(setting, &shortages);
+        let roomiest = setting.cluster.capacity().as_f64() * reach.roomiest();
+        let mut near = near(&shortages, roomiest);
         if reach != Reach::All {
-            left_out |= near.len() > TIGHTEST;
             near.truncate(TIGHTEST);
         }
-        let tightest = tightest(setting, known, near, fastest);
+        let tightest = tightest(setting, known, Tight { near, reach, roomiest, fastest });
         effort.simulated += tightest.len();
         let fitting = tightest.par_iter().filter_map(|plan| compared(setting, plan).ok());
         candidates.extend(fitting.filter(|tight| tight.trace.step.0 < fastest).collect::<Vec<Candidate>>());
         candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
         candidates.dedup_by(|a, b| a.plan == b.plan);
         candidates.truncate(enough);
-        Attempt { candidates, baselines, shortages, effort, sums, left_out }
+        Attempt { candidates, baselines, shortages, effort, sums }
     }
 }
 
@@ -155,30 +163,44 @@ pub(crate) struct Short {
     pub(crate) shortage: Shortage,
 }
 
-/// What a plan may need by estimate, relative to what there is, to be tried nevertheless.
-const ROOMIEST: f64 = 1.3;
-
 /// How many such plans are tried.
 const TIGHTEST: usize = 8;
 
 /// Outer choices that fit by no estimate but miss little, those that miss least first: their programs may fit, as not
 /// all layers need most at once.
-fn near<'a>(setting: Setting<'_>, shortages: &'a [Short]) -> Vec<&'a Short> {
-    let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
+fn near(shortages: &[Short], roomiest: f64) -> Vec<&Short> {
     let mut near: Vec<&Short> = shortages.iter().collect();
     near.retain(|it| it.shortage.need.bytes() as f64 <= roomiest);
     near.sort_by_key(|it| it.shortage.need.bytes());
     near
 }
 
-/// Of each of these the plan that needs least, if it may be faster than `fastest`.
-fn tightest(setting: Setting<'_>, known: &Known, near: Vec<&Short>, fastest: f64) -> Vec<Plan> {
-    let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
-    let plan = |short: &Short| {
-        let space = Space::new(setting, known, &short.outer)?.offering(Bytes(roomiest as u64));
-        if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
+/// Outer choices whose tightest plans are wanted.
+struct Tight<'a> {
+    near: Vec<&'a Short>,
+    reach: Reach,
+    /// Bytes that a plan may need by estimate.
+    roomiest: f64,
+    /// Seconds that it must be able to stay below.
+    fastest: f64,
+}
+
+/// Of each of these the plan that needs least; if all is tried, for each way of sharding and
+/// each limit on what is computed again.
+fn tightest(setting: Setting<'_>, known: &Known, tight: Tight<'_>) -> Vec<Plan> {
+    let Tight { near, reach, roomiest, fastest } = tight;
+    let plans = |short: &Short| {
+        let spaces = match reach {
+            Reach::All => Space::apart(setting, known, &short.outer),
+            Reach::Best(_) | Reach::Below(_) => Space::new(setting, known, &short.outer).into_iter().collect(),
+        };
+        let plans = spaces.into_iter().filter_map(|space| {
+            let space = space.offering(Bytes(roomiest as u64));
+            if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
+        });
+        plans.collect::<Vec<Plan>>()
     };
-    near.into_par_iter().filter_map(plan).collect()
+    near.into_par_iter().flat_map_iter(plans).collect()
 }
 
 /// What came of one outer choice.
@@ -299,8 +321,8 @@ mod tests {
         let known = Known::default();
         let order = Bounded::sorted(setting, &known, outer_choices(&graph, &cluster, request.batch));
         let one = Attempt::new(&request, &known, &order, Reach::Best(1), &|_, _| {});
-        assert!(one.candidates.is_empty() && one.left_out, "the best estimate does not fit");
+        assert!(one.candidates.is_empty(), "the best estimate does not fit");
         let all = Attempt::new(&request, &known, &order, Reach::All, &|_, _| {});
-        assert!(!all.candidates.is_empty() && !all.left_out);
+        assert!(!all.candidates.is_empty());
     }
 }

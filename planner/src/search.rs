@@ -178,7 +178,7 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
 /// The best plans of outer choices: of those with the best estimates, or of all if none of these fits.
 fn attempted(request: &Request<'_>, known: &Known, order: &[Bounded], progress: Progress<'_>) -> Attempt {
     let attempt = Attempt::new(request, known, order, Reach::Best(request.keep.max(COMPARED_MIN)), progress);
-    if attempt.candidates.is_empty() && attempt.left_out {
+    if attempt.candidates.is_empty() && !order.is_empty() {
         return Attempt::new(request, known, order, Reach::All, progress);
     }
     attempt

@@ -139,6 +139,19 @@ impl Space {
         Some(Space::of(setting, known, outer, &is_plain)?.offering(Bytes(u64::MAX)))
     }
 
+    /// For each way of sharding and each limit on what is computed again the same with nothing else, if that is legal
+    /// for every layer.
+    pub(crate) fn apart(setting: Setting<'_>, known: &Known, outer: &Outer) -> Vec<Space> {
+        let mut spaces = Vec::new();
+        for shard in [Shard::Nothing, Shard::Optimizer, Shard::Gradients, Shard::Parameters] {
+            for most in [Recompute::Nothing, Recompute::Selective, Recompute::Full] {
+                let keep = |strategy: &Strategy| strategy.shard == shard && strategy.recompute <= most;
+                spaces.extend(Space::of(setting, known, outer, &keep));
+            }
+        }
+        spaces
+    }
+
     fn of(setting: Setting<'_>, known: &Known, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Option<Space> {
         let Setting { graph, cluster, .. } = setting;
         let costing = costing(setting, outer);
