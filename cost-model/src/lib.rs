@@ -6,6 +6,7 @@
 
 mod bound;
 mod curve;
+mod interval;
 mod model;
 mod network;
 mod prices;
@@ -16,6 +17,7 @@ mod simulate;
 mod slowdown;
 
 pub use bound::lower_bound;
+pub use interval::Interval;
 pub use model::CostModel;
 pub use network::Group;
 pub use prices::Prices;

@@ -8,10 +8,11 @@ use ir::layout::ExchangeKind;
 use ir::op::{OpKind, Write};
 use ir::profile::{Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
-use ir::trace::Confidence;
+use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, Seconds};
 
 use crate::curve::Curve;
+use crate::interval::{Interval, Rule};
 use crate::network::{self, Group};
 use crate::product::ProductSurface;
 use crate::roofline;
@@ -33,6 +34,7 @@ pub struct CostModel {
     issue: Seconds,
     sharing: Vec<f64>,
     slowdowns: Slowdowns,
+    rule: Rule,
 }
 
 impl CostModel {
@@ -49,11 +51,22 @@ impl CostModel {
             issue: profile.map_or(cluster.device.issue, |profile| profile.issue),
             sharing: profile.map_or(Vec::new(), |profile| profile.sharing.clone()),
             slowdowns: Slowdowns::new(cluster, profile),
+            rule: Rule::new(cluster, profile),
         };
         if let Some(profile) = profile {
             model.learn(profile);
         }
         model
+    }
+
+    /// Between which times a measured step is expected where this one was predicted.
+    pub fn interval(&self, trace: &Trace) -> Interval {
+        self.rule.interval(trace)
+    }
+
+    /// What intervals rest on, in words.
+    pub fn interval_basis(&self) -> String {
+        self.rule.basis()
     }
 
     fn learn(&mut self, profile: &Profile) {

@@ -188,6 +188,28 @@ pub(crate) fn initialise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
     }
 }
 
+/// The layer and name of the first parameter on a host's ranks, in the order of layers, whose gradient of the last step
+/// had a number that is not finite. Known if the norm of that step was not finite: then no gradient was clipped, and
+/// only such numbers have left their mark on running means.
+pub(crate) fn first_unsound(draft: &Draft, host: &dyn Host) -> Option<(u32, String)> {
+    let mut found: Option<Key> = None;
+    let mut values = Vec::new();
+    visit(draft, host.ranks(), (Quantity::FirstMoment, Copies::Exact), &mut |part| {
+        if found.as_ref().is_some_and(|(layer, _)| *layer <= part.layer) {
+            return;
+        }
+        let is_unsound = chunks(part.stretch.range()).any(|range| {
+            values.resize((range.end - range.start) as usize, 0.0);
+            part.read(host, range.start, &mut values);
+            values.iter().any(|value| !value.is_finite())
+        });
+        if is_unsound {
+            found = Some(part.named());
+        }
+    });
+    found
+}
+
 /// All parts of values on some ranks, those of the same elements together, and of these, those in one form.
 fn alike(draft: &Draft, ranks: Range<u32>) -> Vec<Vec<Part<'_>>> {
     let mut alike: BTreeMap<_, Vec<Part<'_>>> = BTreeMap::new();

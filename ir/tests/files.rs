@@ -344,7 +344,7 @@ fn random_plan(draws: &mut Draws) -> PlanFile {
     let mut file = PlanFile::new(plan, (&model, "../models/a \"b\".yaml"), (&cluster, "8xH200"));
     if draws.below(2) == 0 {
         let (step, peak) = (Seconds(draws.uniform()), Bytes(draws.below(1 << 40)));
-        file.predicted = Some(Predicted { step, peak, programs: model.digest() });
+        file.predicted = Some(Predicted { step, between: Some([step, step]), peak, programs: model.digest() });
     } else {
         file.model.digest = None;
     }

@@ -10,7 +10,7 @@
 
 use compiler::compile;
 use cost_model::{CostModel, Detail, simulate};
-use hetu_planner::{Request, Setting, search};
+use hetu_planner::{Request, Rules, Setting, search};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::model::Model;
@@ -59,7 +59,7 @@ fn case(seed: u64) -> Option<f64> {
     let cluster = Cluster::preset(devices).expect("there is this preset");
     let (graph, costs) = (model.graph(), CostModel::new(&cluster, None));
     let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
-    let request = Request { setting, batch, method: Method::DYNAMIC, keep: 16 };
+    let request = Request { setting, batch, method: Method::DYNAMIC, keep: 16, rules: Rules::default() };
     let told = format!("seed {seed}: {name} on {devices}, batch {batch}");
     let Ok(found) = search(&request, &|_, _| {}) else {
         println!("{told}: no plan");

@@ -9,6 +9,7 @@ use crate::known::Known;
 use crate::outer::Outer;
 use crate::play::{Candidate, compared};
 use crate::recipes::{Baseline, baselines};
+use crate::rules::Rules;
 use crate::search::{COMPARED_MIN, Coverage, Progress, Request, Sums};
 use crate::space::{Setting, Space};
 
@@ -55,7 +56,7 @@ impl Attempt {
         reach: Reach,
         progress: Progress<'_>,
     ) -> Attempt {
-        let setting = request.setting;
+        let (setting, rules) = (request.setting, &request.rules);
         let Estimates { estimates, shortages, mut effort, sums } =
             Estimates::new(request, known, order, reach, progress);
         let enough = match reach {
@@ -63,10 +64,11 @@ impl Attempt {
             Reach::All | Reach::Below(_) => COMPARED_MIN,
         };
         let ((mut candidates, simulated), baselines) =
-            rayon::join(|| simulate_best(setting, estimates, enough), || baselines(setting, request.batch));
+            rayon::join(|| simulate_best(setting, rules, estimates, enough), || baselines(setting, request.batch));
         effort.simulated = simulated;
         // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
-        candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
+        let usual = baselines.iter().flat_map(|baseline| &baseline.outcome);
+        candidates.extend(usual.filter(|it| rules.allow(setting.graph, &it.plan)).cloned());
         candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
         let fastest = candidates.first().map_or(f64::INFINITY, |first| first.trace.step.0);
         let roomiest = setting.cluster.capacity().as_f64() * reach.roomiest();
@@ -251,12 +253,17 @@ fn proven(solved: &Solved) -> f64 {
 }
 
 /// Compiles and simulates plans from the best estimate on, until so many of them fit.
-pub(crate) fn simulate_best(setting: Setting<'_>, estimates: Vec<Estimated>, enough: usize) -> (Vec<Candidate>, usize) {
+pub(crate) fn simulate_best(
+    setting: Setting<'_>,
+    rules: &Rules,
+    estimates: Vec<Estimated>,
+    enough: usize,
+) -> (Vec<Candidate>, usize) {
     let with_twins: Vec<(Option<Seconds>, Plan)> = estimates
         .into_iter()
         .flat_map(|Estimated { step, plan }| {
-            let twins = twins(setting, &plan);
-            std::iter::once((Some(step), plan)).chain(twins.into_iter().map(|twin| (None, twin)))
+            let twins = twins(setting, &plan).into_iter().filter(|twin| rules.allow(setting.graph, twin));
+            std::iter::once((Some(step), plan)).chain(twins.map(|twin| (None, twin)).collect::<Vec<_>>())
         })
         .collect();
     let mut candidates: Vec<Candidate> = Vec::new();
@@ -322,7 +329,7 @@ mod tests {
             let costs = CostModel::new(&cluster, None);
             let precision = model.training.precision;
             let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision };
-            let request = Request { setting, batch: 64, method: Method::DYNAMIC, keep: 1 };
+            let request = Request { setting, batch: 64, method: Method::DYNAMIC, keep: 1, rules: Rules::default() };
             let known = Known::default();
             let order = Bounded::sorted(setting, &known, outer_choices(&graph, &cluster, request.batch));
             let one = Attempt::new(&request, &known, &order, Reach::Best(1), &|_, _| {});

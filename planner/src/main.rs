@@ -32,7 +32,9 @@ fn run(options: Options) -> Result<(), Failure> {
         Some(Command::Check(options)) => cli::check(&options),
         Some(Command::Models) => cli::models(),
         Some(Command::Clusters) => cli::clusters(),
+        Some(Command::Memory(options)) => cli::memory(&options),
         Some(Command::Solve(options)) => cli::solve(&options),
         Some(Command::Compile(options)) => cli::compile(&options),
+        Some(Command::Export(options)) => cli::export(&options),
     }
 }

@@ -6,6 +6,8 @@ use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::plan::Schedule;
 
+use crate::rules::Rules;
+
 /// Stages and microbatches: what is fixed before strategies are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outer {
@@ -21,6 +23,8 @@ pub struct Outer {
     pub schedule: Schedule,
     /// Tensor degrees that one plan may mix: each divides the next.
     pub degrees: Vec<u32>,
+    /// What its plans may be.
+    pub rules: Rules,
 }
 
 impl Outer {
@@ -28,6 +32,22 @@ impl Outer {
     pub fn devices(&self) -> u32 {
         self.stages * self.ranks
     }
+}
+
+/// Every outer choice within rules on all devices, in a fixed order.
+pub fn outer_choices_within(graph: &Graph, cluster: &Cluster, batch: u64, rules: &Rules) -> Vec<Outer> {
+    within(graph, outer_choices(graph, cluster, batch), rules)
+}
+
+/// Those that rules leave of outer choices.
+fn within(graph: &Graph, outers: Vec<Outer>, rules: &Rules) -> Vec<Outer> {
+    let mut all: Vec<Outer> = Vec::new();
+    for outer in outers {
+        // Chains that rules make equal are one.
+        let new: Vec<Outer> = rules.within(graph, &outer).into_iter().filter(|outer| !all.contains(outer)).collect();
+        all.extend(new);
+    }
+    all
 }
 
 /// Every outer choice for a batch on all devices of a cluster, in a fixed order.
@@ -46,7 +66,7 @@ pub fn outer_choices(graph: &Graph, cluster: &Cluster, batch: u64) -> Vec<Outer>
 ///
 /// Of pipelines whose longest stages are equally long, only the shortest is listed, and the longest that there are
 /// devices for: those between have as slow a stage, and more of them.
-pub(crate) fn on_fewer_devices(graph: &Graph, cluster: &Cluster, batch: u64) -> Vec<Outer> {
+pub(crate) fn on_fewer_devices(graph: &Graph, cluster: &Cluster, batch: u64, rules: &Rules) -> Vec<Outer> {
     let devices = cluster.device_count();
     let tensor = tensor_degrees(graph, devices);
     let mut all = Choices::new(graph, batch);
@@ -56,18 +76,21 @@ pub(crate) fn on_fewer_devices(graph: &Graph, cluster: &Cluster, batch: u64) -> 
             ranks.extend(tensor.iter().map(|&tensor| data * u64::from(tensor)).filter(|&ranks| ranks < devices.into()));
         }
         for ranks in ranks.into_iter().map(|ranks| ranks as u32) {
-            for stages in depths(graph, devices / ranks).into_iter().filter(|stages| stages * ranks < devices) {
+            for stages in depths(graph, devices / ranks, rules).into_iter().filter(|stages| stages * ranks < devices) {
                 all.add(stages, ranks, microbatches);
             }
         }
     }
-    all.outers
+    within(graph, all.outers, rules)
 }
 
 /// Counts of stages worth trying, up to `most`.
-fn depths(graph: &Graph, most: u32) -> BTreeSet<u32> {
+fn depths(graph: &Graph, most: u32, rules: &Rules) -> BTreeSet<u32> {
     let layers = graph.layers.len() as u32;
     let most = most.min(layers);
+    if let Some(stages) = rules.stages {
+        return BTreeSet::from_iter((stages <= most).then_some(stages));
+    }
     // Without embedding and head, which are seldom cut off.
     let blocks = layers.saturating_sub(2).max(1);
     let mut depths: BTreeSet<u32> = (1..=blocks).map(|length| blocks.div_ceil(length)).collect();
@@ -111,6 +134,7 @@ impl<'a> Choices<'a> {
                 sequences,
                 schedule: Schedule::OneForwardOneBackward,
                 degrees: degrees.clone(),
+                rules: Rules::default(),
             });
         }
     }
@@ -165,7 +189,7 @@ mod tests {
         let graph = parse_model(MODEL, "gpt2-124m.yaml").expect("an example is valid").graph();
         let cluster = Cluster::preset("37xA100-80GB").expect("there is this preset");
         assert!(outer_choices(&graph, &cluster, 7).is_empty());
-        let fewer = on_fewer_devices(&graph, &cluster, 7);
+        let fewer = on_fewer_devices(&graph, &cluster, 7, &Rules::default());
         assert!(fewer.iter().all(|outer| outer.devices() < 37 && outer.sequences * u64::from(outer.microbatches) == 7));
         for devices in [1, 4, 7, 12, 14, 28, 36] {
             assert!(fewer.iter().any(|outer| outer.devices() == devices), "{devices}");

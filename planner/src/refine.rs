@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::least::Least;
 use crate::moves::{Move, balanced, moves};
 use crate::play::{Candidate, EQUALLY_FAST, compared};
+use crate::rules::Rules;
 use crate::space::Setting;
 
 /// How much may be simulated for one plan, in visits to layers: of eighty layers and one microbatch, 300 plans.
@@ -31,13 +32,13 @@ const WORTH_ANOTHER_ROUND: f64 = 1e-3;
 
 /// A plan that no small change makes faster, or the best one found with the effort, and how many were simulated.
 /// `starts` are plans to begin with, the fastest first. Each is changed once in all ways; the fastest goes on.
-pub(crate) fn refined(setting: Setting<'_>, starts: Vec<Candidate>) -> (Option<Candidate>, usize) {
+pub(crate) fn refined(setting: Setting<'_>, rules: &Rules, starts: Vec<Candidate>) -> (Option<Candidate>, usize) {
     let rounds = starts.into_iter().map(|start| {
-        let mut round = Round::new(start);
+        let mut round = Round::new(rules, start);
         round.run(setting);
         round
     });
-    let rounds: Vec<Round> = rounds.collect();
+    let rounds: Vec<Round<'_>> = rounds.collect();
     let others: usize = rounds.iter().map(|round| round.tried).sum();
     let best = rounds.into_iter().min_by(|a, b| a.best.trace.step.0.total_cmp(&b.best.trace.step.0));
     let Some(mut round) = best else { return (None, 0) };
@@ -68,18 +69,19 @@ enum Rest {
 }
 
 /// All changes of a plan, one after the other.
-struct Round {
+struct Round<'a> {
+    rules: &'a Rules,
     best: Candidate,
     /// Plans that were simulated, and how many may be.
     tried: usize,
     most: usize,
 }
 
-impl Round {
-    fn new(best: Candidate) -> Round {
+impl<'a> Round<'a> {
+    fn new(rules: &'a Rules, best: Candidate) -> Self {
         let visits = best.plan.strategies.len() as u64 * u64::from(best.plan.microbatches.min(64));
         let most = (VISITS_MAX / visits).clamp(TRIED[0], TRIED[1]) as usize;
-        Round { best, tried: 0, most }
+        Round { rules, best, tried: 0, most }
     }
 
     /// Tries each change once, the most promising first, on the best plan so far.
@@ -120,7 +122,8 @@ impl Round {
             Rest::Stays => plan,
             Rest::Balanced => balanced(setting, least, &self.best, &plan)?,
         };
-        self.may_win(setting, least, &plan).then_some(plan)
+        let is_allowed = self.rules.allow(setting.graph, &plan);
+        (is_allowed && self.may_win(setting, least, &plan)).then_some(plan)
     }
 
     /// Whether a plan may be faster than the best, and fit.

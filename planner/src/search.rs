@@ -1,20 +1,19 @@
 //! Finds plans: every outer choice is solved, the best are compiled and simulated whole. First on all devices, then on
 //! fewer, where that may be faster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use ir::plan::Plan;
 use ir::units::{Bytes, Seconds};
-use rayon::prelude::*;
 use solver::{Method, Shortage, Solved};
 
 use crate::attempt::{Attempt, Bounded, Estimated, Estimates, Reach, Short, simulate_best};
 use crate::known::Known;
-use crate::outer::{Outer, on_fewer_devices, outer_choices};
-use crate::play::{Candidate, EQUALLY_FAST, confirmed, whole};
+use crate::outer::{Outer, on_fewer_devices, outer_choices_within};
+use crate::play::Candidate;
+use crate::rank::{confirm, prefer_plain, refine_first};
 use crate::recipes::Baseline;
-use crate::refine::refined;
 use crate::rough::Rough;
+use crate::rules::Rules;
 use crate::space::{Setting, Space};
 
 /// What is asked for.
@@ -28,6 +27,8 @@ pub struct Request<'a> {
     pub method: Method,
     /// How many plans are listed at most. It never decides whether there is one, nor, up to 16, which.
     pub keep: usize,
+    /// What plans may be.
+    pub rules: Rules,
 }
 
 /// What was looked at.
@@ -124,7 +125,7 @@ pub enum NoPlan {
     #[error("no plan fits {}", Bytes(.shortage.capacity_bytes))]
     NothingFits {
         /// The outer choice that misses least.
-        outer: Outer,
+        outer: Box<Outer>,
         /// What it needs.
         shortage: Shortage,
     },
@@ -141,8 +142,8 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
     let (setting, known) = (request.setting, Known::default());
     let order = |outers| Bounded::sorted(setting, &known, outers);
     let mut on_all = OnAll::Illegal;
-    let choices = outer_choices(setting.graph, setting.cluster, request.batch);
-    let fewer = on_fewer_devices(setting.graph, setting.cluster, request.batch);
+    let choices = outer_choices_within(setting.graph, setting.cluster, request.batch, &request.rules);
+    let fewer = on_fewer_devices(setting.graph, setting.cluster, request.batch, &request.rules);
     let (outer_count, mut order_all) = (choices.len() + fewer.len(), order(choices));
     let mut attempt = attempted(request, &known, &order_all, progress);
     if let Some(first) = attempt.candidates.first() {
@@ -225,7 +226,7 @@ fn on_fewer(request: &Request<'_>, known: &Known, outers: Vec<Outer>, best: Seco
         *count += 1;
         *count <= BY_COUNT
     });
-    (idle.candidates, idle.simulated) = simulate_best(setting, estimates, COMPARED_MIN);
+    (idle.candidates, idle.simulated) = simulate_best(setting, &request.rules, estimates, COMPARED_MIN);
     idle.candidates.retain(|candidate| candidate.trace.step.0 < best.0);
     idle
 }
@@ -235,57 +236,11 @@ fn on_fewer(request: &Request<'_>, known: &Known, outers: Vec<Outer>, best: Seco
 fn finish(request: &Request<'_>, candidates: &mut Vec<Candidate>) -> usize {
     let setting = request.setting;
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-    prefer_small(candidates);
-    let simulated = refine_first(setting, candidates);
+    let simulated = refine_first(setting, &request.rules, candidates);
+    prefer_plain(candidates);
     candidates.truncate(request.keep);
     confirm(setting, candidates);
     simulated
-}
-
-/// Puts what small changes make of the best plans before them, if that is faster. Returns how many were simulated.
-fn refine_first(setting: Setting<'_>, candidates: &mut Vec<Candidate>) -> usize {
-    let (refined, simulated) = refined(setting, starts(candidates));
-    let fastest = candidates.iter().map(|each| each.trace.step.0).fold(f64::INFINITY, f64::min);
-    if let Some(refined) = refined.filter(|refined| refined.trace.step.0 < fastest) {
-        candidates.insert(0, refined);
-    }
-    simulated
-}
-
-/// How many plans are refined.
-const STARTS_MAX: usize = 3;
-
-/// How much slower than the first they may be.
-const STARTS_WITHIN: f64 = 0.03;
-
-/// Plans that differ so much that no small change makes one of the other: the best of each count of stages,
-/// microbatches and devices, and degree of most layers.
-fn starts(candidates: &[Candidate]) -> Vec<Candidate> {
-    let Some(first) = candidates.first() else { return Vec::new() };
-    let kind = |plan: &Plan| {
-        let commonest = plan.counts().into_iter().max_by_key(|(_, count)| *count);
-        let tensor = commonest.map_or(1, |(strategy, _)| strategy.tensor);
-        (plan.stages.len(), plan.microbatches, plan.rank_count(), tensor)
-    };
-    let mut kinds = BTreeSet::new();
-    let near = candidates.iter().filter(|each| each.trace.step.0 <= first.trace.step.0 * (1.0 + STARTS_WITHIN));
-    near.filter(|each| kinds.insert(kind(&each.plan))).take(STARTS_MAX).cloned().collect()
-}
-
-/// Puts the plan with the least memory among the fastest first.
-fn prefer_small(candidates: &mut [Candidate]) {
-    let Some(fastest) = candidates.first().map(|first| first.trace.step.0) else { return };
-    let close = candidates.partition_point(|other| other.trace.step.0 <= fastest * (1.0 + EQUALLY_FAST));
-    candidates[..close].sort_by_key(|candidate| candidate.peak);
-}
-
-/// Drops plans that were simulated in part and do not fit whole; the first that is left was simulated whole.
-fn confirm(setting: Setting<'_>, candidates: &mut Vec<Candidate>) {
-    let mut listed = std::mem::take(candidates).into_iter();
-    candidates.extend(listed.find_map(|each| whole(setting, each)));
-    let others: Vec<Candidate> = listed.collect();
-    let others = others.into_par_iter().filter_map(|each| confirmed(setting, each));
-    candidates.extend(others.collect::<Vec<Candidate>>());
 }
 
 /// What misses least. Where estimates fitted and the placed programs did not, that is the tightest plan of all.
@@ -308,5 +263,5 @@ fn nothing_fits(request: &Request<'_>, known: &Known, order: &[Bounded], shortag
     space.complete(setting);
     let Short { outer, mut shortage } = tight(space).expect("nothing fits one byte");
     shortage.capacity_bytes = setting.cluster.capacity().0;
-    NoPlan::NothingFits { outer, shortage }
+    NoPlan::NothingFits { outer: Box::new(outer), shortage }
 }

@@ -134,8 +134,11 @@ impl Space {
     /// The same with only what can be fastest, as if memory had no end: whatever else a strategy does, it adds to the
     /// time of a microbatch. Its bound bounds the whole space.
     pub(crate) fn fastest(setting: Setting<'_>, known: &Known, outer: &Outer) -> Option<Space> {
-        let is_plain =
-            |strategy: &Strategy| strategy.shard == Shard::Nothing && strategy.recompute == Recompute::Nothing;
+        let rules = &outer.rules;
+        let is_plain = |strategy: &Strategy| {
+            (rules.shard.is_some() || strategy.shard == Shard::Nothing)
+                && (rules.recompute.is_some() || strategy.recompute == Recompute::Nothing)
+        };
         Some(Space::of(setting, known, outer, &is_plain)?.offering(Bytes(u64::MAX)))
     }
 
@@ -256,7 +259,9 @@ fn legal(graph: &Graph, kind: KindId, outer: &Outer, keep: &dyn Fn(&Strategy) ->
     let all = compiler::strategies(&graph.kinds[kind.index()], outer.ranks, outer.sequences);
     let keeps_nothing = graph.kinds[kind.index()].input.is_none() && graph.tie.is_none();
     let has_effect = |strategy: &Strategy| !keeps_nothing || strategy.recompute == Recompute::Nothing;
-    let is_wanted = |strategy: &Strategy| outer.degrees.contains(&strategy.tensor) && has_effect(strategy);
+    let is_wanted = |strategy: &Strategy| {
+        outer.degrees.contains(&strategy.tensor) && has_effect(strategy) && outer.rules.allows(graph, kind, strategy)
+    };
     all.into_iter().filter(|strategy| is_wanted(strategy) && keep(strategy)).collect()
 }
 

@@ -31,8 +31,10 @@ impl Window {
     pub fn pinned(&self, bytes: usize) -> Result<Pinned, Error> {
         self.enter()?;
         let mut start = null_mut();
+        let size = bytes.max(1);
         // SAFETY: the place for the answer is valid; portable memory serves every context.
-        check(unsafe { sys::cuMemHostAlloc(&raw mut start, bytes.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) }, "cuMemHostAlloc")?;
+        let given = unsafe { sys::cuMemHostAlloc(&raw mut start, size, sys::CU_MEMHOSTALLOC_PORTABLE) };
+        check(given, "cuMemHostAlloc")?;
         let start = NonNull::new(start.cast::<u8>()).expect("the driver gives out memory or says why not");
         // SAFETY: it was given out with this many bytes.
         unsafe { start.as_ptr().write_bytes(0, bytes) };
@@ -105,8 +107,9 @@ impl AsMut<[u8]> for Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: the driver gave it out, and copies from it are over when they return. Nothing can be done about an
-        // error.
-        let _ = unsafe { sys::cuMemFreeHost(self.start.as_ptr().cast()) };
+        // SAFETY: the driver gave it out, and copies from it are over when they return.
+        let freed = unsafe { sys::cuMemFreeHost(self.start.as_ptr().cast()) };
+        // Nothing can be done about an error.
+        drop(check(freed, "cuMemFreeHost"));
     }
 }

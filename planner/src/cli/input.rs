@@ -83,17 +83,22 @@ pub(crate) fn read_model(path: &Path) -> Result<Named, Failure> {
     Ok(Named { origin: Origin::Preset(model.name.clone()), model })
 }
 
+/// Whether a path is of a published model: a config.json, or a folder.
+pub(crate) fn is_published(path: &Path) -> bool {
+    path.is_dir() || path.extension().is_some_and(|extension| extension == "json")
+}
+
 /// A model as [`read_model`] gives it, or a published one: a config.json, or the folder that holds it. `sequence` is
 /// how many tokens its sequences shall have, which such files leave open.
 pub(crate) fn read_published_or_model(path: &Path, sequence: Option<u64>) -> Result<Named, Failure> {
-    let path = if path.is_dir() { path.join(CONFIG) } else { path.to_owned() };
-    if path.extension().is_none_or(|extension| extension != "json") {
+    if !is_published(path) {
         if let Some(sequence) = sequence {
             return Err(Failure::wrong(format!("--sequence-length {sequence} is for a {CONFIG}"))
                 .help("the sequence of a model file stands in it"));
         }
-        return read_model(&path);
+        return read_model(path);
     }
+    let path = if path.is_dir() { path.join(CONFIG) } else { path.to_owned() };
     let parse = |text: &str, name: &str| parse_config(text, name, sequence);
     let model = read(&path, parse)?;
     // Folders are named after what is in them, unlike the files.
