@@ -68,7 +68,7 @@ struct MemoryLine(u32, Time, #[serde(with = "quantity")] Bytes);
 pub fn trace_beside(plan: &Path) -> PathBuf {
     match plan.extension() {
         // Nothing keeps a plan from being called so.
-        Some(extension) if extension == "trace" => plan.with_added_extension("trace"),
+        Some(extension) if extension == "trace" => plan.with_extension("trace.trace"),
         Some(_) | None => plan.with_extension("trace"),
     }
 }
