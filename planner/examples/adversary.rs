@@ -7,6 +7,7 @@
 //! Prints each case with the best single change of the answer, and in how many cases one is faster by more than 0.2 %.
 //! The changes are its own, none of the planner's: another strategy for one layer or for all of a row, a cut by one
 //! layer, other microbatches, `prefetch` or order of passes.
+#![allow(clippy::print_stdout, reason = "a program whose results are printed")]
 
 use compiler::compile;
 use cost_model::{CostModel, Detail, simulate};
