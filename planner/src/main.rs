@@ -27,6 +27,9 @@ fn run(options: Options) -> Result<(), Failure> {
         clap_complete::generate(shell, &mut Options::command(), "hetu-plan", &mut text);
         return cli::show(&String::from_utf8_lossy(&text));
     }
+    if let Some(folder) = options.man {
+        return cli::man(Options::command(), &folder);
+    }
     match options.command {
         None => cli::plan(&options.plan),
         Some(Command::Check(options)) => cli::check(&options),

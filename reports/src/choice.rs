@@ -37,6 +37,8 @@ pub struct Grid {
     pub columns: Vec<(String, Side)>,
     /// Rows, each as long as the header.
     pub rows: Vec<Vec<String>>,
+    /// The column that is too long for a row and stands below it, if any.
+    pub below: Option<usize>,
     /// The row to set apart, if any.
     pub chosen: Option<usize>,
     /// Sentences below.
@@ -66,17 +68,23 @@ impl Grid {
             Some((_, Side::Right)) | None => "",
         };
         let mut html = String::from("<div class=\"scroll\"><table class=\"grid\"><thead><tr>");
-        for (column, (name, _)) in self.columns.iter().enumerate() {
+        let is_in_row = |column: &usize| self.below != Some(*column);
+        for (column, (name, _)) in self.columns.iter().enumerate().filter(|(column, _)| is_in_row(column)) {
             let _ = write!(html, "<th{}>{}</th>", side(column), escape(name));
         }
         html.push_str("</tr></thead><tbody>\n");
         for (index, row) in self.rows.iter().enumerate() {
             html.push_str(if self.chosen == Some(index) { "<tr class=\"chosen\">" } else { "<tr class=\"other\">" });
-            for (column, cell) in row.iter().enumerate() {
+            for (column, cell) in row.iter().enumerate().filter(|(column, _)| is_in_row(column)) {
                 let side = if cell.chars().count() > LONG { " class=\"words long\"" } else { side(column) };
                 let _ = write!(html, "<td{side}>{}</td>", escape(cell));
             }
             html.push_str("</tr>\n");
+            if let Some(words) = self.below.and_then(|column| row.get(column)) {
+                let span = self.columns.len().saturating_sub(2);
+                let _ =
+                    writeln!(html, "<tr class=\"below\"><td></td><td colspan=\"{span}\">{}</td></tr>", escape(words));
+            }
         }
         html.push_str("</tbody></table></div>\n");
         for note in &self.notes {

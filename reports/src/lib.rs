@@ -12,6 +12,7 @@ mod page;
 pub mod perfetto;
 mod plots;
 mod quantity;
+pub mod rate;
 pub mod results;
 mod table;
 pub mod verdict;
@@ -28,6 +29,7 @@ use serde::Serialize;
 
 pub use choice::{Card, Choice, Grid, Side};
 pub use compare::{CompareError, Comparison, compare};
+pub use rate::{device_peak, device_rate, model_flops};
 pub use verdict::{Evidence, Measured, Verdict, verdict};
 
 /// All that a report can show.
@@ -105,10 +107,10 @@ pub struct CandidatePoint {
 pub enum Standing {
     /// It needs more memory than there is.
     TooLarge,
-    /// It is what one would do without a search.
-    Recipe,
     /// It could have been chosen.
     Fits,
+    /// It is what one would do without a search.
+    Recipe,
     /// It was chosen.
     Chosen,
 }

@@ -135,6 +135,7 @@ fn how_a_plan_was_chosen_stands_on_its_page() {
     let grid = |word: &str| Grid {
         columns: vec![("#".to_owned(), Side::Right), ("why".to_owned(), Side::Left)],
         rows: vec![vec!["1".to_owned(), format!("{word} <b>")]],
+        below: Some(1),
         chosen: Some(0),
         notes: vec!["a note".to_owned()],
     };

@@ -6,13 +6,13 @@ use hetu_planner::{Baseline, Candidate, Extent, Mix, NOISE, Unusable};
 use ir::cluster::{Cluster, Execution};
 use ir::model::{Model, Precision};
 use ir::units::{Bytes, Seconds};
+use reports::{device_rate, model_flops};
 
 use super::costs::Speed;
 use super::input::Origin;
 use super::losers::{composition, reason};
 use super::output::columns;
 use super::plan::{Planned, Question};
-use super::rate::{device_rate, model_flops};
 use super::table::{Side, Table, indented};
 use super::words::{
     SizeUnit, TimeUnit, counted, degree_range, duration, one_line, percent, schedule_word, short_count, signed_percent,
@@ -31,8 +31,8 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
         line("Memory", fitted(question.headroom.words(&question.devices.cluster)));
     }
     line("Prices", wrapped(&prices(question)));
-    line("Searched", fitted(searched(outcome)));
-    text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(question, outcome));
+    line("Searched", fitted(format!("{}, in {:.2} s", searched(outcome), outcome.elapsed.0)));
+    text += &format!("\n{}\n{}\n", candidates(question, outcome), recipes(question, outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     if outcome.picked > 0 {
         line("Picked", format!("number {}", outcome.picked + 1));
@@ -57,7 +57,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
 }
 
 /// What one strategy for all layers costs beside unlike ones, if that was asked.
-fn uniform(question: &Question, outcome: &Planned) -> Option<String> {
+pub(crate) fn uniform(question: &Question, outcome: &Planned) -> Option<String> {
     if question.rules.mix == Mix::Free {
         return None;
     }
@@ -133,7 +133,7 @@ pub(crate) fn wrapped(text: &str) -> String {
 }
 
 /// Where prices come from.
-fn prices(question: &Question) -> String {
+pub(crate) fn prices(question: &Question) -> String {
     if let Some(profile) = &question.profile {
         let samples = counted(profile.samples.len() as u64, "measurement");
         return format!("{samples} on {}; the rest by formula", profile.device);
@@ -148,19 +148,47 @@ fn prices(question: &Question) -> String {
     }
 }
 
-fn searched(outcome: &Planned) -> String {
+/// What was looked at.
+pub(crate) fn searched(outcome: &Planned) -> String {
     let effort = outcome.found.effort;
     format!(
-        "{} (stages, microbatches, degrees), {} simulated, {} plans solved, {} simulated, in {:.2} s",
+        "{} (stages, microbatches, degrees), {} simulated, {} plans solved, {} simulated",
         counted(effort.outer as u64, "choice"),
         counted(effort.costs as u64, "layer"),
         thousands(effort.fitting as u64),
-        thousands(effort.simulated as u64),
-        outcome.elapsed.0
+        thousands(effort.simulated as u64)
     )
 }
 
-fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
+fn candidates(question: &Question, outcome: &Planned) -> String {
+    // Of what is left, what tells plans apart least goes below first.
+    let below = ["why", "schedule", "tokens/s", "recompute", "shard", "step with failures", "goodput"];
+    let mut text = candidates_table(question, outcome).within(columns(), &["estimate off"], &below);
+    for words in candidates_notes(outcome) {
+        text += &note(&words);
+    }
+    text
+}
+
+/// What should be known of the list.
+pub(crate) fn candidates_notes(outcome: &Planned) -> Vec<String> {
+    let list = &outcome.found.candidates;
+    let mut notes = Vec::new();
+    if list.iter().skip(1).any(|each| list[0].ties_with(each)) {
+        notes
+            .push(format!("tie: within {:.1} % of the first, which of them has the fewest strategies.", NOISE * 100.0));
+    }
+    if list.iter().any(|each| each.extent == Extent::Extended) {
+        let words =
+            "The first was simulated whole; of others with very many microbatches, a step so long that it repeats.";
+        notes.push(words.to_owned());
+    }
+    notes
+}
+
+/// All plans of the list, with why they are slower than the first.
+pub(crate) fn candidates_table(question: &Question, outcome: &Planned) -> Table {
+    let speed = |step| Speed::of(&question.model, &question.devices.cluster, question.batch, step);
     let list = &outcome.found.candidates;
     let time = TimeUnit::of(list.iter().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
     let size = SizeUnit::of(list.iter().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
@@ -206,22 +234,15 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
             if index == 0 { composition(best) } else { reason(best, each) },
         ]);
     }
-    // Of what is left, what tells plans apart least goes below first.
-    let below = ["why", "schedule", "tokens/s", "recompute", "shard", "step with failures", "goodput"];
-    let mut text = table.within(columns(), &["estimate off"], &below);
-    if list.iter().skip(1).any(|each| best.ties_with(each)) {
-        text +=
-            &format!("  tie: within {:.1} % of the first, which of them has the fewest strategies.\n", NOISE * 100.0);
-    }
-    if list.iter().any(|each| each.extent == Extent::Extended) {
-        let words =
-            "The first was simulated whole; of others with very many microbatches, a step so long that it repeats.";
-        text += &note(words);
-    }
-    text
+    table
 }
 
 fn recipes(question: &Question, outcome: &Planned) -> String {
+    recipes_table(question, outcome).within(columns(), &[], &["beside the best", "microbatches"])
+}
+
+/// What one would do without a search.
+pub(crate) fn recipes_table(question: &Question, outcome: &Planned) -> Table {
     let best = &outcome.found.candidates[0];
     let fitting = || outcome.found.baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok());
     let time = TimeUnit::of(fitting().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
@@ -245,7 +266,7 @@ fn recipes(question: &Question, outcome: &Planned) -> String {
         };
         table.push(std::iter::once((*name).to_owned()).chain(cells).collect());
     }
-    table.within(columns(), &[], &["beside the best", "microbatches"])
+    table
 }
 
 /// To a tenth of a percent: where failures are rare, the rest is what counts.
@@ -254,7 +275,7 @@ fn share_words(share: f64) -> String {
 }
 
 /// How often to save, and what that and failures leave.
-fn saves(question: &Question, best: &Candidate) -> Option<String> {
+pub(crate) fn saves(question: &Question, best: &Candidate) -> Option<String> {
     let (failures, goodput) = (question.failures?, question.goodput(best)?);
     let [mtbf, save, interval] = [goodput.mtbf, goodput.save, goodput.interval].map(duration);
     let steps = (goodput.interval.0 / best.trace.step.0).ceil().max(1.0);
@@ -276,7 +297,7 @@ pub(crate) fn trust(candidate: &Candidate) -> String {
 }
 
 /// How to replace formulas by measurements, on a machine with these devices.
-fn advice(question: &Question, best: &Candidate) -> Option<String> {
+pub(crate) fn advice(question: &Question, best: &Candidate) -> Option<String> {
     if best.trace.shares[2] == Seconds::ZERO || question.profile.is_some() {
         return None;
     }

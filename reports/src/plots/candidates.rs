@@ -22,6 +22,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
     let visible = super::fits_into_view(report.capacity, largest);
     let right = if visible { largest.max(report.capacity) } else { largest };
     let (memory, unit) = (Unit::of_sizes(right), Unit::of_times(longest));
+    let smallest = all.iter().map(|one| one.peak).min().unwrap_or(Bytes::ZERO);
     let room = ((longest - least) * 0.05).max(longest * 0.01);
     let [bottom, top] = [unit.time(least - room), unit.time(longest + room)];
     let mut figure = Figure {
@@ -29,7 +30,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
         title: "Plans that were considered: time against memory".to_owned(),
         horizontal: Scale::rounded(
             format!("peak memory of a rank ({})", memory.name),
-            0.0,
+            memory.size(smallest) * 0.95,
             memory.size(right) * 1.02,
             6,
         ),
