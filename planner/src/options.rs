@@ -17,7 +17,8 @@ use crate::cli::Failure;
 pub(crate) use export::{ExportOptions, MemoryOptions, Trainer};
 pub(crate) use rules::RuleOptions;
 pub(crate) use spread::SpreadOptions;
-pub(crate) use suggested::Suggested;
+use suggested::Suggested;
+pub(crate) use suggested::lists;
 
 const EXAMPLES: &str = "\
 EXAMPLES

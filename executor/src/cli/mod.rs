@@ -107,16 +107,16 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
         }
         (Some(_), None) | (None, Some(_) | None) => None,
     };
+    let logs = match voice {
+        Voice::Heard => Logs::open(options, session.steps_done()).inspect_err(tell)?,
+        Voice::Silent => Logs::default(),
+    };
     if head(&mut screen, (options, &inputs), windows, (&processes, resumed.as_deref())) == Err(Closed) {
         processes.fail("nobody reads its output");
         return Ok(Ending::Unread);
     }
     screen.begin(session.steps_done());
     let signals = Signals::listen().inspect_err(tell)?;
-    let logs = match voice {
-        Voice::Heard => Logs::open(options, session.steps_done()).inspect_err(tell)?,
-        Voice::Silent => Logs::default(),
-    };
     let parts = Parts { session, feed, evaluation, checkpoints, signals, logs, processes };
     let history = Trainer::new(options, &inputs, parts).train(&mut screen)?;
     match voice {

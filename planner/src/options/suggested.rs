@@ -14,19 +14,30 @@ pub(crate) struct Suggested<P> {
     names: fn() -> Vec<String>,
 }
 
+fn model_names() -> Vec<String> {
+    Model::presets().map(str::to_owned).collect()
+}
+
+fn cluster_names() -> Vec<String> {
+    Cluster::preset_devices().map(|name| format!("8x{name}")).collect()
+}
+
+/// All lists of names.
+pub(crate) fn lists() -> [Vec<String>; 2] {
+    [model_names(), cluster_names()]
+}
+
 impl Suggested<PathBufValueParser> {
     /// Paths; the shipped models.
     pub(crate) fn models() -> Self {
-        let names = || Model::presets().map(str::to_owned).collect();
-        Suggested { parser: PathBufValueParser::new(), names }
+        Suggested { parser: PathBufValueParser::new(), names: model_names }
     }
 }
 
 impl Suggested<StringValueParser> {
     /// Words; a node of eight of each shipped device.
     pub(crate) fn clusters() -> Self {
-        let names = || Cluster::preset_devices().map(|name| format!("8x{name}")).collect();
-        Suggested { parser: StringValueParser::new(), names }
+        Suggested { parser: StringValueParser::new(), names: cluster_names }
     }
 }
 
