@@ -12,6 +12,7 @@ mod export;
 mod failure;
 mod input;
 mod json;
+mod lists;
 mod losers;
 mod memory;
 mod no_plan;

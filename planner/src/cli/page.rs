@@ -10,8 +10,8 @@ use super::costs::Speed;
 use super::explain::memory_table;
 use super::failure::Failure;
 use super::plan::{Planned, Question, layer_name};
-use super::text;
 use super::words::{one_line, plan_label, with_interval};
+use super::{lists, text};
 
 /// Writes the report; gives back its page.
 pub(crate) fn write(question: &Question, outcome: &Planned, folder: &Path) -> Result<PathBuf, Failure> {
@@ -20,15 +20,15 @@ pub(crate) fn write(question: &Question, outcome: &Planned, folder: &Path) -> Re
         (0..question.graph.layers.len() as u32).map(|layer| layer_name(&question.graph, layer)).collect();
     let cluster = &question.devices.cluster;
     let row = |name: &str, value: String| (name.to_owned(), value);
-    let Interval { low, high } = question.costs.interval(&outcome.trace);
+    let Interval { low, high } = question.costs.interval(&outcome.picked_whole.trace);
     let report = Report {
         title: &format!("{} on {}", question.model.name, cluster.name),
         model: &[row("model", text::model_line(&question.model)), row("batch", question.batch.to_string())],
         cluster: &[row("cluster", text::cluster_line(cluster)), row("source", one_line(&cluster.device.source))],
         plan: &picked.plan,
         layers: &layers,
-        programs: &outcome.programs,
-        predicted: Some(&outcome.trace),
+        programs: outcome.programs(),
+        predicted: Some(&outcome.picked_whole.trace),
         between: Some([low, high]),
         measured: None,
         steps: &[],
@@ -62,9 +62,9 @@ fn points(outcome: &Planned) -> Vec<CandidatePoint> {
 }
 
 fn choice(question: &Question, outcome: &Planned) -> Choice {
-    let mut candidates = text::candidates_table(question, outcome).grid(&["step", "peak", "tokens/s"], "why");
+    let mut candidates = lists::candidates_table(question, outcome).grid(&["step", "peak", "tokens/s"], "why");
     candidates.chosen = Some(outcome.picked);
-    candidates.notes = text::candidates_notes(outcome);
+    candidates.notes = lists::candidates_notes(outcome);
     let mut memory = memory_table(question, outcome).grid(&[], "");
     memory.notes = vec![
         "parameters: with their master in 32 bits; moments: the optimizer states of AdamW; saved: activations that the \
@@ -74,14 +74,14 @@ fn choice(question: &Question, outcome: &Planned) -> Choice {
     Choice {
         cards: cards(question, outcome),
         candidates,
-        recipes: text::recipes_table(question, outcome).grid(&[], ""),
+        recipes: lists::recipes_table(question, outcome).grid(&[], ""),
         memory,
         grounds: grounds(question, outcome),
     }
 }
 
 fn cards(question: &Question, outcome: &Planned) -> Vec<Card> {
-    let (step, precision) = (outcome.trace.step, outcome.found.candidates[outcome.picked].plan.precision);
+    let (step, precision) = (outcome.picked_whole.trace.step, outcome.found.candidates[outcome.picked].plan.precision);
     let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, step);
     let flops = model_flops(&question.model, &question.graph, question.batch);
     let (rate, share) = device_rate(flops, step, &question.devices.cluster, precision);
@@ -103,6 +103,8 @@ fn grounds(question: &Question, outcome: &Planned) -> Vec<(String, String)> {
         ("Memory", free.then(|| question.headroom.words(&question.devices.cluster))),
         ("Prices", Some(text::prices(question))),
         ("Searched", Some(text::searched(outcome))),
+        ("Bound", text::proof(outcome)),
+        ("Devices", text::idle(question, outcome)),
         ("Training", speed.training(question.training)),
         ("Uniform", text::uniform(question, outcome)),
         ("Trust", Some(text::trust(best))),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hetu_planner::{Baseline, Candidate, Extent, Mix, NOISE, Unusable};
+use hetu_planner::{Candidate, Found, Mix, OnAll, Unusable};
 use ir::cluster::{Cluster, Execution};
 use ir::model::{Model, Precision};
 use ir::units::{Bytes, Seconds};
@@ -10,14 +10,10 @@ use reports::{device_rate, model_flops};
 
 use super::costs::Speed;
 use super::input::Origin;
-use super::losers::{composition, reason};
+use super::lists::{candidates, recipes};
 use super::output::columns;
 use super::plan::{Planned, Question};
-use super::table::{Side, Table, indented};
-use super::words::{
-    SizeUnit, TimeUnit, counted, degree_range, duration, one_line, percent, schedule_word, short_count, signed_percent,
-    strategy_words, tensor_cell, thousands,
-};
+use super::words::{TimeUnit, counted, duration, one_line, percent, short_count, signed_percent, thousands};
 
 /// All that is said of a search but its last line.
 pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
@@ -32,8 +28,14 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     }
     line("Prices", wrapped(&prices(question)));
     line("Searched", fitted(format!("{}, in {:.2} s", searched(outcome), outcome.elapsed.0)));
+    if let Some(words) = proof(outcome) {
+        line("Bound", wrapped(&words));
+    }
     text += &format!("\n{}\n{}\n", candidates(question, outcome), recipes(question, outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
+    if let Some(words) = idle(question, outcome) {
+        line("Devices", wrapped(&words));
+    }
     if outcome.picked > 0 {
         line("Picked", format!("number {}", outcome.picked + 1));
     }
@@ -102,11 +104,6 @@ pub(crate) fn cluster_line(cluster: &Cluster) -> String {
     text
 }
 
-/// A line below a table.
-fn note(text: &str) -> String {
-    indented(text, 2, columns().unwrap_or(usize::MAX))
-}
-
 /// In lines that fit the terminal, where there is one.
 pub(crate) fn fitted(text: String) -> String {
     if columns().is_some() { wrapped(&text) } else { text }
@@ -160,117 +157,50 @@ pub(crate) fn searched(outcome: &Planned) -> String {
     )
 }
 
-fn candidates(question: &Question, outcome: &Planned) -> String {
-    // Of what is left, what tells plans apart least goes below first.
-    let below = ["why", "schedule", "tokens/s", "recompute", "shard", "step with failures", "goodput"];
-    let mut text = candidates_table(question, outcome).within(columns(), &["estimate off"], &below);
-    for words in candidates_notes(outcome) {
-        text += &note(&words);
+/// What is proven of the answer by sums of costs, and how far such sums are off.
+pub(crate) fn proof(outcome: &Planned) -> Option<String> {
+    let Found { sums, candidates, .. } = &outcome.found;
+    let off = |each: &Candidate| Some(each.estimated?.0 / each.trace.step.0 - 1.0);
+    let off: Vec<f64> = candidates.iter().filter_map(off).collect();
+    if off.is_empty() {
+        return None;
     }
-    text
+    let time = TimeUnit::of(sums.best);
+    let [least, most] = [f64::min, f64::max].map(|of: fn(f64, f64) -> f64| off.iter().copied().reduce(of));
+    Some(format!(
+        "by sums of layer costs no plan is below {}, the best found has {} (gap {:.2} %); simulated whole, sums of the \
+         plans below are off by {} to {}",
+        time.show(sums.bound),
+        time.show(sums.best),
+        sums.gap() * 100.0,
+        signed_percent(least?),
+        signed_percent(most?),
+    ))
 }
 
-/// What should be known of the list.
-pub(crate) fn candidates_notes(outcome: &Planned) -> Vec<String> {
-    let list = &outcome.found.candidates;
-    let mut notes = Vec::new();
-    if list.iter().skip(1).any(|each| list[0].ties_with(each)) {
-        notes
-            .push(format!("tie: within {:.1} % of the first, which of them has the fewest strategies.", NOISE * 100.0));
-    }
-    if list.iter().any(|each| each.extent == Extent::Extended) {
-        let words =
-            "The first was simulated whole; of others with very many microbatches, a step so long that it repeats.";
-        notes.push(words.to_owned());
-    }
-    notes
-}
-
-/// All plans of the list, with why they are slower than the first.
-pub(crate) fn candidates_table(question: &Question, outcome: &Planned) -> Table {
-    let speed = |step| Speed::of(&question.model, &question.devices.cluster, question.batch, step);
-    let list = &outcome.found.candidates;
-    let time = TimeUnit::of(list.iter().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
-    let size = SizeUnit::of(list.iter().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
-    let mut table = Table::new(&[
-        ("#", Side::Right),
-        ("stages", Side::Right),
-        ("microbatches", Side::Right),
-        ("schedule", Side::Left),
-        ("data", Side::Right),
-        ("tensor", Side::Right),
-        ("shard", Side::Left),
-        ("recompute", Side::Left),
-        ("step", Side::Right),
-        ("tokens/s", Side::Right),
-        ("peak", Side::Right),
-        ("goodput", Side::Right),
-        ("step with failures", Side::Right),
-        ("estimate off", Side::Right),
-        ("why", Side::Left),
-    ])
-    .best_first();
-    let best = &list[0];
-    for (index, each) in list.iter().enumerate() {
-        let plan = &each.plan;
-        let [shard, recompute] = strategy_words(plan);
-        let goodput = question.goodput(each);
-        let off = each.estimated.map(|estimated| signed_percent(estimated.0 / each.trace.step.0 - 1.0));
-        table.push(vec![
-            (index + 1).to_string(),
-            plan.stages.len().to_string(),
-            plan.microbatches.to_string(),
-            if plan.stages.len() > 1 { schedule_word(plan.schedule) } else { "" }.to_owned(),
-            degree_range(plan, |strategy| strategy.data),
-            tensor_cell(plan),
-            shard,
-            recompute,
-            format!("{} ({})", time.show(each.trace.step), time.range(question.costs.interval(&each.trace))),
-            speed(each.trace.step).cell(),
-            size.show(each.peak),
-            goodput.map_or(String::new(), |goodput| share_words(goodput.share)),
-            goodput.map_or(String::new(), |goodput| time.show(Seconds(each.trace.step.0 / goodput.share))),
-            off.unwrap_or_default(),
-            if index == 0 { composition(best) } else { reason(best, each) },
-        ]);
-    }
-    table
-}
-
-fn recipes(question: &Question, outcome: &Planned) -> String {
-    recipes_table(question, outcome).within(columns(), &[], &["beside the best", "microbatches"])
-}
-
-/// What one would do without a search.
-pub(crate) fn recipes_table(question: &Question, outcome: &Planned) -> Table {
+/// Why devices are left idle.
+pub(crate) fn idle(question: &Question, outcome: &Planned) -> Option<String> {
     let best = &outcome.found.candidates[0];
-    let fitting = || outcome.found.baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok());
-    let time = TimeUnit::of(fitting().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
-    let size = SizeUnit::of(fitting().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
-    let mut table = Table::new(&[
-        ("usual recipe", Side::Left),
-        ("microbatches", Side::Right),
-        ("step", Side::Right),
-        ("peak", Side::Right),
-        ("beside the best", Side::Left),
-    ]);
-    for Baseline { name, outcome } in &outcome.found.baselines {
-        let cells = match outcome {
-            Ok(found) => vec![
-                found.plan.microbatches.to_string(),
-                format!("{} ({})", time.show(found.trace.step), time.range(question.costs.interval(&found.trace))),
-                size.show(found.peak),
-                format!("{:.2} × as long", found.trace.step.0 / best.trace.step.0),
-            ],
-            Err(failure) => vec![String::new(), String::new(), String::new(), failure.to_string()],
-        };
-        table.push(std::iter::once((*name).to_owned()).chain(cells).collect());
+    let (used, all) = (best.plan.rank_count(), question.devices.cluster.device_count());
+    if used >= all {
+        return None;
     }
-    table
+    let why = match outcome.found.on_all {
+        OnAll::Best(step) => {
+            let shown = TimeUnit::of(step).show(step);
+            let longer = signed_percent(step.0 / best.trace.step.0 - 1.0);
+            format!("the best plan found for all of them takes {shown} ({longer})")
+        }
+        OnAll::Illegal => {
+            format!("nothing legal spreads a batch of {} and the sizes of the model over all of them", question.batch)
+        }
+        OnAll::NothingFits => "no plan for all of them fits".to_owned(),
+    };
+    Some(format!("the first plan uses {used} of {all}: {why}"))
 }
 
 /// To a tenth of a percent: where failures are rare, the rest is what counts.
-fn share_words(share: f64) -> String {
+pub(crate) fn share_words(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
@@ -335,7 +265,9 @@ pub(crate) fn last_line(outcome: &Planned) -> String {
     };
     let compared = sharded.map(|found| ("fully sharded data parallelism", found)).or_else(fastest);
     let mut text = format!("Wrote {}: ", outcome.written.join(", "));
+    let is_illegal = baselines.iter().all(|each| matches!(each.outcome, Err(Unusable::Illegal(_))));
     text += &match compared {
+        None if is_illegal => "no usual recipe is legal for these devices and this batch".to_owned(),
         None => "no usual recipe fits".to_owned(),
         Some((name, found)) => {
             let ratio = found.trace.step.0 / best.trace.step.0;
