@@ -20,6 +20,9 @@ fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Options::command(), "hetu-exec", &mut Quiet);
         return ExitCode::SUCCESS;
     }
+    if let Some(folder) = &options.man {
+        return exit(cli::man(Options::command(), folder).map(|()| 0));
+    }
     if let Some(Command::Export(options)) = &options.command {
         return exit(cli::export(options).map(|()| 0));
     }

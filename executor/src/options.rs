@@ -24,6 +24,8 @@ EXAMPLES
     hetu-plan examples/published/tiny-llama -o tuned/plan.yaml
     hetu-exec tuned/plan.yaml --text examples/text/austen.txt --from examples/published/tiny-llama
     hetu-exec export run --to exported
+  A line every ten steps, all steps for TensorBoard and as a table:
+    hetu-exec plan.yaml --log-every 10 --tensorboard board --csv steps.csv
   Losses for a program:
     hetu-exec plan.yaml --text examples/text/austen.txt --json | jq -c '[.step, .loss]'
 
@@ -63,12 +65,12 @@ pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     /// The plan: what `hetu-plan` wrote, or a person
-    #[arg(value_name = "PLAN", required_unless_present = "completions")]
+    #[arg(value_name = "PLAN", required_unless_present_any = ["completions", "man"])]
     pub(crate) plan: Option<PathBuf>,
     /// Steps of the whole training; the learning rate falls until then
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: u64,
-    /// The text to train on, in UTF-8
+    /// The text to train on, in UTF-8 [default: a shipped one]
     #[arg(long, value_name = "FILE")]
     pub(crate) text: Option<PathBuf>,
     /// `bytes`, or a tokenizer.json
@@ -125,7 +127,16 @@ pub(crate) struct Options {
     /// Run a plan whose prediction is of other programs
     #[arg(long)]
     pub(crate) ignore_prediction: bool,
-    /// Print one JSON object a line, in seconds and bytes
+    /// Steps between lines that are printed; steps with a held-out loss, the first and the last always have one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) log_every: u64,
+    /// Write every step as a line of comma-separated values there; docs/json.md names columns and units
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write every step for TensorBoard there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tensorboard: Option<PathBuf>,
+    /// Print one JSON object a line, in seconds and bytes; docs/json.md names all
     #[arg(long)]
     pub(crate) json: bool,
     /// Print the summary only
@@ -134,6 +145,9 @@ pub(crate) struct Options {
     /// Print completions for a shell
     #[arg(long, value_name = "SHELL", value_enum, exclusive = true)]
     pub(crate) completions: Option<Shell>,
+    /// Write a man page for each command into this folder
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub(crate) man: Option<PathBuf>,
 }
 
 /// Everything but training.

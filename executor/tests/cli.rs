@@ -116,8 +116,15 @@ fn predicted_stands_beside_measured() {
     );
     assert!(fs::read_to_string(place.0.join("out/results.json")).unwrap().contains("\"comparison\""));
     let summary = place.objects("plan.yaml --text text.txt --steps 3").pop().unwrap();
-    assert_eq!(summary["comparison"]["step"]["predicted"], 0.75);
-    assert_eq!(summary["predicted_step_time"], 0.75);
+    assert_eq!(summary["comparison"]["step"]["predicted_seconds"], 0.75);
+    assert_eq!(summary["predicted_step_seconds"], 0.75);
+    let sentence = summary["verdict"]["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("A step took ") && sentence.contains("were predicted (+"), "{sentence}");
+    assert!(text.contains("Verdict A step took "), "{text}");
+    let results = fs::read_to_string(place.0.join("out/results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    let told = format!("Verdict {}\n", results["verdict"]["sentence"].as_str().unwrap());
+    assert!(text.contains(&told), "the report says what the terminal says: {told}{text}");
     fs::remove_file(place.0.join("plan.trace")).unwrap();
     let text = place.good("plan.yaml --text text.txt --steps 3");
     assert!(text.contains("predicted      measured     error") && !text.contains("mean of ranks"), "{text}");
@@ -139,7 +146,6 @@ fn a_prediction_of_other_programs_is_refused_or_left_out() {
 fn wrong_input_is_refused_with_its_place_and_a_remedy() {
     let place = Place::new("wrong");
     place.refused("", "PLAN");
-    place.refused("plan.yaml", "no text to train on");
     place.refused("no.yaml --text text.txt", "no.yaml: cannot be read");
     place.refused("plan.yaml --text no.txt", "no.txt: the text cannot be read");
     place.refused("plan.yaml --text text.txt --steps 0", "--steps");
@@ -274,7 +280,7 @@ fn help_and_completions_name_every_option() {
     ];
     let more =
         ["--trace-every", "--checkpoint", "--save-every", "--resume", "--allow", "--backend", "--ignore-prediction"];
-    for option in options.into_iter().chain(more).chain(["--json", "--quiet", "--completions"]) {
+    for option in options.into_iter().chain(more).chain(["--json", "--quiet", "--completions", "--csv", "--man"]) {
         assert!(help.contains(option) && completions.contains(option), "{option}");
     }
     assert!(help.contains("EXAMPLES"));

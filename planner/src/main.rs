@@ -25,7 +25,10 @@ fn run(options: Options) -> Result<(), Failure> {
     if let Some(shell) = options.completions {
         let mut text = Vec::new();
         clap_complete::generate(shell, &mut Options::command(), "hetu-plan", &mut text);
-        return cli::show(&String::from_utf8_lossy(&text));
+        return cli::show(&with_files(&String::from_utf8_lossy(&text)));
+    }
+    if let Some(folder) = options.man {
+        return cli::man(Options::command(), &folder);
     }
     match options.command {
         None => cli::plan(&options.plan),
@@ -37,4 +40,13 @@ fn run(options: Options) -> Result<(), Failure> {
         Some(Command::Compile(options)) => cli::compile(&options),
         Some(Command::Export(options)) => cli::export(&options),
     }
+}
+
+/// Completions of zsh, in which a list of names leaves no room for files: both are offered.
+fn with_files(completions: &str) -> String {
+    options::lists().iter().fold(completions.to_owned(), |text, names| {
+        let names = names.join(" ");
+        let both = format!(":{{_alternative \"names:name:({names})\" \"files:file:_files\"}}'");
+        text.replace(&format!(":({names})'"), &both)
+    })
 }

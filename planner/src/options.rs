@@ -3,6 +3,7 @@
 mod export;
 mod rules;
 mod spread;
+mod suggested;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ use crate::cli::Failure;
 pub(crate) use export::{ExportOptions, MemoryOptions, Trainer};
 pub(crate) use rules::RuleOptions;
 pub(crate) use spread::SpreadOptions;
+use suggested::Suggested;
+pub(crate) use suggested::lists;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -72,6 +75,9 @@ pub(crate) struct Options {
     /// Print completions for a shell: bash, zsh or fish.
     #[arg(long, value_name = "SHELL", exclusive = true)]
     pub(crate) completions: Option<Shell>,
+    /// Write a man page for each command into this folder.
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub(crate) man: Option<PathBuf>,
 }
 
 /// Everything but the search.
@@ -107,10 +113,11 @@ pub(crate) enum Command {
 pub(crate) struct PlanOptions {
     /// The model: a file with its sizes and how it is trained, the name of a shipped one such as llama3-8b, or the
     /// config.json of a Hugging Face folder or that folder, of which model.yaml is made beside the plan.
-    #[arg(value_name = "MODEL.YAML|NAME|CONFIG.JSON", required_unless_present = "completions")]
+    #[arg(value_name = "MODEL.YAML|NAME|CONFIG.JSON", required_unless_present_any = ["completions", "man"])]
+    #[arg(value_parser = Suggested::models(), hide_possible_values = true)]
     pub(crate) model: Option<PathBuf>,
     /// Devices: a cluster file, or a shipped description such as 8xA100-80GB or 64x8xH100; this machine if absent.
-    #[arg(long, value_name = "FILE|PRESET")]
+    #[arg(long, value_name = "FILE|PRESET", value_parser = Suggested::clusters(), hide_possible_values = true)]
     pub(crate) cluster: Option<String>,
     /// Measured prices, as hetu-profile writes them; must be of the cluster's device.
     #[arg(long, value_name = "FILE")]
@@ -257,10 +264,10 @@ pub(crate) struct TrainingOptions {
 #[derive(Args)]
 pub(crate) struct CheckOptions {
     /// The plan; with --cluster a model, as a file or by name.
-    #[arg(value_name = "PLAN.YAML|MODEL")]
+    #[arg(value_name = "PLAN.YAML|MODEL", value_parser = Suggested::models(), hide_possible_values = true)]
     pub(crate) plan: PathBuf,
     /// Check a plan of the options below, for these devices: a cluster file, or a shipped description such as 8xH100.
-    #[arg(long, value_name = "FILE|PRESET")]
+    #[arg(long, value_name = "FILE|PRESET", value_parser = Suggested::clusters(), hide_possible_values = true)]
     pub(crate) cluster: Option<String>,
     /// Tokens of a sequence, where the model is a config.json [default: as many as it allows, at most 4096 where
     /// positions are rotated]

@@ -27,6 +27,15 @@ const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(folder) = &options.man {
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| clap_mangen::generate_to(Options::command(), folder))
+            .map(|()| ExitCode::SUCCESS);
+        return written.unwrap_or_else(|error| {
+            note(&format!("error: {}: cannot be written: {error}", folder.display()));
+            ExitCode::from(2)
+        });
+    }
     let outcome = match (options.completions, options.command) {
         (Some(shell), _) => {
             let mut text = Vec::new();

@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Prints a completion script for a shell, and ends
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<Shell>,
+    /// Writes a man page for each command into this folder, and ends
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub(crate) man: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::quantity::{Unit, phase_name, signed_percent};
 use crate::table::Table;
+use crate::work::{fragment_name, pass_name};
 
 /// Two traces of the same programs, side by side. Times are means over ranks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,8 +30,10 @@ pub struct ComparedTime {
     /// What took it.
     pub name: String,
     /// By the simulator.
+    #[serde(rename = "predicted_seconds")]
     pub predicted: Seconds,
     /// By an executor.
+    #[serde(rename = "measured_seconds")]
     pub measured: Seconds,
     /// Predicted over measured, less one; none where nothing was measured.
     pub error: Option<f64>,
@@ -41,7 +44,7 @@ pub struct ComparedTime {
 pub struct Kind {
     /// The word of its stream.
     pub stream: &'static str,
-    /// The word of its pass.
+    /// The word of its pass, and what is unlike the rest of that pass.
     pub phase: &'static str,
     /// How often it runs in a step, as the mean over the measured ranks.
     pub runs: f64,
@@ -54,8 +57,10 @@ pub struct Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Peak {
     /// By the simulator.
+    #[serde(rename = "predicted_bytes")]
     pub predicted: Bytes,
     /// By an executor.
+    #[serde(rename = "measured_bytes")]
     pub measured: Bytes,
 }
 
@@ -101,7 +106,7 @@ pub fn compare(predicted: &Trace, measured: &Trace, programs: &Programs) -> Resu
 }
 
 impl ComparedTime {
-    fn new(name: &str, predicted: Seconds, measured: Seconds) -> ComparedTime {
+    pub(crate) fn new(name: &str, predicted: Seconds, measured: Seconds) -> ComparedTime {
         let error = (measured.0 > 0.0).then(|| predicted.0 / measured.0 - 1.0);
         ComparedTime { name: name.to_owned(), predicted, measured, error }
     }
@@ -224,7 +229,7 @@ fn times_by_kind(trace: &Trace, programs: &Programs) -> BTreeMap<Key, (Seconds, 
     let mut times: BTreeMap<Key, (Seconds, f64)> = BTreeMap::new();
     let share = 1.0 / trace.totals.len().max(1) as f64;
     for event in &trace.events {
-        let key = (event.stream.index(), action_name(event, programs), phase_name(event.span.phase));
+        let key = (event.stream.index(), action_name(event, programs), pass_of(event, programs));
         let entry = times.entry(key).or_default();
         entry.0 += (event.end - event.start) * share;
         entry.1 += share;
@@ -232,10 +237,23 @@ fn times_by_kind(trace: &Trace, programs: &Programs) -> BTreeMap<Key, (Seconds, 
     times
 }
 
+/// The pass of an event, and what of it is unlike the rest of that pass.
+fn pass_of(event: &TraceEvent, programs: &Programs) -> &'static str {
+    match event.action {
+        Action::Compute(id) => pass_name(programs.fragment(id), event.span.phase),
+        Action::Exchange(_)
+        | Action::Send(_)
+        | Action::Receive(_)
+        | Action::Free
+        | Action::Signal(_)
+        | Action::Wait(_) => phase_name(event.span.phase),
+    }
+}
+
 /// What an event did, in words.
 pub(crate) fn action_name(event: &TraceEvent, programs: &Programs) -> String {
     match event.action {
-        Action::Compute(id) => programs.fragment(id).name.clone(),
+        Action::Compute(id) => fragment_name(programs.fragment(id)),
         Action::Exchange(id) => {
             let collective = programs.collective(id);
             format!("{} over {}", collective.exchange.name(), collective.axis.name())

@@ -5,14 +5,18 @@
 
 mod activity;
 mod breakdown;
+pub mod choice;
 pub mod compare;
 mod figure;
 mod page;
 pub mod perfetto;
 mod plots;
 mod quantity;
+pub mod rate;
 pub mod results;
 mod table;
+pub mod verdict;
+mod work;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +27,10 @@ use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
 use serde::Serialize;
 
+pub use choice::{Card, Choice, Grid, Side};
 pub use compare::{CompareError, Comparison, compare};
+pub use rate::{device_peak, device_rate, model_flops};
+pub use verdict::{Evidence, Measured, Verdict, verdict};
 
 /// All that a report can show.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +49,18 @@ pub struct Report<'a> {
     pub programs: &'a Programs,
     /// One step as it was simulated.
     pub predicted: Option<&'a Trace>,
+    /// Between which times a measured step is expected.
+    pub between: Option<[Seconds; 2]>,
     /// One step as it ran.
     pub measured: Option<&'a Trace>,
     /// Steps that ran, in order.
     pub steps: &'a [StepRecord],
     /// Plans among which this one was chosen.
     pub candidates: &'a [CandidatePoint],
+    /// How it was chosen, for the report of a plan.
+    pub choice: Option<&'a Choice>,
+    /// What came of the prediction, for the report of a training.
+    pub verdict: Option<&'a Verdict>,
     /// Memory of one device that a plan may use.
     pub capacity: Bytes,
     /// A sentence that says so if it was predicted for other devices than it was measured on.
@@ -62,8 +75,10 @@ pub struct StepRecord {
     /// Mean loss of the step's tokens, in nats.
     pub loss: f64,
     /// Mean loss of tokens that are held out, in nats, if it was asked for after this step.
+    #[serde(rename = "held_out_loss")]
     pub evaluation: Option<f64>,
     /// How long the step took.
+    #[serde(rename = "step_seconds")]
     pub time: Seconds,
     /// Tokens of all ranks over that time.
     pub tokens_per_second: f64,
@@ -72,11 +87,15 @@ pub struct StepRecord {
 /// A plan that was considered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CandidatePoint {
+    /// What stands beside its point: its number in a list, or the name of a recipe.
+    pub mark: String,
     /// The plan in a few words.
     pub label: String,
     /// Its estimated or simulated step time.
+    #[serde(rename = "step_seconds")]
     pub time: Seconds,
     /// Memory that its fullest rank needs.
+    #[serde(rename = "peak_bytes")]
     pub peak: Bytes,
     /// What became of it.
     pub standing: Standing,
@@ -90,6 +109,8 @@ pub enum Standing {
     TooLarge,
     /// It could have been chosen.
     Fits,
+    /// It is what one would do without a search.
+    Recipe,
     /// It was chosen.
     Chosen,
 }

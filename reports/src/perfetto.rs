@@ -3,9 +3,8 @@
 //! Each rank is a process and each stream a thread of it; predicted ranks stand above measured ones. Times are in
 //! microseconds, as the format wants them. Live memory is a counter of the process.
 
-use ir::program::Programs;
-use ir::program::Stream;
-use ir::trace::{Confidence, Origin, Trace};
+use ir::program::{Action, Programs, Stream};
+use ir::trace::{Confidence, Origin, Trace, TraceEvent};
 use serde::Serialize;
 
 use crate::compare::action_name;
@@ -56,11 +55,26 @@ struct Live {
 #[derive(Serialize)]
 struct Work<'a> {
     phase: &'a str,
+    /// Its name in the text form of programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fragment: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     microbatch: Option<u16>,
     confidence: Confidence,
+}
+
+fn fragment_of<'a>(event: &TraceEvent, programs: &'a Programs) -> Option<&'a str> {
+    match event.action {
+        Action::Compute(id) => Some(&programs.fragment(id).name),
+        Action::Exchange(_)
+        | Action::Send(_)
+        | Action::Receive(_)
+        | Action::Free
+        | Action::Signal(_)
+        | Action::Wait(_) => None,
+    }
 }
 
 /// The processes of one trace.
@@ -125,6 +139,7 @@ impl Processes<'_> {
                 dur: Some(duration),
                 args: Work {
                     phase: phase_name(event.span.phase),
+                    fragment: fragment_of(event, programs),
                     layer: event.span.layer,
                     microbatch: event.span.microbatch,
                     confidence: event.confidence,

@@ -1,11 +1,12 @@
 //! results.json: the numbers of a report, for machines.
 
+use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
 use serde::Serialize;
 
 use crate::compare::largest_arena;
 use crate::quantity::median;
-use crate::{CandidatePoint, Comparison, Report, StepRecord};
+use crate::{CandidatePoint, Comparison, Report, StepRecord, Verdict};
 
 #[derive(Serialize)]
 struct Results<'a> {
@@ -16,12 +17,15 @@ struct Results<'a> {
     stages: u32,
     microbatches: u32,
     batch: u64,
+    #[serde(rename = "capacity_bytes")]
     capacity: Bytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'a Verdict>,
     #[serde(skip_serializing_if = "Option::is_none")]
     predicted: Option<Side>,
     #[serde(skip_serializing_if = "Option::is_none")]
     measured: Option<Side>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "median_step_seconds", skip_serializing_if = "Option::is_none")]
     median_step: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unlike_devices: Option<&'a str>,
@@ -35,13 +39,17 @@ struct Results<'a> {
 
 #[derive(Serialize)]
 struct Side {
+    #[serde(rename = "step_seconds")]
     step: Seconds,
+    #[serde(rename = "step_seconds_between", skip_serializing_if = "Option::is_none")]
+    between: Option<[Seconds; 2]>,
+    #[serde(rename = "peak_bytes")]
     peak: Bytes,
 }
 
 /// The file as text: times in seconds, sizes in bytes.
 pub fn json(report: &Report<'_>, comparison: Option<&Comparison>) -> String {
-    let side = |trace: &ir::trace::Trace| Side { step: trace.step, peak: largest_arena(trace) };
+    let side = |trace: &Trace, between| Side { step: trace.step, between, peak: largest_arena(trace) };
     let results = Results {
         format: 1,
         title: report.title,
@@ -51,8 +59,9 @@ pub fn json(report: &Report<'_>, comparison: Option<&Comparison>) -> String {
         microbatches: report.plan.microbatches,
         batch: report.plan.batch,
         capacity: report.capacity,
-        predicted: report.predicted.map(side),
-        measured: report.measured.map(side),
+        verdict: report.verdict,
+        predicted: report.predicted.map(|trace| side(trace, report.between)),
+        measured: report.measured.map(|trace| side(trace, None)),
         median_step: median(report.steps.iter().map(|record| record.time)),
         unlike_devices: report.unlike,
         comparison,

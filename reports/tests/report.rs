@@ -70,7 +70,7 @@ fn the_largest_error_comes_first_and_kinds_add_up() {
         comparison.kinds.iter().filter(|kind| kind.stream == "compute").map(|kind| kind.time.measured.0).sum();
     assert!((compute - comparison.parts[0].measured.0).abs() < 1e-9, "{compute} {:?}", comparison.parts[0]);
     let json: Value = serde_json::from_str(&comparison.json()).expect("it is JSON");
-    assert_eq!(json["step"]["predicted"].as_f64(), Some(job.predicted.step.0));
+    assert_eq!(json["step"]["predicted_seconds"].as_f64(), Some(job.predicted.step.0));
     let text = comparison.text();
     let widths: BTreeSet<usize> = text.lines().map(|line| line.chars().count()).collect();
     assert_eq!(widths.len(), 1, "columns are aligned:\n{text}");

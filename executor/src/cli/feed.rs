@@ -39,12 +39,22 @@ pub(crate) struct Sources {
     pub(crate) tokenizer: String,
 }
 
-/// The path of `--text`.
-pub(crate) fn text_path(options: &Options) -> Outcome<&Path> {
-    options.text.as_deref().ok_or_else(|| {
-        Failure::wrong_use("no text to train on: --text is missing")
-            .help("give a plain text, such as `--text examples/text/austen.txt` of the repository")
-    })
+/// What trainings that name no text are trained on: novels of Jane Austen, in the public domain.
+const SHIPPED: &str = include_str!("../../../examples/text/austen.txt");
+
+/// What the text is called.
+pub(crate) fn text_name(options: &Options) -> String {
+    match &options.text {
+        Some(path) => path.display().to_string(),
+        None => "the shipped text, as --text names none".to_owned(),
+    }
+}
+
+fn text(options: &Options) -> Outcome<String> {
+    match &options.text {
+        Some(path) => read_text(path).map_err(Failure::wrong_use),
+        None => Ok(SHIPPED.to_owned()),
+    }
 }
 
 /// Reads and cuts the text.
@@ -58,18 +68,20 @@ pub(crate) fn read(options: &Options, inputs: &Inputs) -> Outcome<Feeds> {
     let fits = tokenizer.check_fits(inputs.model.vocabulary as usize);
     fits.map_err(|error| Failure::wrong_use(format!("{model}: {error}")))?;
     let split = Split { sequence: inputs.model.sequence as usize, held_out: options.held_out };
-    let size = std::fs::metadata(text_path(options)?).map_or(0, |file| file.len());
+    let size = match &options.text {
+        Some(path) => std::fs::metadata(path).map_or(0, |file| file.len()),
+        None => SHIPPED.len() as u64,
+    };
     let needed = Bytes(size.saturating_mul(memory::TEXT_BYTES));
     // What is not free now may be free later; what the machine has not will never be.
     memory::check("the text and its tokens", needed, memory::memory())?;
-    let path = text_path(options)?;
-    let text = read_text(path).map_err(Failure::wrong_use)?;
+    let text = text(options)?;
     let sources = Sources {
         text: digest(&text),
         tokenizer: tokenizer.content().map_or("bytes".to_owned(), |content| format!("of digest {content}")),
     };
     let corpus = Corpus::of_text(text, &tokenizer, split).map_err(|error| match &error {
-        CorpusError::TooShort { .. } => Failure::wrong_use(format!("{}: {error}", path.display())),
+        CorpusError::TooShort { .. } => Failure::wrong_use(format!("{}: {error}", text_name(options))),
         // These name their file, or an option.
         CorpusError::Unreadable { .. }
         | CorpusError::Empty { .. }

@@ -6,6 +6,7 @@ mod evaluation;
 mod failure;
 mod feed;
 mod inputs;
+mod logs;
 mod memory;
 mod published;
 mod report;
@@ -14,6 +15,7 @@ mod signals;
 mod statistics;
 mod summary;
 mod supervise;
+mod tensorboard;
 mod together;
 mod train;
 mod words;
@@ -36,8 +38,9 @@ pub(crate) use train::Ending;
 use checkpoints::Checkpoints;
 use evaluation::{Evaluation, windows_read};
 use failure::Outcome;
-use feed::{Feeds, text_path};
+use feed::{Feeds, text_name};
 use inputs::Inputs;
+use logs::Logs;
 use show::{Closed, Screen};
 use signals::Signals;
 use summary::Summary;
@@ -56,13 +59,14 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     let launch = together::launch()?;
     let voice = Voice::of(launch.place.process);
     if voice == Voice::Heard {
-        options.report.iter().chain(&options.checkpoint).try_for_each(|folder| make(folder))?;
+        let mut folders = options.report.iter().chain(&options.checkpoint).chain(&options.tensorboard);
+        folders.try_for_each(|folder| make(folder))?;
+        options.csv.iter().try_for_each(|file| make(logs::folder_of(file)))?;
     }
     let is_alone = launch.place.processes == 1;
     let own_folder = if is_alone { checkpoints::open(options, &mut Processes::alone())? } else { None };
     let mut inputs = inputs::read(options)?;
     inputs.unlike = devices::unlike(&inputs, backend(options, &inputs));
-    text_path(options)?;
     let weights = published::open(options, &inputs)?;
     let Feeds { training: feed, held_out, sources } = feed::read(options, &inputs)?;
     let held_out = held_out.filter(|_| options.evaluate_every > 0);
@@ -103,13 +107,17 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
         }
         (Some(_), None) | (None, Some(_) | None) => None,
     };
+    let logs = match voice {
+        Voice::Heard => Logs::open(options, session.steps_done()).inspect_err(tell)?,
+        Voice::Silent => Logs::default(),
+    };
     if head(&mut screen, (options, &inputs), windows, (&processes, resumed.as_deref())) == Err(Closed) {
         processes.fail("nobody reads its output");
         return Ok(Ending::Unread);
     }
     screen.begin(session.steps_done());
     let signals = Signals::listen().inspect_err(tell)?;
-    let parts = Parts { session, feed, evaluation, checkpoints, signals, processes };
+    let parts = Parts { session, feed, evaluation, checkpoints, signals, logs, processes };
     let history = Trainer::new(options, &inputs, parts).train(&mut screen)?;
     match voice {
         Voice::Heard => conclude((options, &inputs), &history, &mut screen),
@@ -121,17 +129,27 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
 fn conclude((options, inputs): (&Options, &Inputs), history: &History, screen: &mut Screen) -> Outcome<Ending> {
     let mut summary = Summary::new(inputs, history)?;
     if let Some(folder) = &options.report {
-        summary.wrote(report::write(folder, inputs, history)?);
+        summary.wrote(report::write(folder, (inputs, history), summary.verdict())?);
     }
     summary.wrote(history.checkpoint.clone());
+    summary.wrote(history.logs.iter().cloned());
     let printed = screen.summary(&summary.text(), summary.data());
     if let Some(words) = &history.unsaved {
         return Err(Failure::run(format!("the last checkpoint is missing: {words}")));
+    }
+    if let Some(words) = &history.unlogged {
+        return Err(Failure::run(words));
     }
     match printed {
         Ok(()) => screen.check_lost().map(|()| history.ending),
         Err(Closed) => Ok(Ending::Unread),
     }
+}
+
+/// Writes a man page for the tool and each of its commands into a folder, which is made.
+pub(crate) fn man(command: clap::Command, folder: &Path) -> Outcome<()> {
+    make(folder)?;
+    clap_mangen::generate_to(command, folder).map_err(|error| Failure::folder(folder, &error))
 }
 
 /// A folder that can be written, or a failure.
@@ -240,7 +258,7 @@ fn head(
     let (ranks, stages) = (programs.mesh().rank_count(), programs.mesh().stages());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let parameters = graph.parameter_count();
-    let text = options.text.as_deref().unwrap_or(Path::new("")).display();
+    let text = text_name(options);
     let sequences = plan.microbatch_sequences();
     let mut facts = vec![
         (
@@ -282,6 +300,7 @@ fn head(
         "held_out_windows": windows.held_out,
         "evaluated_windows": windows.read,
         "resumed": resumed,
+        "text": options.text,
     });
     screen.head(&facts, data)
 }

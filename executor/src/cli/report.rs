@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ir::cluster::{Cluster, Execution, Link};
 use ir::graph::{Graph, KindId};
 use ir::model::{Embeddings, Family, Model};
-use reports::{Report, StepRecord, write_report};
+use reports::{Report, StepRecord, Verdict, write_report};
 
 use super::failure::{Failure, Outcome};
 use super::inputs::Inputs;
@@ -13,7 +13,11 @@ use super::train::History;
 use super::words::short;
 
 /// Writes the report; gives back its files.
-pub(crate) fn write(folder: &Path, inputs: &Inputs, history: &History) -> Outcome<Vec<PathBuf>> {
+pub(crate) fn write(
+    folder: &Path,
+    (inputs, history): (&Inputs, &History),
+    verdict: Option<&Verdict>,
+) -> Outcome<Vec<PathBuf>> {
     let steps: Vec<StepRecord> = history.rows.iter().map(|row| row.record()).collect();
     let report = Report {
         title: &format!("{} on {}", inputs.model.name, inputs.cluster.name),
@@ -23,9 +27,12 @@ pub(crate) fn write(folder: &Path, inputs: &Inputs, history: &History) -> Outcom
         layers: &layer_names(&inputs.graph),
         programs: &inputs.programs,
         predicted: inputs.predicted_trace.as_ref(),
+        between: inputs.predicted.as_ref().and_then(|predicted| predicted.between),
         measured: history.trace(),
         steps: &steps,
         candidates: &[],
+        choice: None,
+        verdict,
         capacity: inputs.cluster.capacity(),
         unlike: inputs.unlike.as_deref(),
     };

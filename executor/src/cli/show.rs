@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ir::units::{Bytes, Seconds};
+use ir::units::{Bytes, FlopsPerSecond, Seconds};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -18,11 +18,16 @@ pub(crate) struct Row {
     pub(crate) step: u64,
     pub(crate) loss: f64,
     pub(crate) tokens_per_second: f64,
-    #[serde(rename = "step_time")]
+    /// Operations of the model that each device does.
+    #[serde(rename = "model_flops_per_second_per_device")]
+    pub(crate) rate: FlopsPerSecond,
+    /// Which share of the device's peak that is, if its peak is known.
+    pub(crate) share_of_peak: Option<f64>,
+    #[serde(rename = "step_seconds")]
     pub(crate) time: Seconds,
-    #[serde(rename = "predicted_step_time")]
+    #[serde(rename = "predicted_step_seconds")]
     pub(crate) predicted: Option<Seconds>,
-    #[serde(rename = "memory")]
+    #[serde(rename = "peak_bytes")]
     pub(crate) peak: Bytes,
     pub(crate) learning_rate: f64,
     pub(crate) gradient_norm: f64,
@@ -41,6 +46,9 @@ pub(crate) struct Screen {
     lines: Lines,
     bar: ProgressBar,
     unit: Option<Unit>,
+    /// Which steps have a line.
+    log_every: u64,
+    steps: u64,
     /// Lines that could not be written, and why the first could not.
     lost: Option<(u64, io::Error)>,
 }
@@ -71,7 +79,7 @@ impl Screen {
         let bar = if is_shown { ProgressBar::new(options.steps) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{wide_bar} step {pos} of {len}, {eta} left");
         bar.set_style(style.expect("the template is right"));
-        Screen { form, lines, bar, unit: None, lost: None }
+        Screen { form, lines, bar, unit: None, log_every: options.log_every, steps: options.steps, lost: None }
     }
 
     /// So many steps were done before; how long the rest takes is judged by what follows.
@@ -91,9 +99,13 @@ impl Screen {
         }
     }
 
-    /// A step.
+    /// A step, if it has a line: every so many, those with a held-out loss, and the first and the last of all.
     pub(crate) fn row(&mut self, row: &Row) -> Result<(), Closed> {
         self.bar.set_position(row.step);
+        let is_end = row.step == 1 || row.step == self.steps;
+        if !(row.step.is_multiple_of(self.log_every) || is_end || row.evaluation.is_some()) {
+            return Ok(());
+        }
         match (self.lines, self.form) {
             (Lines::Summary | Lines::Nothing, _) => Ok(()),
             (Lines::All, Form::Json) => self.json("step", json!(row)),
@@ -140,7 +152,7 @@ impl Screen {
     }
 
     fn json(&mut self, kind: &str, data: Value) -> Result<(), Closed> {
-        let mut object = json!({ "kind": kind });
+        let mut object = json!({ "format": 1, "kind": kind, "unix_seconds": now() });
         if let (Value::Object(object), Value::Object(data)) = (&mut object, data) {
             object.extend(data);
         }
@@ -168,12 +180,19 @@ impl Screen {
     }
 }
 
-const WIDTHS: [usize; 9] = [7, 9, 11, 12, 12, 12, 15, 15, 15];
+/// Seconds since 1970, for lines that others put beside theirs.
+pub(crate) fn now() -> f64 {
+    // A clock that stands before 1970 says nothing.
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+const WIDTHS: [usize; 11] = [7, 9, 11, 16, 8, 12, 12, 12, 15, 15, 15];
 const NONE: &str = "–";
 
 fn titles() -> String {
-    let names = ["step", "loss", "tokens/s", "step time", "predicted", "memory", "learning rate", "gradient norm"];
-    aligned(names.map(str::to_owned).into_iter().chain(["held-out loss".to_owned()]))
+    let speed = ["step", "loss", "tokens/s", "per device", "MFU", "step time", "predicted", "memory"];
+    let others = ["learning rate", "gradient norm", "held-out loss"];
+    aligned(speed.into_iter().chain(others).map(str::to_owned))
 }
 
 fn line(row: &Row, unit: Unit) -> String {
@@ -181,6 +200,8 @@ fn line(row: &Row, unit: Unit) -> String {
         row.step.to_string(),
         format!("{:.4}", row.loss),
         format!("{:.0}", row.tokens_per_second),
+        row.rate.to_string(),
+        row.share_of_peak.map_or(NONE.to_owned(), |share| format!("{:.1} %", share * 100.0)),
         unit.show(row.time),
         row.predicted.map_or(NONE.to_owned(), |time| unit.show(time)),
         format!("{:.1}", row.peak),

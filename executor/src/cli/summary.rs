@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
-use reports::Comparison;
+use reports::{Comparison, Evidence, Measured, Verdict, verdict};
 use serde_json::{Value, json};
 
 use super::failure::{Failure, Outcome};
@@ -22,6 +22,7 @@ pub(crate) struct Summary<'a> {
     plain: Option<Middle>,
     traced: Option<Middle>,
     comparison: Option<Comparison>,
+    verdict: Option<Verdict>,
     written: Vec<PathBuf>,
 }
 
@@ -40,7 +41,13 @@ impl<'a> Summary<'a> {
             (Some(_), None) | (None, Some(_) | None) => None,
         };
         let (plain, traced) = (times(|row| !row.traced), times(|row| row.traced));
-        Ok(Summary { inputs, history, plain, traced, comparison, written: Vec::new() })
+        let verdict = plain.or(traced).and_then(|measured| of_prediction(inputs, measured, comparison.as_ref()));
+        Ok(Summary { inputs, history, plain, traced, comparison, verdict, written: Vec::new() })
+    }
+
+    /// What came of the prediction, if there was one.
+    pub(crate) fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref()
     }
 
     /// Notes files that were written.
@@ -80,6 +87,9 @@ impl<'a> Summary<'a> {
                 line("Ended", format!("early, {} steps done here", self.history.rows.len()))
             }
         }
+        if let Some(verdict) = &self.verdict {
+            line("Verdict", verdict.sentence.clone());
+        }
         line("Wrote", self.files());
         text
     }
@@ -96,17 +106,19 @@ impl<'a> Summary<'a> {
                 Ending::Unread => "unread",
             },
             "steps": rows.len(),
-            "step_time": seconds(self.plain),
-            "step_time_spread": self.plain.map(|middle| middle.spread),
-            "traced_step_time": seconds(self.traced),
-            "predicted_step_time": predicted.map(|predicted| predicted.step),
-            "memory": self.inputs.programs.peak(),
-            "predicted_memory": predicted.map(|predicted| predicted.peak),
+            "step_seconds": seconds(self.plain),
+            "step_seconds_spread": self.plain.map(|middle| middle.spread),
+            "traced_step_seconds": seconds(self.traced),
+            "predicted_step_seconds": predicted.map(|predicted| predicted.step),
+            "step_seconds_between": predicted.and_then(|predicted| predicted.between),
+            "peak_bytes": self.inputs.programs.peak(),
+            "predicted_peak_bytes": predicted.map(|predicted| predicted.peak),
             "first_loss": rows.first().map(|row| row.loss),
             "last_loss": rows.last().map(|row| row.loss),
             "held_out_loss": self.evaluation().map(|(_, loss)| loss),
             "unlike_devices": self.inputs.unlike,
             "comparison": self.comparison,
+            "verdict": self.verdict,
             "written": self.written,
         })
     }
@@ -184,6 +196,21 @@ impl History {
         let distance = |trace: &&Trace| Seconds((trace.step.0 - median.0).abs());
         self.traces.iter().min_by(|a, b| distance(a).0.total_cmp(&distance(b).0))
     }
+}
+
+/// The verdict on what the plan says of these programs.
+fn of_prediction(inputs: &Inputs, measured: Middle, comparison: Option<&Comparison>) -> Option<Verdict> {
+    let predicted = inputs.predicted.as_ref()?;
+    let Middle { median, spread, count } = measured;
+    Some(verdict(&Evidence {
+        plan: &inputs.plan,
+        predicted: predicted.step,
+        between: predicted.between,
+        measured: Measured { median, spread, count },
+        comparison,
+        shares: inputs.predicted_trace.as_ref().map(|trace| trace.shares),
+        unlike: inputs.unlike.as_deref(),
+    }))
 }
 
 /// A ratio less one, with its sign.

@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use hetu_executor::{CheckpointError, Folder, Processes, Session, World as _, learning_rate};
+use ir::cluster::Execution;
 use ir::trace::Trace;
-use reports::StepRecord;
+use ir::units::{FlopsPerSecond, Seconds};
+use reports::{StepRecord, device_peak, model_flops};
 
 use super::checkpoints::{self, Checkpoints};
 use super::evaluation::Evaluation;
 use super::failure::{Failure, Outcome};
 use super::feed::Feed;
 use super::inputs::Inputs;
+use super::logs::Logs;
 use super::memory;
 use super::show::{Closed, Row, Screen};
 use super::signals::{self, Signals};
@@ -52,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) evaluation: Option<Evaluation>,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) signals: Signals,
+    pub(crate) logs: Logs,
     pub(crate) processes: Processes,
 }
 
@@ -93,6 +97,10 @@ pub(crate) struct History {
     pub(crate) checkpoint: Option<PathBuf>,
     /// Why the last save failed, if it did.
     pub(crate) unsaved: Option<String>,
+    /// Files in which steps are logged.
+    pub(crate) logs: Vec<PathBuf>,
+    /// Why a log has not all steps, if so.
+    pub(crate) unlogged: Option<String>,
 }
 
 impl<'a> Trainer<'a> {
@@ -116,7 +124,9 @@ impl<'a> Trainer<'a> {
 
     fn steps(&mut self, screen: &mut Screen) -> Outcome<History> {
         let (rows, traces) = (Vec::new(), Vec::new());
-        let mut history = History { rows, traces, ending: Ending::Done, checkpoint: None, unsaved: None };
+        let logs = self.parts.logs.paths();
+        let (checkpoint, unsaved, unlogged) = (None, None, None);
+        let mut history = History { rows, traces, ending: Ending::Done, checkpoint, unsaved, logs, unlogged };
         let mut reader = Ok(());
         while self.parts.session.steps_done() < self.options.steps {
             match self.next(reader)? {
@@ -130,6 +140,10 @@ impl<'a> Trainer<'a> {
             }
             let (row, trace) = self.step()?;
             history.rows.push(row);
+            if let Err(words) = self.parts.logs.row(&row) {
+                screen.note(&format!("{words}; the run goes on, and steps are lost"));
+                history.unlogged.get_or_insert(words);
+            }
             history.traces.extend(trace);
             if history.traces.len() > TRACES_MAX {
                 history.traces.remove(0);
@@ -252,8 +266,11 @@ impl<'a> Trainer<'a> {
             return Err(Failure::run(what).help(help));
         }
         let tokens = self.inputs.plan.batch * self.inputs.model.sequence;
+        let (rate, share_of_peak) = self.rate(result.time);
         let row = Row {
             step,
+            rate,
+            share_of_peak,
             loss: result.loss,
             tokens_per_second: tokens as f64 / result.time.0,
             time: result.time,
@@ -265,6 +282,19 @@ impl<'a> Trainer<'a> {
             traced,
         };
         Ok((row, result.trace))
+    }
+
+    /// What each device does of the model's operations, and which share of its peak that is: none on CPU ranks, whose
+    /// peak is a guess, and on other devices than the plan is for.
+    fn rate(&self, step: Seconds) -> (FlopsPerSecond, Option<f64>) {
+        let Inputs { model, graph, plan, cluster, unlike, .. } = self.inputs;
+        let flops = model_flops(model, graph, plan.batch) / step;
+        let rate = FlopsPerSecond(flops.0 / f64::from(plan.rank_count()));
+        let is_known = match cluster.device.execution {
+            Execution::Concurrent => unlike.is_none(),
+            Execution::Shared { .. } => false,
+        };
+        (rate, is_known.then(|| rate.0 / device_peak(cluster, plan.precision).0))
     }
 
     /// The held-out loss, if it is asked for after this step.

@@ -11,6 +11,7 @@ use ir::plan::{PlanFile, Predicted};
 use ir::program::Programs;
 use ir::trace::Trace;
 use ir::units::Bytes;
+use reports::{device_rate, model_flops};
 use serde_json::{Value, json};
 
 use super::costs::Speed;
@@ -19,7 +20,6 @@ use super::input::{Job, Origin, check_published, job, write_published};
 use super::losers::composition;
 use super::output::{check_writable, complain, folder_of, show, write_whole};
 use super::plan::detail;
-use super::rate::{device_rate, model_flops};
 use super::{json as document, spread, text};
 use crate::options::CheckOptions;
 

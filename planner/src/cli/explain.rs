@@ -18,7 +18,7 @@ use super::words::{SizeUnit, TimeUnit, recompute_word, sequence_word, shard_word
 pub(crate) fn explain(question: &Question, outcome: &Planned) -> String {
     let plan = &outcome.found.candidates[outcome.picked].plan;
     let (layers, exchanges, memory) =
-        (strategies(&question.graph, plan), exchanges(question, outcome), memory(question, outcome));
+        (strategies(&question.graph, plan), exchanges(question, outcome), memory_table(question, outcome).text());
     format!("\nStrategies\n{layers}\nExchanges of the ranks of a stage, in one step\n{exchanges}\nMemory\n{memory}\n")
 }
 
@@ -114,7 +114,8 @@ fn confidence_word(confidence: Confidence) -> &'static str {
     }
 }
 
-fn memory(question: &Question, outcome: &Planned) -> String {
+/// What each stage holds.
+pub(crate) fn memory_table(question: &Question, outcome: &Planned) -> Table {
     let plan = &outcome.found.candidates[outcome.picked].plan;
     let programs = outcome.programs();
     let unit = SizeUnit::of(programs.peak());
@@ -138,5 +139,5 @@ fn memory(question: &Question, outcome: &Planned) -> String {
         let cells = [role.id.0.to_string(), format!("{}..{}", layers.start, layers.end)];
         table.push(cells.into_iter().chain(numbers.map(|size| unit.show(size))).collect());
     }
-    table.text()
+    table
 }

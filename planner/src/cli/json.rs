@@ -5,13 +5,13 @@ use hetu_planner::{Baseline, Candidate, Extent, Mix, NoPlan, OnAll, Sums, Unusab
 use ir::file::Digest;
 use ir::plan::{Plan, Strategy};
 use ir::trace::Totals;
+use reports::{device_rate, model_flops};
 use serde_json::{Value, json};
 
 use super::costs::Speed;
 use super::input::Origin;
 use super::losers::{Parts, reason};
 use super::plan::{Planned, Question};
-use super::rate::{device_rate, model_flops};
 use super::words::{precision_word, recompute_word, schedule_word, sequence_word, shard_word, split_layers};
 
 /// The whole answer of a search. Equal questions give equal documents.

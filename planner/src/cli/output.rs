@@ -99,6 +99,13 @@ pub(crate) fn write_whole(path: &Path, content: &str) -> Result<(), Failure> {
     write().map(drop).map_err(|error: io::Error| cannot_write(path, error))
 }
 
+/// Writes a man page for the tool and each of its commands into a folder, which is made.
+pub(crate) fn man(command: clap::Command, folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(command, folder))
+        .map_err(|error| cannot_write(folder, error))
+}
+
 /// The folder of a file.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))

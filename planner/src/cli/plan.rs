@@ -16,11 +16,9 @@ use ir::plan::{Plan, PlanFile};
 use ir::profile::Profile;
 use ir::program::Programs;
 use ir::units::Seconds;
-use reports::{CandidatePoint, Report, Standing, write_report};
 
 use super::asked::{Headroom, check_rules, with_sequence};
 use super::check::{predicted, violations_failure};
-use super::costs::Speed;
 use super::failure::Failure;
 use super::input::{
     CLUSTER, Devices, Named, Origin, check_published, devices, is_published, profile, read_published_or_model,
@@ -28,8 +26,7 @@ use super::input::{
 };
 use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, show_painted, write_whole};
 use super::solve::{check_count, ways_to_cut};
-use super::words::plan_label;
-use super::{explain, json, no_plan, text};
+use super::{explain, json, no_plan, page, text};
 use crate::options::{Form, MethodName, PlanOptions, TrainingOptions};
 
 /// What is asked for, with everything read.
@@ -315,51 +312,10 @@ fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> R
     // The plan is named first.
     outcome.written.splice(0..0, written.iter().rev().map(|(path, _)| path.display().to_string()));
     if let Some(folder) = &options.report {
-        let report = write_pages(question, outcome, folder)?;
+        let report = page::write(question, outcome, folder)?;
         outcome.written.push(report.display().to_string());
     }
     Ok(())
-}
-
-fn write_pages(question: &Question, outcome: &Planned, folder: &Path) -> Result<PathBuf, Failure> {
-    let picked = &outcome.found.candidates[outcome.picked];
-    let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, outcome.picked_whole.trace.step);
-    let layers: Vec<String> =
-        (0..question.graph.layers.len() as u32).map(|layer| layer_name(&question.graph, layer)).collect();
-    let point = |(index, each): (usize, &Candidate)| CandidatePoint {
-        label: plan_label(&each.plan),
-        time: each.trace.step,
-        peak: each.peak,
-        standing: if index == outcome.picked { Standing::Chosen } else { Standing::Fits },
-    };
-    let cluster = &question.devices.cluster;
-    let row = |name: &str, value: String| (name.to_owned(), value);
-    let mut model = vec![
-        row("model", text::model_line(&question.model)),
-        row("batch", question.batch.to_string()),
-        row("speed", speed.words()),
-        row("rate", text::rate_line(question, outcome.picked_whole.trace.step, picked.plan.precision)),
-    ];
-    model.extend(speed.training(question.training).map(|words| row("training", words)));
-    let report = Report {
-        title: &format!("{} on {}", question.model.name, cluster.name),
-        model: &model,
-        cluster: &[
-            row("cluster", text::cluster_line(cluster)),
-            row("source", super::words::one_line(&cluster.device.source)),
-        ],
-        plan: &picked.plan,
-        layers: &layers,
-        programs: outcome.programs(),
-        predicted: Some(&outcome.picked_whole.trace),
-        measured: None,
-        steps: &[],
-        candidates: &outcome.found.candidates.iter().enumerate().map(point).collect::<Vec<_>>(),
-        capacity: cluster.capacity(),
-        unlike: None,
-    };
-    let paths = write_report(folder, &report).map_err(Failure::wrong)?;
-    Ok(paths.into_iter().next().unwrap_or_else(|| folder.to_owned()))
 }
 
 /// What a layer is called in tables: its kind, and its number where there are several.

@@ -65,6 +65,34 @@ impl Table {
         self.laid_out(&shown, &moved, width)
     }
 
+    /// The same as cells for a page, with all columns in which something stands: those of `first` behind the first one
+    /// of all, and the one called `below` below each row.
+    pub(crate) fn grid(&self, first: &[&str], below: &str) -> reports::Grid {
+        let mut shown = self.filled();
+        let place = |column: &usize| match (column, first.iter().position(|name| *name == self.columns[*column].0)) {
+            (0, _) => 0,
+            (_, Some(place)) => 1 + place,
+            (_, None) => 1 + first.len(),
+        };
+        shown.sort_by_key(place);
+        let column = |&column: &usize| {
+            let (name, side) = self.columns[column];
+            let side = match side {
+                Side::Left => reports::Side::Left,
+                Side::Right => reports::Side::Right,
+            };
+            (name.to_owned(), side)
+        };
+        let cells = |row: &Vec<String>| shown.iter().map(|&column| row[column].clone()).collect();
+        reports::Grid {
+            columns: shown.iter().map(column).collect(),
+            rows: self.rows.iter().map(cells).collect(),
+            below: shown.iter().position(|&column| self.columns[column].0 == below),
+            chosen: None,
+            notes: Vec::new(),
+        }
+    }
+
     /// Columns in which something stands.
     fn filled(&self) -> Vec<usize> {
         let stands = |column: &usize| self.rows.is_empty() || self.rows.iter().any(|row| !row[*column].is_empty());
@@ -145,6 +173,16 @@ mod tests {
         table.push(vec!["1".into(), "nothing".into(), String::new(), "9.5 µs".into()]);
         table.push(vec!["10".into(), "all".into(), String::new(), "10.0 µs".into()]);
         assert_eq!(table.text(), "   #  shard       step\n   1  nothing   9.5 µs\n  10  all      10.0 µs\n");
+    }
+
+    #[test]
+    fn a_page_has_what_matters_first_and_reasons_below() {
+        let names = ["#", "data", "empty", "step", "why"];
+        let mut table = Table::new(&names.map(|name| (name, Side::Right)));
+        table.push(["1", "8", "", "9.5 s", "compute"].map(str::to_owned).to_vec());
+        let grid = table.grid(&["step", "empty"], "why");
+        assert_eq!(grid.rows, [["1", "9.5 s", "8", "compute"]]);
+        assert_eq!((grid.columns[1].0.as_str(), grid.below), ("step", Some(3)));
     }
 
     #[test]

@@ -2,22 +2,18 @@
 
 use std::fmt::Write as _;
 
-use hetu_planner::{Baseline, Candidate, Extent, Found, Mix, NOISE, OnAll, Unusable};
+use hetu_planner::{Candidate, Found, Mix, OnAll, Unusable};
 use ir::cluster::{Cluster, Execution};
 use ir::model::{Model, Precision};
 use ir::units::{Bytes, Seconds};
+use reports::{device_rate, model_flops};
 
 use super::costs::Speed;
 use super::input::Origin;
-use super::losers::{composition, reason};
+use super::lists::{candidates, recipes};
 use super::output::columns;
 use super::plan::{Planned, Question};
-use super::rate::{device_rate, model_flops};
-use super::table::{Side, Table, indented};
-use super::words::{
-    SizeUnit, TimeUnit, counted, degree_range, duration, one_line, percent, schedule_word, short_count, signed_percent,
-    strategy_words, tensor_cell, thousands,
-};
+use super::words::{TimeUnit, counted, duration, one_line, percent, short_count, signed_percent, thousands};
 
 /// All that is said of a search but its last line.
 pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
@@ -31,11 +27,11 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
         line("Memory", fitted(question.headroom.words(&question.devices.cluster)));
     }
     line("Prices", wrapped(&prices(question)));
-    line("Searched", fitted(searched(outcome)));
+    line("Searched", fitted(format!("{}, in {:.2} s", searched(outcome), outcome.elapsed.0)));
     if let Some(words) = proof(outcome) {
         line("Bound", wrapped(&words));
     }
-    text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(question, outcome));
+    text += &format!("\n{}\n{}\n", candidates(question, outcome), recipes(question, outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     if let Some(words) = idle(question, outcome) {
         line("Devices", wrapped(&words));
@@ -63,7 +59,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
 }
 
 /// What one strategy for all layers costs beside unlike ones, if that was asked.
-fn uniform(question: &Question, outcome: &Planned) -> Option<String> {
+pub(crate) fn uniform(question: &Question, outcome: &Planned) -> Option<String> {
     if question.rules.mix == Mix::Free {
         return None;
     }
@@ -108,11 +104,6 @@ pub(crate) fn cluster_line(cluster: &Cluster) -> String {
     text
 }
 
-/// A line below a table.
-fn note(text: &str) -> String {
-    indented(text, 2, columns().unwrap_or(usize::MAX))
-}
-
 /// In lines that fit the terminal, where there is one.
 pub(crate) fn fitted(text: String) -> String {
     if columns().is_some() { wrapped(&text) } else { text }
@@ -139,7 +130,7 @@ pub(crate) fn wrapped(text: &str) -> String {
 }
 
 /// Where prices come from.
-fn prices(question: &Question) -> String {
+pub(crate) fn prices(question: &Question) -> String {
     if let Some(profile) = &question.profile {
         let samples = counted(profile.samples.len() as u64, "measurement");
         return format!("{samples} on {}; the rest by formula", profile.device);
@@ -154,20 +145,20 @@ fn prices(question: &Question) -> String {
     }
 }
 
-fn searched(outcome: &Planned) -> String {
+/// What was looked at.
+pub(crate) fn searched(outcome: &Planned) -> String {
     let effort = outcome.found.effort;
     format!(
-        "{} (stages, microbatches, degrees), {} simulated, {} plans solved, {} simulated, in {:.2} s",
+        "{} (stages, microbatches, degrees), {} simulated, {} plans solved, {} simulated",
         counted(effort.outer as u64, "choice"),
         counted(effort.costs as u64, "layer"),
         thousands(effort.fitting as u64),
-        thousands(effort.simulated as u64),
-        outcome.elapsed.0
+        thousands(effort.simulated as u64)
     )
 }
 
 /// What is proven of the answer by sums of costs, and how far such sums are off.
-fn proof(outcome: &Planned) -> Option<String> {
+pub(crate) fn proof(outcome: &Planned) -> Option<String> {
     let Found { sums, candidates, .. } = &outcome.found;
     let off = |each: &Candidate| Some(each.estimated?.0 / each.trace.step.0 - 1.0);
     let off: Vec<f64> = candidates.iter().filter_map(off).collect();
@@ -188,7 +179,7 @@ fn proof(outcome: &Planned) -> Option<String> {
 }
 
 /// Why devices are left idle.
-fn idle(question: &Question, outcome: &Planned) -> Option<String> {
+pub(crate) fn idle(question: &Question, outcome: &Planned) -> Option<String> {
     let best = &outcome.found.candidates[0];
     let (used, all) = (best.plan.rank_count(), question.devices.cluster.device_count());
     if used >= all {
@@ -208,104 +199,13 @@ fn idle(question: &Question, outcome: &Planned) -> Option<String> {
     Some(format!("the first plan uses {used} of {all}: {why}"))
 }
 
-fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
-    let list = &outcome.found.candidates;
-    let time = TimeUnit::of(list.iter().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
-    let size = SizeUnit::of(list.iter().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
-    let mut table = Table::new(&[
-        ("#", Side::Right),
-        ("stages", Side::Right),
-        ("devices", Side::Right),
-        ("microbatches", Side::Right),
-        ("schedule", Side::Left),
-        ("data", Side::Right),
-        ("tensor", Side::Right),
-        ("shard", Side::Left),
-        ("recompute", Side::Left),
-        ("step", Side::Right),
-        ("tokens/s", Side::Right),
-        ("peak", Side::Right),
-        ("goodput", Side::Right),
-        ("step with failures", Side::Right),
-        ("estimate off", Side::Right),
-        ("why", Side::Left),
-    ])
-    .best_first();
-    let best = &list[0];
-    let has_idle = list.iter().any(|each| each.plan.rank_count() < question.devices.cluster.device_count());
-    for (index, each) in list.iter().enumerate() {
-        let plan = &each.plan;
-        let [shard, recompute] = strategy_words(plan);
-        let goodput = question.goodput(each);
-        let off = each.estimated.map(|estimated| signed_percent(estimated.0 / each.trace.step.0 - 1.0));
-        table.push(vec![
-            (index + 1).to_string(),
-            plan.stages.len().to_string(),
-            if has_idle { plan.rank_count().to_string() } else { String::new() },
-            plan.microbatches.to_string(),
-            if plan.stages.len() > 1 { schedule_word(plan.schedule) } else { "" }.to_owned(),
-            degree_range(plan, |strategy| strategy.data),
-            tensor_cell(plan),
-            shard,
-            recompute,
-            format!("{} ({})", time.show(each.trace.step), time.range(question.costs.interval(&each.trace))),
-            speed(each.trace.step).cell(),
-            size.show(each.peak),
-            goodput.map_or(String::new(), |goodput| share_words(goodput.share)),
-            goodput.map_or(String::new(), |goodput| time.show(Seconds(each.trace.step.0 / goodput.share))),
-            off.unwrap_or_default(),
-            if index == 0 { composition(best) } else { reason(best, each) },
-        ]);
-    }
-    // Of what is left, what tells plans apart least goes below first.
-    let below = ["why", "schedule", "tokens/s", "recompute", "shard", "step with failures", "goodput"];
-    let mut text = table.within(columns(), &["estimate off"], &below);
-    if list.iter().skip(1).any(|each| best.ties_with(each)) {
-        text +=
-            &format!("  tie: within {:.1} % of the first, which of them has the fewest strategies.\n", NOISE * 100.0);
-    }
-    if list.iter().any(|each| each.extent == Extent::Extended) {
-        let words =
-            "The first was simulated whole; of others with very many microbatches, a step so long that it repeats.";
-        text += &note(words);
-    }
-    text
-}
-
-fn recipes(question: &Question, outcome: &Planned) -> String {
-    let best = &outcome.found.candidates[0];
-    let fitting = || outcome.found.baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok());
-    let time = TimeUnit::of(fitting().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
-    let size = SizeUnit::of(fitting().map(|each| each.peak).max().unwrap_or(Bytes::ZERO));
-    let mut table = Table::new(&[
-        ("usual recipe", Side::Left),
-        ("microbatches", Side::Right),
-        ("step", Side::Right),
-        ("peak", Side::Right),
-        ("beside the best", Side::Left),
-    ]);
-    for Baseline { name, outcome } in &outcome.found.baselines {
-        let cells = match outcome {
-            Ok(found) => vec![
-                found.plan.microbatches.to_string(),
-                format!("{} ({})", time.show(found.trace.step), time.range(question.costs.interval(&found.trace))),
-                size.show(found.peak),
-                format!("{:.2} × as long", found.trace.step.0 / best.trace.step.0),
-            ],
-            Err(failure) => vec![String::new(), String::new(), String::new(), failure.to_string()],
-        };
-        table.push(std::iter::once((*name).to_owned()).chain(cells).collect());
-    }
-    table.within(columns(), &[], &["beside the best", "microbatches"])
-}
-
 /// To a tenth of a percent: where failures are rare, the rest is what counts.
-fn share_words(share: f64) -> String {
+pub(crate) fn share_words(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 /// How often to save, and what that and failures leave.
-fn saves(question: &Question, best: &Candidate) -> Option<String> {
+pub(crate) fn saves(question: &Question, best: &Candidate) -> Option<String> {
     let (failures, goodput) = (question.failures?, question.goodput(best)?);
     let [mtbf, save, interval] = [goodput.mtbf, goodput.save, goodput.interval].map(duration);
     let steps = (goodput.interval.0 / best.trace.step.0).ceil().max(1.0);
@@ -327,7 +227,7 @@ pub(crate) fn trust(candidate: &Candidate) -> String {
 }
 
 /// How to replace formulas by measurements, on a machine with these devices.
-fn advice(question: &Question, best: &Candidate) -> Option<String> {
+pub(crate) fn advice(question: &Question, best: &Candidate) -> Option<String> {
     if best.trace.shares[2] == Seconds::ZERO || question.profile.is_some() {
         return None;
     }

@@ -11,6 +11,7 @@ use plotters::prelude::{BitMapBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, FontTransform, IntoFont, RGBColor, ShapeStyle, register_font};
 
+use super::inline::TURN;
 use super::{Bar, Colour, Figure, Lane, Rule, Scale, Size, Stroke, Swatch, Tone, Vertical};
 
 const WIDTH: u32 = 1200;
@@ -269,6 +270,10 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
                 Size::Small => self.dot(place(dot.at), 4, colour(dot.colour))?,
                 Size::Large => self.diamond(place(dot.at), colour(dot.colour))?,
             }
+            let (x, y) = place(dot.at);
+            let (x, side) =
+                if horizontal.share(dot.at.0) > TURN { (x - 11, HPos::Right) } else { (x + 11, HPos::Left) };
+            self.text(&dot.label, (x, y), text(13, INK, side, VPos::Center))?;
         }
         let red = self.line(colour(Colour::Red), 2);
         for rule in &figure.rules {

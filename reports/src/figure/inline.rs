@@ -38,6 +38,7 @@ pub(crate) fn html(figure: &Figure) -> String {
     let _ = write!(html, "<div class=\"area\">");
     shapes(&mut html, figure);
     rule_labels(&mut html, figure);
+    dot_labels(&mut html, figure);
     if let Vertical::Lanes(lanes) = &figure.vertical {
         for (index, lane) in lanes.iter().enumerate() {
             if let Lane::Heading(name) = lane {
@@ -175,5 +176,22 @@ fn rule_labels(html: &mut String, figure: &Figure) {
             }
         };
         let _ = write!(html, "<em style=\"{style}\">{}</em>", escape(label));
+    }
+}
+
+/// Behind this part of the axis, labels stand to the left of their dots.
+pub(super) const TURN: f64 = 0.75;
+
+fn dot_labels(html: &mut String, figure: &Figure) {
+    let Vertical::Scale(vertical) = &figure.vertical else { return };
+    for dot in figure.dots.iter().filter(|dot| !dot.label.is_empty()) {
+        let across = figure.horizontal.share(dot.at.0);
+        let side = if across > TURN {
+            format!("right:{}%;margin-right:9px", short((1.0 - across) * 100.0))
+        } else {
+            format!("left:{}%;margin-left:9px", short(across * 100.0))
+        };
+        let top = short((1.0 - vertical.share(dot.at.1)) * 100.0);
+        let _ = write!(html, "<i class=\"mark\" style=\"top:{top}%;{side}\">{}</i>", escape(&dot.label));
     }
 }

@@ -142,6 +142,8 @@ pub(crate) struct Dot {
     pub(crate) colour: Colour,
     /// How large it is.
     pub(crate) size: Size,
+    /// What stands beside it, if anything does.
+    pub(crate) label: String,
     /// What a reader sees when pointing at it.
     pub(crate) title: String,
 }

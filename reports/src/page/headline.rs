@@ -8,13 +8,21 @@ use ir::units::Seconds;
 
 use super::escape;
 use crate::compare::largest_arena;
-use crate::quantity::{count, counted, median, percent, signed_percent, size, time};
-use crate::{Comparison, Report, StepRecord};
+use crate::quantity::{Unit, count, counted, median, percent, signed_percent, size, time};
+use crate::verdict::Standing;
+use crate::{Card, Comparison, Report, StepRecord};
 
 /// Title, sentence and cards.
 pub(super) fn html(report: &Report<'_>, comparison: Option<&Comparison>) -> String {
     let mut html = String::from("<header>\n");
     let _ = writeln!(html, "<h1>{}</h1>", escape(report.title));
+    if let Some(verdict) = report.verdict {
+        let class = match verdict.standing {
+            Standing::Within | Standing::NoInterval => "verdict",
+            Standing::Shorter | Standing::Longer | Standing::OtherDevices => "verdict off",
+        };
+        let _ = writeln!(html, "<p class=\"{class}\">{}</p>", escape(&verdict.sentence).replace(" %", "\u{a0}%"));
+    }
     let _ = writeln!(html, "<p class=\"lead\">{}</p>", escape(&sentence(report.plan)));
     html.push_str("<div class=\"cards\">\n");
     for card in cards(report, comparison) {
@@ -26,13 +34,6 @@ pub(super) fn html(report: &Report<'_>, comparison: Option<&Comparison>) -> Stri
     html
 }
 
-/// A number that matters, with what one should know about it.
-struct Card {
-    name: String,
-    value: String,
-    detail: String,
-}
-
 fn card(name: &str, value: String, detail: String) -> Card {
     Card { name: name.to_owned(), value, detail }
 }
@@ -40,7 +41,15 @@ fn card(name: &str, value: String, detail: String) -> Card {
 fn cards(report: &Report<'_>, comparison: Option<&Comparison>) -> Vec<Card> {
     let mut cards = Vec::new();
     if let Some(predicted) = report.predicted {
-        cards.push(card("Step, predicted", time(predicted.step), "simulated".to_owned()));
+        let unit = Unit::of_times(predicted.step);
+        let detail = report.between.map_or("simulated".to_owned(), |[low, high]| {
+            format!(
+                "simulated; measured steps are expected between {} and {}",
+                unit.show_time(low),
+                unit.show_time(high)
+            )
+        });
+        cards.push(card("Step, predicted", unit.show_time(predicted.step), detail));
     }
     // One step says little on a machine that others use, too: the median of all is what a training takes.
     let middle = median(report.steps.iter().map(|record| record.time));
@@ -72,6 +81,7 @@ fn cards(report: &Report<'_>, comparison: Option<&Comparison>) -> Vec<Card> {
     let share = peak.as_f64() / report.capacity.as_f64().max(1.0);
     cards.push(card("Peak memory of a rank", size(peak), format!("{} of {}", percent(share), size(report.capacity))));
     cards.extend(training(report.steps));
+    cards.extend(report.choice.iter().flat_map(|choice| choice.cards.iter().cloned()));
     cards
 }
 

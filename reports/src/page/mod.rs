@@ -1,5 +1,6 @@
 //! report.html: everything on one page, in one file, readable without a network.
 
+mod glossary;
 mod headline;
 mod strategies;
 
@@ -8,7 +9,7 @@ use std::fmt::Write as _;
 use crate::figure::{Figure, inline};
 use crate::quantity::{counted, percent};
 use crate::table::Table;
-use crate::{Comparison, Report};
+use crate::{Choice, Comparison, Report};
 
 /// Kinds of work shown in the page; results.json has all.
 const KINDS_SHOWN: usize = 12;
@@ -41,10 +42,26 @@ pub(crate) fn html(report: &Report<'_>, comparison: Option<&Comparison>, figures
     html.push_str("<section><h2>Strategy of each layer</h2>\n");
     html.push_str(&strategies::html(report));
     html.push_str("</section>\n");
-    let (first, others): (Vec<&Figure>, Vec<&Figure>) = figures.iter().partition(|figure| figure.name == "breakdown");
-    first.into_iter().for_each(|figure| section(&mut html, figure));
+    let mut figures: Vec<&Figure> = figures.iter().collect();
+    let mut take =
+        |name: &str| figures.iter().position(|figure| figure.name == name).map(|index| figures.remove(index));
+    if let Some(choice) = report.choice {
+        compared(&mut html, choice, take("candidates"));
+    }
+    take("breakdown").into_iter().for_each(|figure| section(&mut html, figure));
     comparison_tables(&mut html, report, comparison);
-    others.into_iter().for_each(|figure| section(&mut html, figure));
+    if let Some(choice) = report.choice.filter(|choice| !choice.memory.rows.is_empty()) {
+        let _ = writeln!(
+            html,
+            "<section><h2>Memory of each stage by what it holds</h2>\n{}</section>",
+            choice.memory.html()
+        );
+    }
+    figures.into_iter().for_each(|figure| section(&mut html, figure));
+    if let Some(choice) = report.choice.filter(|choice| !choice.grounds.is_empty()) {
+        grounds(&mut html, choice);
+    }
+    html.push_str(&glossary::html(report));
     footer(&mut html, report);
     let _ = writeln!(html, "</main><script>\n{}</script></body></html>", include_str!("script.js"));
     html
@@ -54,6 +71,27 @@ fn section(html: &mut String, figure: &Figure) {
     let _ = writeln!(html, "<section><h2>{}</h2>", escape(&figure.title));
     html.push_str(&inline::html(figure));
     html.push_str("</section>\n");
+}
+
+/// The list of plans, their plot, and usual recipes.
+fn compared(html: &mut String, choice: &Choice, figure: Option<&Figure>) {
+    let _ = writeln!(html, "<section><h2>Plans that were compared</h2>\n{}", choice.candidates.html());
+    if let Some(figure) = figure {
+        let _ = writeln!(html, "<h3>{}</h3>\n{}", escape(&figure.title), inline::html(figure));
+    }
+    html.push_str("</section>\n");
+    if !choice.recipes.rows.is_empty() {
+        let _ = writeln!(html, "<section><h2>Usual recipes</h2>\n{}</section>", choice.recipes.html());
+    }
+}
+
+/// What numbers rest on.
+fn grounds(html: &mut String, choice: &Choice) {
+    html.push_str("<section><h2>What was searched, and what the numbers rest on</h2>\n<dl>");
+    for (name, words) in &choice.grounds {
+        let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(words));
+    }
+    html.push_str("</dl></section>\n");
 }
 
 /// Colours as style-sheet variables, for light and dark.

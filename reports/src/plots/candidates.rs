@@ -22,6 +22,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
     let visible = super::fits_into_view(report.capacity, largest);
     let right = if visible { largest.max(report.capacity) } else { largest };
     let (memory, unit) = (Unit::of_sizes(right), Unit::of_times(longest));
+    let smallest = all.iter().map(|one| one.peak).min().unwrap_or(Bytes::ZERO);
     let room = ((longest - least) * 0.05).max(longest * 0.01);
     let [bottom, top] = [unit.time(least - room), unit.time(longest + room)];
     let mut figure = Figure {
@@ -29,7 +30,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
         title: "Plans that were considered: time against memory".to_owned(),
         horizontal: Scale::rounded(
             format!("peak memory of a rank ({})", memory.name),
-            0.0,
+            memory.size(smallest) * 0.95,
             memory.size(right) * 1.02,
             6,
         ),
@@ -43,17 +44,28 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
     figure.lines.push(Line { points, colour: Colour::Purple, stroke: Stroke::Solid, title });
     let mut shown = thinned(all, largest, longest);
     shown.sort_by_key(|one| one.standing);
+    let labelled = labelled(&shown, &front, (largest, least, longest));
     figure.dots = shown
         .iter()
         .map(|one| Dot {
             at: place(one),
             colour: colour(one.standing),
             size: if one.standing == Standing::Chosen { Size::Large } else { Size::Small },
-            title: format!("{}: {}, {}", one.label, time(one.time), size(one.peak)),
+            label: if labelled.iter().any(|other| std::ptr::eq(*other, *one)) {
+                one.mark.clone()
+            } else {
+                String::new()
+            },
+            title: format!("{} {}: {}, {}", one.mark, one.label, time(one.time), size(one.peak)),
         })
         .collect();
-    for (standing, name) in [(Standing::Chosen, "chosen"), (Standing::Fits, "fits"), (Standing::TooLarge, "too large")]
-    {
+    let standings = [
+        (Standing::Chosen, "chosen"),
+        (Standing::Fits, "fits"),
+        (Standing::Recipe, "usual recipe"),
+        (Standing::TooLarge, "too large"),
+    ];
+    for (standing, name) in standings {
         if all.iter().any(|one| one.standing == standing) {
             figure.legend.push(Entry::dot(colour(standing), name));
         }
@@ -74,6 +86,7 @@ fn colour(standing: Standing) -> Colour {
     match standing {
         Standing::TooLarge => Colour::Grey,
         Standing::Fits => Colour::Blue,
+        Standing::Recipe => Colour::Brown,
         Standing::Chosen => Colour::Orange,
     }
 }
@@ -89,6 +102,43 @@ pub(crate) fn front(all: &[CandidatePoint]) -> Vec<&CandidatePoint> {
         }
     }
     front
+}
+
+/// Labels this near to each other, as parts of both axes, would lie on each other.
+const NEAR: [f64; 2] = [0.06, 0.05];
+
+/// Points whose labels can be read: of near ones first the chosen, then those of the front, then recipes.
+fn labelled<'a>(
+    shown: &[&'a CandidatePoint],
+    front: &[&CandidatePoint],
+    (largest, least, longest): (Bytes, Seconds, Seconds),
+) -> Vec<&'a CandidatePoint> {
+    let is_front = |one: &CandidatePoint| front.iter().any(|other| std::ptr::eq(*other, one));
+    let rank = |one: &CandidatePoint| match (one.standing, is_front(one)) {
+        (Standing::Chosen, _) => 0,
+        (_, true) => 1,
+        (Standing::Recipe, false) => 2,
+        (Standing::Fits, false) => 3,
+        (Standing::TooLarge, false) => 4,
+    };
+    let mut ordered: Vec<&CandidatePoint> = shown.iter().copied().filter(|one| !one.mark.is_empty()).collect();
+    ordered.sort_by_key(|one| rank(one));
+    let place = |one: &CandidatePoint| {
+        let range = (longest - least).0.max(f64::MIN_POSITIVE);
+        [one.peak.as_f64() / largest.as_f64().max(1.0), (one.time - least).0 / range]
+    };
+    let mut kept: Vec<&CandidatePoint> = Vec::new();
+    for one in ordered {
+        let here = place(one);
+        let is_near = |other: &&CandidatePoint| {
+            let there = place(other);
+            (0..2).all(|axis| (here[axis] - there[axis]).abs() < NEAR[axis])
+        };
+        if !kept.iter().any(is_near) {
+            kept.push(one);
+        }
+    }
+    kept
 }
 
 /// All plans, or one of those on each spot if they are many: the one with the highest standing.
@@ -115,6 +165,7 @@ mod tests {
     #[test]
     fn the_front_has_no_plan_that_another_beats() {
         let point = |time: f64, peak: u64| CandidatePoint {
+            mark: String::new(),
             label: String::new(),
             time: Seconds(time),
             peak: Bytes(peak),
@@ -123,5 +174,25 @@ mod tests {
         let all = [point(3.0, 10), point(2.0, 20), point(2.5, 25), point(1.0, 30), point(1.0, 40), point(3.5, 10)];
         let front: Vec<(f64, u64)> = front(&all).iter().map(|one| (one.time.0, one.peak.0)).collect();
         assert_eq!(front, [(3.0, 10), (2.0, 20), (1.0, 30)]);
+    }
+
+    #[test]
+    fn of_labels_that_would_lie_on_each_other_one_is_kept() {
+        let point = |mark: &str, time: f64, peak: u64, standing| CandidatePoint {
+            mark: mark.to_owned(),
+            label: String::new(),
+            time: Seconds(time),
+            peak: Bytes(peak),
+            standing,
+        };
+        let all = [
+            point("1", 1.0, 100, Standing::Fits),
+            point("2", 1.01, 99, Standing::Chosen),
+            point("3", 1.5, 50, Standing::Fits),
+            point("plain", 2.0, 10, Standing::Recipe),
+        ];
+        let shown: Vec<&CandidatePoint> = all.iter().collect();
+        let kept = labelled(&shown, &front(&all), (Bytes(100), Seconds(1.0), Seconds(2.0)));
+        assert_eq!(kept.iter().map(|one| one.mark.as_str()).collect::<Vec<_>>(), ["2", "3", "plain"]);
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn figure(report: &Report<'_>) -> Option<Figure> {
             at,
             colour: Colour::Orange,
             size: Size::Small,
+            label: String::new(),
             title: format!("held out, after step {}: {:.4} nats", at.0, at.1),
         }));
     }

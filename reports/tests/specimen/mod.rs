@@ -76,7 +76,10 @@ impl Job {
             predicted: Some(&self.predicted),
             measured: Some(&self.measured),
             steps: &self.steps,
+            between: None,
             candidates: &self.candidates,
+            choice: None,
+            verdict: None,
             capacity: Bytes(24 << 30),
             unlike: None,
         }
@@ -366,7 +369,13 @@ fn candidates() -> Vec<CandidatePoint> {
             };
             let (memory, time) = if index == 0 { (19.0, 0.295) } else { (memory, time) };
             let peak = Bytes((memory * (1u64 << 30) as f64) as u64);
-            CandidatePoint { label: format!("plan {index}"), time: Seconds(time), peak, standing }
+            CandidatePoint {
+                mark: index.to_string(),
+                label: format!("plan {index}"),
+                time: Seconds(time),
+                peak,
+                standing,
+            }
         })
         .collect()
 }

@@ -8,7 +8,7 @@ use ir::units::{Flops, FlopsPerSecond, Seconds};
 /// Operations of one step: 6 for each trained number that multiplies, and 6·layers·heads·head size·sequence of attention, for
 /// each token. That is appendix B of Chowdhery et al. 2022 with half of its attention, since a token sees only those
 /// before it. Tables are looked up, not multiplied; what is computed again does not count.
-pub(crate) fn model_flops(model: &Model, graph: &Graph, batch: u64) -> Flops {
+pub fn model_flops(model: &Model, graph: &Graph, batch: u64) -> Flops {
     let multiplied: u64 = graph.layers.iter().skip(1).map(|kind| graph.kinds[kind.index()].parameter_count()).sum();
     let width = (model.heads * model.head()) as f64;
     let attention = 6.0 * f64::from(model.layers) * width * model.sequence as f64;
@@ -16,17 +16,16 @@ pub(crate) fn model_flops(model: &Model, graph: &Graph, batch: u64) -> Flops {
     Flops((6.0 * multiplied as f64 + attention) * tokens)
 }
 
-/// What each device of a cluster does of it, and which share of its peak that is.
-pub(crate) fn device_rate(
-    flops: Flops,
-    step: Seconds,
-    cluster: &Cluster,
-    precision: Precision,
-) -> (FlopsPerSecond, f64) {
-    let peak = match precision {
+/// What a device of a cluster can do at most in a precision, by its description.
+pub fn device_peak(cluster: &Cluster, precision: Precision) -> FlopsPerSecond {
+    match precision {
         Precision::Full => cluster.device.f32_rate,
         Precision::Mixed => cluster.device.bf16_rate,
-    };
+    }
+}
+
+/// What each device of a cluster does of it, and which share of its peak that is.
+pub fn device_rate(flops: Flops, step: Seconds, cluster: &Cluster, precision: Precision) -> (FlopsPerSecond, f64) {
     let rate = FlopsPerSecond((flops / step).0 / f64::from(cluster.device_count()));
-    (rate, rate.0 / peak.0)
+    (rate, rate.0 / device_peak(cluster, precision).0)
 }
