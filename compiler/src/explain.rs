@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use ir::graph::{Graph, KindId, LayerKind, Node, Tensor, TensorId};
+use ir::software::Repeat;
 use ir::plan::{Plan, Strategy};
 use ir::program::{Collective, StageId};
 
@@ -85,7 +86,7 @@ fn layers(graph: &Graph, plan: &Plan, pass: Pass) -> Result<String, Vec<Violatio
     for (id, strategy) in distinct(graph, plan) {
         let kind = &graph.kinds[id.index()];
         let differentiated = differentiate(kind);
-        let retained = retain(kind, &differentiated, strategy.recompute);
+        let retained = retain(kind, &differentiated, strategy.recompute, Repeat::Needed);
         let names = Names(&differentiated.tensors);
         match pass {
             Pass::Differentiate => {

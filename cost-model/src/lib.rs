@@ -14,6 +14,7 @@ mod roofline;
 mod shape;
 mod simulate;
 mod slowdown;
+mod trainer;
 
 pub use bound::lower_bound;
 pub use model::CostModel;

@@ -8,6 +8,7 @@ use ir::layout::ExchangeKind;
 use ir::op::OpKind;
 use ir::profile::{Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
+use ir::software::Software;
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
 
@@ -17,6 +18,7 @@ use crate::product::ProductSurface;
 use crate::roofline;
 use crate::shape::amount;
 use crate::slowdown::Slowdowns;
+use crate::trainer;
 
 /// Prices work on one cluster: as measured, else by measurements of work like it, else by formula.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct CostModel {
     issue: Seconds,
     sharing: Vec<f64>,
     slowdowns: Slowdowns,
+    /// Who runs the programs, if it is another trainer.
+    software: Option<Software>,
 }
 
 impl CostModel {
@@ -49,11 +53,22 @@ impl CostModel {
             issue: profile.map_or(cluster.device.issue, |profile| profile.issue),
             sharing: profile.map_or(Vec::new(), |profile| profile.sharing.clone()),
             slowdowns: Slowdowns::new(cluster, profile),
+            software: None,
         };
         if let Some(profile) = profile {
             model.learn(profile);
         }
         model
+    }
+
+    /// The same as another trainer would run it. What was measured, was measured here: this is for models of which
+    /// nothing was.
+    pub fn run_by(mut self, software: &Software) -> CostModel {
+        self.issue = software.host.kernel.unwrap_or(self.issue);
+        let device = &mut self.cluster.device;
+        device.memory_efficiency = software.memory_efficiency.unwrap_or(device.memory_efficiency);
+        self.software = Some(software.clone());
+        self
     }
 
     fn learn(&mut self, profile: &Profile) {
@@ -121,7 +136,11 @@ impl CostModel {
     /// The time of a kernel alone on one device. Sharper than [`CostModel::price`] where it was not measured: the
     /// kernel knows its operations and bytes.
     pub fn price_kernel(&self, kernel: &Kernel) -> (Seconds, Confidence) {
-        let modelled = || (roofline::kernel(&self.cluster.device, kernel), Confidence::Modelled);
+        let modelled = || {
+            let device = &self.cluster.device;
+            let by_trainer = self.software.as_ref().map(|software| trainer::kernel(device, software, kernel));
+            (by_trainer.unwrap_or_else(|| roofline::kernel(device, kernel)), Confidence::Modelled)
+        };
         if self.samples.is_empty() {
             return modelled();
         }
@@ -157,6 +176,11 @@ impl CostModel {
     /// Time of the host to start one kernel, exchange or transfer.
     pub fn issue(&self) -> Seconds {
         self.issue
+    }
+
+    /// Time of the host to go through one pass of a layer, besides its kernels.
+    pub fn issue_pass(&self) -> Seconds {
+        self.software.as_ref().map_or(Seconds::ZERO, |software| software.host.pass)
     }
 
     /// The cluster that is modelled.

@@ -21,6 +21,8 @@ pub struct Prices {
     collectives: usize,
     roles: usize,
     pub(crate) issue: f64,
+    /// Seconds in which the host goes through one pass of a layer, besides its kernels.
+    pub(crate) issue_pass: f64,
     execution: Execution,
 }
 
@@ -84,6 +86,7 @@ impl Prices {
             collectives: draft.collectives.len(),
             roles: draft.roles.len(),
             issue: model.issue().0,
+            issue_pass: model.issue_pass().0,
             execution: model.cluster().device.execution,
         };
         // Collectives of a stage have few different sets of axes.

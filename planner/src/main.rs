@@ -34,5 +34,6 @@ fn run(options: Options) -> Result<(), Failure> {
         Some(Command::Clusters) => cli::clusters(),
         Some(Command::Solve(options)) => cli::solve(&options),
         Some(Command::Compile(options)) => cli::compile(&options),
+        Some(Command::Replay(options)) => cli::replay(&options),
     }
 }

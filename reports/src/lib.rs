@@ -12,6 +12,8 @@ pub mod perfetto;
 mod plots;
 mod quantity;
 pub mod results;
+/// Predictions of many runs beside what was measured.
+pub mod scatter;
 mod table;
 
 use std::fs;

@@ -20,6 +20,7 @@ use ir::mesh::{AxisSet, Mesh};
 use ir::model::Precision;
 use ir::plan::{Plan, Shard, Strategy};
 use ir::program::BlockParameter;
+use ir::software::{Reduction, Repeat};
 use ir::units::Bytes;
 
 use crate::axes::StrategyAxes;
@@ -91,13 +92,22 @@ pub(crate) struct Setting<'a> {
     /// What is computed in.
     pub(crate) compute: Element,
     pub(crate) purpose: Purpose,
+    pub(crate) manners: Manners,
+}
+
+/// What trainers do in unlike ways; the usual one is that of the programs that are run here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manners {
+    pub(crate) repeat: Repeat,
+    pub(crate) reduction: Reduction,
 }
 
 impl<'a> Setting<'a> {
     /// What a plan says of all its layers.
     pub(crate) fn new(graph: &'a Graph, mesh: &'a Mesh, plan: &Plan, purpose: Purpose) -> Setting<'a> {
         let compute = compute_element(plan.precision);
-        Setting { graph, mesh, sequences: plan.microbatch_sequences(), compute, purpose }
+        let manners = Manners::default();
+        Setting { graph, mesh, sequences: plan.microbatch_sequences(), compute, purpose, manners }
     }
 }
 
@@ -115,7 +125,7 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let mut sizes = kind.sizes.clone();
     sizes.insert('b', setting.sequences);
     let differentiated = differentiate(kind);
-    let retained = retain(kind, &differentiated, strategy.recompute);
+    let retained = retain(kind, &differentiated, strategy.recompute, setting.manners.repeat);
     let axes = StrategyAxes::new(setting.mesh, strategy);
     let rule = Rule { mesh: setting.mesh, axes: &axes, tensors: &differentiated.tensors };
     let kept: Vec<TensorId> = match setting.purpose {

@@ -17,7 +17,7 @@ use crate::layer::differentiate::differentiate;
 use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
 use crate::layer::spread::{Rule, Value};
-use crate::layer::{Purpose, Setting, compute_element, layer};
+use crate::layer::{Manners, Purpose, Setting, compute_element, layer};
 use crate::memory::place::aligned;
 use crate::step::body::{Boundary, conversions};
 
@@ -104,7 +104,7 @@ pub fn layer_outline(
 ) -> Result<LayerOutline, Violation> {
     let mesh = mesh_of(1, std::slice::from_ref(strategy))?;
     let compute = compute_element(batch.precision);
-    let setting = Setting { graph, mesh: &mesh, sequences: batch.sequences, compute, purpose: Purpose::Training };
+    let setting = Setting { graph, mesh: &mesh, sequences: batch.sequences, compute, purpose: Purpose::Training, manners: Manners::default() };
     let mut library = Library::default();
     let layer = layer(setting, kind, strategy, &mut library);
     let Library { fragments, collectives } = library;

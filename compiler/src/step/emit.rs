@@ -72,6 +72,7 @@ impl<'a> Emitter<'a> {
             purpose,
             microbatches: plan.microbatches,
             prefetch: plan.prefetch,
+            reduction: job.setting.manners.reduction,
             visits: visits(plan, stage, purpose),
             blocks: Vec::new(),
             instances: Vec::new(),

@@ -6,8 +6,11 @@
 //! - **Joins over Tensor wait until all passes are done.** What they join comes from the reduction over Data. On
 //!   their stream stand also the exchanges inside the next passes, which would wait for that reduction, and every
 //!   stage behind them.
+//! - **Reductions over Data** wait, too, in trainers that begin them when all passes are over.
 
-use crate::step::task::{StageFacts, Task, VisitId};
+use ir::software::Reduction;
+
+use crate::step::task::{Need, StageFacts, Task, VisitId};
 
 /// The same tasks, moved.
 pub(crate) fn overlap(facts: &StageFacts, mut tasks: Vec<Task>) -> Vec<Task> {
@@ -38,6 +41,11 @@ fn place(facts: &StageFacts, task: Task) -> (VisitId, Slot) {
         Task::Gather(id) => (id.saturating_sub(facts.prefetch as usize), Slot::Gather),
         Task::Receive(id) if id > 0 && facts.sends(facts.visits[id - 1]) => (id - 1, Slot::ReceiveNext),
         Task::Receive(id) => (id, Slot::Receive),
+        Task::Reduce(id)
+            if facts.reduction == Reduction::Behind && facts.needs(facts.visits[id]).collects == Need::No =>
+        {
+            (behind, Slot::Join)
+        }
         Task::Pass(id) | Task::Reduce(id) => (id, Slot::Pass),
         Task::Send(id) => (id, Slot::Send),
         Task::Leave(id) => (id, Slot::Leave),

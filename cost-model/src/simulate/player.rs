@@ -117,7 +117,12 @@ impl<'a> Player<'a> {
         let mut queue = vec![Queued { action: Action::Free, place: 0, issued: 0.0 }; count as usize];
         let mut events = 0;
         let mut issued = 0.0;
+        let mut pass = None;
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
+            if instr.span.microbatch.is_some() && pass != Some(instr.span) && matches!(instr.action, Action::Compute(_)) {
+                pass = Some(instr.span);
+                issued += prices.issue_pass;
+            }
             let end = &mut ends[instr.stream];
             queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued };
             *end += 1;
