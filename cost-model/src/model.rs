@@ -8,7 +8,7 @@ use ir::layout::ExchangeKind;
 use ir::op::OpKind;
 use ir::profile::{Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
-use ir::software::Software;
+use ir::software::{Adapters, Software, Waits};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
 
@@ -183,6 +183,16 @@ impl CostModel {
         self.software.as_ref().map_or(Seconds::ZERO, |software| software.host.pass)
     }
 
+    /// Time of the host to start an exchange or a transfer.
+    pub fn issue_exchange(&self) -> Seconds {
+        self.software.as_ref().and_then(|software| software.host.exchange).unwrap_or(self.issue)
+    }
+
+    /// For what the host waits before it starts what stands behind.
+    pub fn waits(&self) -> Waits {
+        self.software.as_ref().map_or(Waits::Nothing, |software| software.host.waits)
+    }
+
     /// The cluster that is modelled.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -216,7 +226,11 @@ impl CostModel {
     }
 
     fn price_exchange(&self, kind: ExchangeKind, group: Group, bytes: Bytes) -> (Seconds, Confidence) {
-        let modelled = network::exchange(&self.cluster, kind, group, bytes);
+        let adapters = self.software.as_ref().map_or(Adapters::All, |software| software.adapters);
+        let modelled = match adapters {
+            Adapters::One if group.nodes() > 1 => network::through_one_adapter(&self.cluster, kind, group, bytes),
+            Adapters::One | Adapters::All => network::exchange(&self.cluster, kind, group, bytes),
+        };
         if group.ranks < 2 {
             return (modelled, Confidence::Modelled);
         }

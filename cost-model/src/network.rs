@@ -70,6 +70,13 @@ pub(crate) fn exchange(cluster: &Cluster, kind: ExchangeKind, group: Group, byte
     }
 }
 
+/// The same of a group over several nodes, if each node uses one adapter of those that its members have.
+pub(crate) fn through_one_adapter(cluster: &Cluster, kind: ExchangeKind, group: Group, bytes: Bytes) -> Seconds {
+    let rate = BytesPerSecond(cluster.between.rate.0 / f64::from(group.ranks_per_node.max(1)));
+    let narrow = Cluster { between: Link { rate, ..cluster.between.clone() }, ..cluster.clone() };
+    exchange(&narrow, kind, group, bytes)
+}
+
 /// A transfer from one device to another: α + S/B.
 pub(crate) fn transfer(cluster: &Cluster, bytes: Bytes, route: Route) -> Seconds {
     let link = link(cluster, route);

@@ -2,6 +2,7 @@
 
 use ir::cluster::Execution;
 use ir::profile::{KernelKind, Route};
+use ir::software::Waits;
 use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Transfer, TransferId};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
@@ -23,6 +24,10 @@ pub struct Prices {
     pub(crate) issue: f64,
     /// Seconds in which the host goes through one pass of a layer, besides its kernels.
     pub(crate) issue_pass: f64,
+    /// Seconds in which the host issues an exchange or a transfer.
+    pub(crate) issue_exchange: f64,
+    /// For what the host waits.
+    pub(crate) waits: Waits,
     execution: Execution,
 }
 
@@ -86,7 +91,9 @@ impl Prices {
             collectives: draft.collectives.len(),
             roles: draft.roles.len(),
             issue: model.issue().0,
+            waits: model.waits(),
             issue_pass: model.issue_pass().0,
+            issue_exchange: model.issue_exchange().0,
             execution: model.cluster().device.execution,
         };
         // Collectives of a stage have few different sets of axes.

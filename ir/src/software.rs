@@ -28,6 +28,9 @@ pub struct Software {
     /// When gradients are joined over Data.
     #[serde(default)]
     pub reduction: Reduction,
+    /// Over how many adapters of a node its exchanges between nodes go.
+    #[serde(default)]
+    pub adapters: Adapters,
     /// Share of the best memory rate that kernels other than products reach; that of the device if absent.
     #[serde(default)]
     pub memory_efficiency: Option<f64>,
@@ -93,6 +96,17 @@ pub enum Reduction {
     Behind,
 }
 
+/// Over how many adapters of a node exchanges between nodes go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Adapters {
+    /// As many rings as there are members on a node, each over its own adapter.
+    #[default]
+    All,
+    /// One ring over all members, which enters and leaves a node over one adapter.
+    One,
+}
+
 /// Bytes that are read and written beside programs: of a block, for each number of its residual stream, if nothing
 /// else is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -119,9 +133,26 @@ pub struct Host {
     /// To start one kernel; that of the device if absent.
     #[serde(default, with = "optional_time")]
     pub kernel: Option<Seconds>,
+    /// To start an exchange or a transfer; as a kernel if absent.
+    #[serde(default, with = "optional_time")]
+    pub exchange: Option<Seconds>,
+    /// For what it waits before it goes on.
+    #[serde(default)]
+    pub waits: Waits,
     /// To go through one pass of a block, besides its kernels.
     #[serde(default, with = "quantity")]
     pub pass: Seconds,
+}
+
+/// For what the host waits before it starts what stands behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Waits {
+    /// For nothing in a step.
+    #[default]
+    Nothing,
+    /// Until what other stages send has come.
+    Transfers,
 }
 
 /// What memory holds beside the arena.

@@ -3,6 +3,7 @@
 use ir::layout::Exchange;
 use ir::mesh::{Axis, Mesh};
 use ir::program::{Action, Direction, Draft, EventId, Instr, PerStream, Role, Stream, Streams};
+use ir::software::Waits;
 use ir::trace::Totals;
 use ir::units::{Bytes, Seconds};
 
@@ -65,8 +66,10 @@ pub(super) struct Queued {
     pub(super) action: Action,
     /// Its index in the code.
     pub(super) place: u32,
-    /// When the host begins to issue it.
+    /// When the host begins to issue it, if it never waits.
     pub(super) issued: f64,
+    /// How many receives must have ended before the host issues it, if it is computed.
+    pub(super) after: u32,
 }
 
 /// A role in play.
@@ -92,6 +95,10 @@ pub(super) struct Player<'a> {
     pub(super) ready: Streams,
     /// Streams that wait for an event.
     pub(super) blocked: Streams,
+    /// Receives that have ended, and when the last one did.
+    pub(super) received: (u32, f64),
+    /// By how much the host is late because it waited.
+    pub(super) late: f64,
     /// The earliest end of what runs or is still to be issued.
     pub(super) next: f64,
     pub(super) totals: Totals,
@@ -114,21 +121,29 @@ impl<'a> Player<'a> {
             count - counts[stream]
         });
         let mut ends = heads;
-        let mut queue = vec![Queued { action: Action::Free, place: 0, issued: 0.0 }; count as usize];
+        let mut queue = vec![Queued { action: Action::Free, place: 0, issued: 0.0, after: 0 }; count as usize];
         let mut events = 0;
         let mut issued = 0.0;
+        let mut after = 0;
         let mut pass = None;
+        let last = draft.blocks.iter().map(|block| block.layer).max().unwrap_or(0);
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
-            if instr.span.microbatch.is_some() && pass != Some(instr.span) && matches!(instr.action, Action::Compute(_)) {
+            let is_block = instr.span.layer.is_some_and(|layer| layer > 0 && u32::from(layer) < last);
+            let is_block = is_block && instr.span.microbatch.is_some();
+            if is_block && pass != Some(instr.span) && matches!(instr.action, Action::Compute(_)) {
                 pass = Some(instr.span);
                 issued += prices.issue_pass;
             }
             let end = &mut ends[instr.stream];
-            queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued };
+            queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued, after };
             *end += 1;
             match instr.action {
                 Action::Compute(id) => issued += prices.fragments[id.index()].issue,
-                Action::Exchange(_) | Action::Send(_) | Action::Receive(_) => issued += prices.issue,
+                Action::Exchange(_) | Action::Send(_) => issued += prices.issue_exchange,
+                Action::Receive(_) => {
+                    issued += prices.issue_exchange;
+                    after += u32::from(prices.waits == Waits::Transfers);
+                }
                 Action::Free => {}
                 Action::Signal(event) | Action::Wait(event) => events = events.max(event.index() + 1),
             }
@@ -149,6 +164,8 @@ impl<'a> Player<'a> {
             arrived: Streams::NONE,
             ready: Streams::NONE,
             blocked: Streams::NONE,
+            received: (0, 0.0),
+            late: 0.0,
             next: f64::INFINITY,
             totals,
             accounted: 0.0,
@@ -176,6 +193,19 @@ impl<'a> Player<'a> {
             return None;
         }
         self.head(stream).map(|head| head.action)
+    }
+
+    /// Whether the host may issue the head of a stream; if it waited for it, it is late from now on.
+    pub(super) fn may_issue(&mut self, head: Queued) -> bool {
+        if !matches!(head.action, Action::Compute(_)) || head.after == 0 {
+            return true;
+        }
+        let (count, last) = self.received;
+        if count < head.after {
+            return false;
+        }
+        self.late = self.late.max(last - head.issued);
+        true
     }
 
     pub(super) fn pop(&mut self, stream: Stream) {

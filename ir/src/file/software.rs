@@ -28,6 +28,7 @@ pub fn parse_software(text: &str, file: &str) -> Result<Software, Mistakes> {
     }
     let host = software.host;
     checks.within(&keys(["host", "pass"]), host.pass.0, Range::NotNegative);
+    checks.within(&keys(["host", "exchange"]), host.exchange.map_or(0.0, |time| time.0), Range::NotNegative);
     checks.within(&keys(["host", "kernel"]), host.kernel.map_or(0.0, |time| time.0), Range::NotNegative);
     let held = software.memory;
     let held = [

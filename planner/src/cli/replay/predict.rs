@@ -58,8 +58,9 @@ fn outcome(row: &Row, run: &Run, graph: &Graph, plan: &Plan) -> Result<Outcome, 
     let played = played(graph, plan, &costs, &run.software).map_err(|violations| words(&violations))?;
     let parts = row.interleave.unwrap_or(1);
     let step = if parts > 1 && row.stages > 1 { interleaved(run, plan, &costs, &played, parts) } else { played.step };
-    let held = held(run, graph, plan, parts);
-    let allocated = Bytes(((played.peak.0 + held.0) as f64 * (1.0 + run.software.memory.unused)) as u64);
+    let of_stage = |(stage, live): (usize, &Bytes)| live.0 + held(run, graph, plan, (stage, parts)).0;
+    let fullest = played.live.iter().enumerate().map(of_stage).max().expect("there are stages");
+    let allocated = Bytes((fullest as f64 * (1.0 + run.software.memory.unused)) as u64);
     Ok(Outcome {
         step,
         allocated,
@@ -78,7 +79,8 @@ struct Played {
     step: Seconds,
     /// What one microbatch more takes.
     growth: Seconds,
-    peak: Bytes,
+    /// The most that lives at once on a rank of each stage.
+    live: Vec<Bytes>,
     parts: [f64; 3],
 }
 
@@ -92,11 +94,12 @@ fn played(graph: &Graph, plan: &Plan, costs: &CostModel, software: &Software) ->
         let batch = plan.microbatch_sequences() * u64::from(microbatches);
         let programs = compiler::compile_as(graph, &Plan { microbatches, batch, ..plan.clone() }, software)?;
         let trace = simulate(&programs, costs, Detail::Totals).expect("verified programs do not deadlock");
-        Ok::<_, Vec<Violation>>((trace, programs.live_bound()))
+        let live: Vec<Bytes> = programs.roles().iter().map(|role| role.live_bound).collect();
+        Ok::<_, Vec<Violation>>((trace, live))
     };
     let stages = plan.stages.len() as u32;
     let long = WHOLE_MAX.max(2 * stages + 2).min(plan.microbatches);
-    let (more, peak) = short(long)?;
+    let (more, live) = short(long)?;
     let needs_growth = plan.microbatches > long || (stages > 1 && long > 1);
     let step = long - (long / 4).max(1);
     let growth = if needs_growth && step > 0 {
@@ -113,7 +116,7 @@ fn played(graph: &Graph, plan: &Plan, costs: &CostModel, software: &Software) ->
         share(busiest.idle.0),
     ];
     let step = Seconds(more.step.0 + growth.0 * f64::from(plan.microbatches - long));
-    Ok(Played { step, growth, peak, parts })
+    Ok(Played { step, growth, live, parts })
 }
 
 /// A step in which each rank has several parts of the model (Narayanan et al. 2021, §2.2): the pipeline fills and
@@ -131,12 +134,14 @@ fn interleaved(run: &Run, plan: &Plan, costs: &CostModel, played: &Played, parts
     Seconds(played.step.0 - saved + crossed)
 }
 
-/// What the software holds beside the programs, on the rank of the first stage that holds most.
-fn held(run: &Run, graph: &Graph, plan: &Plan, parts: u32) -> Bytes {
+/// What the software holds beside the programs, on a rank of a stage.
+fn held(run: &Run, graph: &Graph, plan: &Plan, (stage, parts): (usize, u32)) -> Bytes {
     let held = run.software.memory;
     let strategy = &plan.strategies[1];
-    let (stages, blocks) = (plan.stages.len() as u32, run.model.layers / plan.stages.len() as u32);
-    let flight = in_flight(plan.schedule, stages, 0, plan.microbatches);
+    let stages = plan.stages.len() as u32;
+    let layers = &plan.stages[stage];
+    let blocks = layers.end.min(run.model.layers + 1) - layers.start.max(1);
+    let flight = in_flight(plan.schedule, stages, stage as u32, plan.microbatches);
     // Interleaved, the first rank holds more of them (Korthikanti et al. 2022, §4.2.3).
     let more = if parts > 1 { 1.0 + f64::from(stages - 1) / (f64::from(stages) * f64::from(parts)) } else { 1.0 };
     let kept = match strategy.recompute {
