@@ -79,7 +79,8 @@ pub fn compile_as(graph: &Graph, plan: &Plan, software: &Software) -> Result<Pro
         return Err(violations);
     }
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
-    let manners = Manners { repeat: software.repeat, reduction: software.reduction };
+    let Software { repeat, reduction, tensor_exchanges, .. } = *software;
+    let manners = Manners { repeat, reduction, tensor_exchanges };
     let setting = Setting { manners, ..Setting::new(graph, &mesh, plan, Purpose::Training) };
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);

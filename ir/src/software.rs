@@ -28,6 +28,9 @@ pub struct Software {
     /// When gradients are joined over Data.
     #[serde(default)]
     pub reduction: Reduction,
+    /// What else a rank does while an exchange over Tensor runs.
+    #[serde(default)]
+    pub tensor_exchanges: TensorExchanges,
     /// Over how many adapters of a node its exchanges between nodes go.
     #[serde(default)]
     pub adapters: Adapters,
@@ -96,6 +99,17 @@ pub enum Reduction {
     Behind,
 }
 
+/// What else a rank does while an exchange over Tensor runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TensorExchanges {
+    /// Products that do not need its result.
+    #[default]
+    Beside,
+    /// Nothing.
+    Alone,
+}
+
 /// Over how many adapters of a node exchanges between nodes go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -151,8 +165,19 @@ pub enum Waits {
     /// For nothing in a step.
     #[default]
     Nothing,
-    /// Until what other stages send has come.
+    /// Until all that was sent to other stages is there, and all that they send has come.
     Transfers,
+}
+
+/// When gradients take their memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gradients {
+    /// When they are made, and others' activations are gone.
+    #[default]
+    Made,
+    /// Always.
+    Resident,
 }
 
 /// What memory holds beside the arena.
@@ -165,9 +190,9 @@ pub struct Held {
     /// Bytes that a block keeps of each number of its residual stream, beside what programs keep.
     #[serde(default)]
     pub residual: f64,
-    /// Bytes of each parameter of a rank, beside what programs keep.
+    /// When gradients take their memory.
     #[serde(default)]
-    pub parameter: f64,
+    pub gradients: Gradients,
     /// What the allocator holds and nobody uses, as a share of what is used.
     #[serde(default)]
     pub unused: f64,

@@ -20,7 +20,7 @@ use ir::mesh::{AxisSet, Mesh};
 use ir::model::Precision;
 use ir::plan::{Plan, Shard, Strategy};
 use ir::program::BlockParameter;
-use ir::software::{Reduction, Repeat};
+use ir::software::{Reduction, Repeat, TensorExchanges};
 use ir::units::Bytes;
 
 use crate::axes::StrategyAxes;
@@ -100,6 +100,7 @@ pub(crate) struct Setting<'a> {
 pub(crate) struct Manners {
     pub(crate) repeat: Repeat,
     pub(crate) reduction: Reduction,
+    pub(crate) tensor_exchanges: TensorExchanges,
 }
 
 impl<'a> Setting<'a> {
@@ -127,7 +128,8 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let differentiated = differentiate(kind);
     let retained = retain(kind, &differentiated, strategy.recompute, setting.manners.repeat);
     let axes = StrategyAxes::new(setting.mesh, strategy);
-    let rule = Rule { mesh: setting.mesh, axes: &axes, tensors: &differentiated.tensors };
+    let exchanges = setting.manners.tensor_exchanges;
+    let rule = Rule { mesh: setting.mesh, axes: &axes, tensors: &differentiated.tensors, exchanges };
     let kept: Vec<TensorId> = match setting.purpose {
         Purpose::Training => retained.kept.iter().copied().collect(),
         Purpose::Evaluation => Vec::new(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ir::software::TensorExchanges;
 use ir::graph::{Graph, KindId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
@@ -177,7 +178,7 @@ pub fn boundary_exchanges(
     let stream = kind.input.expect("the kind has an input");
     let boundary = |strategy| {
         let axes = StrategyAxes::new(&mesh, strategy);
-        let rule = Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors };
+        let rule = Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors, exchanges: TensorExchanges::Beside };
         let layout = rule.boundary(stream);
         let value = Value { tensor: stream, layout: layout.clone() };
         let shape = rule.shape(&value, &sizes).iter().map(|&(_, size)| size).collect();

@@ -316,9 +316,9 @@ impl<'a> Engine<'a> {
             } else {
                 player.running.remove(stream);
                 self.end(role, stream);
-                if matches!(self.players[role].head(stream).map(|head| head.action), Some(Action::Receive(_))) {
-                    let (count, _) = self.players[role].received;
-                    self.players[role].received = (count + 1, self.now);
+                if matches!(self.players[role].head(stream).map(|head| head.action), Some(Action::Receive(_) | Action::Send(_))) {
+                    let (count, _) = self.players[role].moved;
+                    self.players[role].moved = (count + 1, self.now);
                     // The host may have waited for it.
                     self.awake.push((role, Stream::Compute));
                 }

@@ -68,7 +68,7 @@ pub(super) struct Queued {
     pub(super) place: u32,
     /// When the host begins to issue it, if it never waits.
     pub(super) issued: f64,
-    /// How many receives must have ended before the host issues it, if it is computed.
+    /// How many transfers must have ended before the host issues it, if it is computed.
     pub(super) after: u32,
 }
 
@@ -95,8 +95,8 @@ pub(super) struct Player<'a> {
     pub(super) ready: Streams,
     /// Streams that wait for an event.
     pub(super) blocked: Streams,
-    /// Receives that have ended, and when the last one did.
-    pub(super) received: (u32, f64),
+    /// Transfers that have ended, and when the last one did.
+    pub(super) moved: (u32, f64),
     /// By how much the host is late because it waited.
     pub(super) late: f64,
     /// The earliest end of what runs or is still to be issued.
@@ -139,8 +139,8 @@ impl<'a> Player<'a> {
             *end += 1;
             match instr.action {
                 Action::Compute(id) => issued += prices.fragments[id.index()].issue,
-                Action::Exchange(_) | Action::Send(_) => issued += prices.issue_exchange,
-                Action::Receive(_) => {
+                Action::Exchange(_) => issued += prices.issue_exchange,
+                Action::Send(_) | Action::Receive(_) => {
                     issued += prices.issue_exchange;
                     after += u32::from(prices.waits == Waits::Transfers);
                 }
@@ -164,7 +164,7 @@ impl<'a> Player<'a> {
             arrived: Streams::NONE,
             ready: Streams::NONE,
             blocked: Streams::NONE,
-            received: (0, 0.0),
+            moved: (0, 0.0),
             late: 0.0,
             next: f64::INFINITY,
             totals,
@@ -200,7 +200,7 @@ impl<'a> Player<'a> {
         if !matches!(head.action, Action::Compute(_)) || head.after == 0 {
             return true;
         }
-        let (count, last) = self.received;
+        let (count, last) = self.moved;
         if count < head.after {
             return false;
         }

@@ -34,7 +34,6 @@ pub fn parse_software(text: &str, file: &str) -> Result<Software, Mistakes> {
     let held = [
         ("score", held.score),
         ("residual", held.residual),
-        ("parameter", held.parameter),
         ("unused", held.unused),
     ];
     for (key, value) in held {

@@ -1,11 +1,11 @@
 //! What a run should take: compiled and simulated as its software runs it.
 
-use compiler::{Violation, in_flight};
+use compiler::{LayerBatch, Violation, in_flight, layer_bytes};
 use cost_model::{CostModel, Detail, simulate};
-use ir::graph::Graph;
+use ir::graph::{Graph, KindId};
 use ir::plan::{Plan, Recompute, Sequence};
 use ir::profile::Route;
-use ir::software::{Scores, Software};
+use ir::software::{Gradients, Scores, Software};
 use ir::units::{Bytes, Seconds};
 
 use super::rows::Row;
@@ -58,9 +58,9 @@ fn outcome(row: &Row, run: &Run, graph: &Graph, plan: &Plan) -> Result<Outcome, 
     let played = played(graph, plan, &costs, &run.software).map_err(|violations| words(&violations))?;
     let parts = row.interleave.unwrap_or(1);
     let step = if parts > 1 && row.stages > 1 { interleaved(run, plan, &costs, &played, parts) } else { played.step };
-    let of_stage = |(stage, live): (usize, &Bytes)| live.0 + held(run, graph, plan, (stage, parts)).0;
-    let fullest = played.live.iter().enumerate().map(of_stage).max().expect("there are stages");
-    let allocated = Bytes((fullest as f64 * (1.0 + run.software.memory.unused)) as u64);
+    let fullest = (0..plan.stages.len()).map(|stage| of_stage(run, graph, plan, (stage, played.live[stage], parts)));
+    let fullest = fullest.collect::<Result<Vec<f64>, String>>()?.into_iter().fold(0.0, f64::max);
+    let allocated = Bytes((fullest * (1.0 + run.software.memory.unused)) as u64);
     Ok(Outcome {
         step,
         allocated,
@@ -134,27 +134,48 @@ fn interleaved(run: &Run, plan: &Plan, costs: &CostModel, played: &Played, parts
     Seconds(played.step.0 - saved + crossed)
 }
 
-/// What the software holds beside the programs, on a rank of a stage.
-fn held(run: &Run, graph: &Graph, plan: &Plan, (stage, parts): (usize, u32)) -> Bytes {
+/// What a rank of a stage holds: what lives in its programs, and what the software holds beside that.
+fn of_stage(run: &Run, graph: &Graph, plan: &Plan, (stage, live, parts): (usize, Bytes, u32)) -> Result<f64, String> {
+    let stages = plan.stages.len() as u32;
+    let layers = plan.stages[stage].clone();
+    let blocks = layers.end.min(run.model.layers + 1) - layers.start.max(1);
+    let strategy = &plan.strategies[1];
+    let batch = LayerBatch { sequences: plan.microbatch_sequences(), precision: plan.precision };
+    let bytes = |kind: u32| {
+        let strategy = if kind == 1 { strategy } else { &plan.strategies[0] };
+        layer_bytes(graph, KindId(kind), strategy, batch).map_err(|violation| violation.to_string())
+    };
+    let block = bytes(1)?;
+    let flight = f64::from(in_flight(plan.schedule, stages, stage as u32, plan.microbatches));
+    let passes = f64::from(blocks) * flight;
+    // Interleaved, a rank is further ahead (Narayanan et al. 2021, §2.2): it holds so many passes over a part of it.
+    let ahead = f64::from((stages - 1 - stage as u32) * 2 + (parts - 1) * stages + 1) / f64::from(parts);
+    let ahead = ahead.min(f64::from(plan.microbatches));
+    let more = if parts > 1 { (ahead / flight - 1.0).max(0.0) } else { 0.0 };
+    let beside = beside(run, plan);
+    let kept = if strategy.recompute == Recompute::Full { 1.0 } else { passes * (1.0 + more) };
+    let in_order = live.as_f64() + passes * more * block.saved.as_f64();
+    let resident = match run.software.memory.gradients {
+        Gradients::Made => 0.0,
+        Gradients::Resident => {
+            let ends = if stage == 0 { bytes(0)?.state.as_f64() } else { 0.0 };
+            ends + f64::from(blocks) * block.state.as_f64() + passes * (1.0 + more) * block.saved.as_f64()
+        }
+    };
+    Ok(in_order.max(resident) + kept * beside)
+}
+
+/// What the software holds of a block's pass beside the programs.
+fn beside(run: &Run, plan: &Plan) -> f64 {
     let held = run.software.memory;
     let strategy = &plan.strategies[1];
-    let stages = plan.stages.len() as u32;
-    let layers = &plan.stages[stage];
-    let blocks = layers.end.min(run.model.layers + 1) - layers.start.max(1);
-    let flight = in_flight(plan.schedule, stages, stage as u32, plan.microbatches);
-    // Interleaved, the first rank holds more of them (Korthikanti et al. 2022, §4.2.3).
-    let more = if parts > 1 { 1.0 + f64::from(stages - 1) / (f64::from(stages) * f64::from(parts)) } else { 1.0 };
-    let kept = match strategy.recompute {
-        Recompute::Full => 1.0,
-        Recompute::Nothing | Recompute::Selective => f64::from(blocks * flight) * more,
-    };
     let sequences = (plan.microbatch_sequences() / u64::from(strategy.data)) as f64;
     let tokens = sequences * run.model.sequence as f64;
     let tensor = f64::from(strategy.tensor);
-    let scores = tokens * run.model.sequence as f64 * run.model.heads as f64 / tensor;
-    let scores = if run.software.attention == Scores::Stored { scores * kept * held.score } else { 0.0 };
+    let scores = match run.software.attention {
+        Scores::Stored => tokens * run.model.sequence as f64 * run.model.heads as f64 / tensor * held.score,
+        Scores::Fused | Scores::Repeated => 0.0,
+    };
     let split = if strategy.sequence == Sequence::Split { tensor } else { 1.0 };
-    let residual = tokens * run.model.hidden as f64 / split * kept * held.residual;
-    let parameters = graph.kinds[1].parameter_count() as f64 * f64::from(blocks) / tensor * held.parameter;
-    Bytes((scores + residual + parameters).max(0.0) as u64)
+    scores + tokens * run.model.hidden as f64 / split * held.residual
 }
