@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ir::cluster::{Cluster, Execution};
 use ir::graph::Element;
 use ir::layout::ExchangeKind;
-use ir::op::OpKind;
+use ir::op::{OpKind, Write};
 use ir::profile::{Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
 use ir::software::{Adapters, Software, Waits};
@@ -25,10 +25,10 @@ use crate::trainer;
 pub struct CostModel {
     cluster: Cluster,
     samples: BTreeMap<Work, Seconds>,
-    /// Kernels other than products, by operation and element.
-    kernels: BTreeMap<(OpKind, Element), Curve>,
-    /// Products, by element.
-    products: BTreeMap<Element, ProductSurface>,
+    /// Kernels other than products, by operation, element, and whether they add.
+    kernels: BTreeMap<(OpKind, Element, Write), Curve>,
+    /// Products, by element, and whether they add.
+    products: BTreeMap<(Element, Write), ProductSurface>,
     exchanges: BTreeMap<ExchangeKind, BTreeMap<Group, Curve>>,
     transfers: BTreeMap<Route, Curve>,
     copies: Curve,
@@ -72,20 +72,20 @@ impl CostModel {
     }
 
     fn learn(&mut self, profile: &Profile) {
-        let mut kernels: BTreeMap<(OpKind, Element), Vec<(f64, f64)>> = BTreeMap::new();
+        let mut kernels: BTreeMap<(OpKind, Element, Write), Vec<(f64, f64)>> = BTreeMap::new();
         let mut exchanges: BTreeMap<(ExchangeKind, Group), Vec<(f64, f64)>> = BTreeMap::new();
         let mut transfers: BTreeMap<Route, Vec<(f64, f64)>> = BTreeMap::new();
         let mut copies = Vec::new();
         for sample in &profile.samples {
             let time = sample.median.0;
             match &sample.work {
-                Work::Kernel { op, element, shape } => match shape {
+                Work::Kernel { op, element, shape, write } => match shape {
                     Shape::Product(product) => {
                         let modelled = roofline::named(&self.cluster.device, *op, *element, shape);
-                        self.products.entry(*element).or_default().add(product, time, modelled.0);
+                        self.products.entry((*element, *write)).or_default().add(product, time, modelled.0);
                     }
                     Shape::Letters(sizes) => {
-                        kernels.entry((*op, *element)).or_default().push((amount(*op, sizes), time));
+                        kernels.entry((*op, *element, *write)).or_default().push((amount(*op, sizes), time));
                     }
                 },
                 Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
@@ -111,9 +111,9 @@ impl CostModel {
             return (time, Confidence::Measured);
         }
         match work {
-            Work::Kernel { op, element, shape } => {
+            Work::Kernel { op, element, shape, .. } => {
                 let modelled = || roofline::named(&self.cluster.device, *op, *element, shape);
-                self.price_shape(*op, *element, shape).map_or_else(|| (modelled(), Confidence::Modelled), interpolated)
+                self.price_alike(work).map_or_else(|| (modelled(), Confidence::Modelled), interpolated)
             }
             Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
                 let group = Group { ranks: *ranks, ranks_per_node: *ranks_per_node };
@@ -148,8 +148,7 @@ impl CostModel {
         if let Some(&time) = self.samples.get(&work) {
             return (time, Confidence::Measured);
         }
-        let Work::Kernel { op, element, shape } = &work else { return modelled() };
-        self.price_shape(*op, *element, shape).map_or_else(modelled, interpolated)
+        self.price_alike(&work).map_or_else(modelled, interpolated)
     }
 
     /// The time of all kernels of a fragment, one after the other, and the weakest of what they rest on.
@@ -215,13 +214,24 @@ impl CostModel {
         &self.slowdowns
     }
 
-    fn price_shape(&self, op: OpKind, element: Element, shape: &Shape) -> Option<f64> {
+    /// The time of a kernel by those that were measured: by sizes around its own, else by those that write otherwise.
+    fn price_alike(&self, work: &Work) -> Option<f64> {
+        let Work::Kernel { op, element, shape, write } = work else { return None };
+        let otherwise = || {
+            let work = Work::Kernel { op: *op, element: *element, shape: shape.clone(), write: write.other() };
+            self.samples.get(&work).map(|time| time.0)
+        };
+        let near = |write| self.price_shape((*op, *element, write), shape);
+        near(*write).or_else(otherwise).or_else(|| near(write.other()))
+    }
+
+    fn price_shape(&self, (op, element, write): (OpKind, Element, Write), shape: &Shape) -> Option<f64> {
         match shape {
             Shape::Product(product) => {
                 let modelled = roofline::named(&self.cluster.device, op, element, shape);
-                Some(self.products.get(&element)?.excess(product)? * modelled.0)
+                Some(self.products.get(&(element, write))?.excess(product)? * modelled.0)
             }
-            Shape::Letters(sizes) => self.kernels.get(&(op, element))?.at(amount(op, sizes)),
+            Shape::Letters(sizes) => self.kernels.get(&(op, element, write))?.at(amount(op, sizes)),
         }
     }
 

@@ -7,7 +7,7 @@ use ir::cluster::{Cluster, Execution};
 use ir::graph::Element;
 use ir::layout::{Exchange, ExchangeKind};
 use ir::mesh::{Axis, Mesh};
-use ir::op::OpKind;
+use ir::op::{OpKind, Write};
 use ir::profile::{Profile, Route, Sample, Work};
 use ir::program::Collective;
 use ir::seed::{Draws, Seed};
@@ -16,7 +16,7 @@ use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 use specimen::{cluster, sample};
 
 fn kernel(op: OpKind, element: Element, shape: &str) -> Work {
-    Work::Kernel { op, element, shape: shape.parse().expect("a shape") }
+    Work::Kernel { op, element, shape: shape.parse().expect("a shape"), write: Write::Replace }
 }
 
 fn exchange(kind: ExchangeKind, ranks: u32, ranks_per_node: u32, bytes: u64) -> Work {

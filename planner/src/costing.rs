@@ -290,7 +290,7 @@ impl Costing<'_> {
 
     /// What one layer needs.
     fn peak_alone(&self, kind: KindId, strategy: &Strategy) -> Bytes {
-        self.sampled(&[(kind, strategy)], &[Sample { layers: 1, microbatches: self.counts[0] }])[0].live_bound()
+        self.sampled(&[(kind, strategy)], &[Sample { layers: 1, microbatches: self.counts[0] }])[0].peak()
     }
 
     /// Plays programs of these layers alone: for each of `lengths`, the first so many of them.
@@ -302,7 +302,7 @@ impl Costing<'_> {
             simulate(programs, self.model, Detail::Totals).expect("verified programs do not deadlock").step.0
         };
         let played = programs.chunks(self.counts.len());
-        let played = played.map(|of| Played { steps: [step(&of[0]), step(&of[1])], peak: of[0].live_bound() });
+        let played = played.map(|of| Played { steps: [step(&of[0]), step(&of[1])], peak: of[0].peak() });
         played.collect()
     }
 

@@ -6,7 +6,7 @@
 //! recorded steps, `TOTALS=1` shows where time goes.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example that prints a table or ends")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use cost_model::{CostModel, Detail, simulate};
@@ -14,7 +14,7 @@ use executor::{Backend, Batch, Issue, Session, Settings};
 use ir::cluster::{Cluster, Execution};
 use ir::model::Model;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
-use ir::program::{Programs, Stream};
+use ir::program::{Action, Programs, Stream};
 use ir::seed::{Draws, Seed};
 use ir::trace::{Totals, Trace};
 use ir::units::{Bytes, Seconds};
@@ -47,7 +47,7 @@ fn main() {
                 continue;
             }
         };
-        let predicted = simulate(&programs, &costs, Detail::Totals).unwrap();
+        let predicted = simulate(&programs, &costs, Detail::Events).unwrap();
         match measured(&model, &cluster, &programs, steps) {
             Ok(measured) => {
                 // Of the first rank, whose device is asked.
@@ -55,7 +55,7 @@ fn main() {
                 let met: BTreeSet<Stream> =
                     role.code.iter().map(|instr| instr.stream).filter(|&stream| stream != Stream::Compute).collect();
                 let memory = role.arena + profile.reserved_for(met.len() as u64);
-                let [time_error, memory_error] = compared(&name, (&predicted, memory), &measured);
+                let [time_error, memory_error] = compared(&name, &programs, (&predicted, memory), &measured);
                 times.extend(time_error.map(f64::abs));
                 memories.extend(memory_error.map(f64::abs));
             }
@@ -72,7 +72,12 @@ fn main() {
 }
 
 /// Prints a plan's line, and gives the relative errors of its time and memory.
-fn compared(name: &str, (predicted, memory): (&Trace, Bytes), measured: &Measured) -> [Option<f64>; 2] {
+fn compared(
+    name: &str,
+    programs: &Programs,
+    (predicted, memory): (&Trace, Bytes),
+    measured: &Measured,
+) -> [Option<f64>; 2] {
     let Measured { seconds, used, trace } = measured;
     let [low, median, high] = [1, 2, 3].map(|quarter| seconds[(seconds.len() - 1) * quarter / 4]);
     let error = predicted.step.0 / median - 1.0;
@@ -90,6 +95,7 @@ fn compared(name: &str, (predicted, memory): (&Trace, Bytes), measured: &Measure
     if std::env::var_os("TOTALS").is_some() {
         show("predicted", predicted);
         show("measured", trace);
+        by_name(programs, predicted, trace);
     }
     [Some(error), memory_error]
 }
@@ -103,6 +109,34 @@ fn show(name: &str, trace: &Trace) {
     }
     let [measured, interpolated, modelled] = trace.shares;
     println!("  {name:<10} rests on measured {measured:.1} interpolated {interpolated:.1} modelled {modelled:.1}");
+}
+
+/// The first rank's most costly work: how often, predicted and measured.
+fn by_name(programs: &Programs, predicted: &Trace, measured: &Trace) {
+    let mut rows: BTreeMap<String, (usize, [f64; 2])> = BTreeMap::new();
+    for (column, trace) in [predicted, measured].into_iter().enumerate() {
+        for event in trace.events.iter().filter(|event| event.rank == 0) {
+            let name = match event.action {
+                Action::Compute(id) => programs.fragment(id).name.clone(),
+                Action::Exchange(id) => {
+                    let collective = programs.collective(id);
+                    let bytes = collective.source_bytes();
+                    format!("{} {} {bytes}", collective.exchange.name(), collective.axis.name())
+                }
+                Action::Send(_) => "send".to_owned(),
+                Action::Receive(_) => "receive".to_owned(),
+                Action::Free | Action::Signal(_) | Action::Wait(_) => continue,
+            };
+            let (count, times) = rows.entry(name).or_default();
+            *count += column;
+            times[column] += (event.end - event.start).0;
+        }
+    }
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    rows.sort_by(|(_, (_, a)), (_, (_, b))| b[1].total_cmp(&a[1]));
+    for (name, (count, [predicted, measured])) in rows.iter().take(24) {
+        println!("    {count:>5} x {name:<44} {:>9.2} ms predicted {:>9.2} measured", predicted * 1e3, measured * 1e3);
+    }
 }
 
 /// What came of a plan.

@@ -6,7 +6,7 @@ use hetu_tests::specimen;
 use hetu_tests::training::compiled;
 use ir::cluster::Cluster;
 use ir::file::parse_model;
-use ir::graph::{Graph, KindId};
+use ir::graph::{Element, Graph, KindId};
 use ir::model::{Model, Precision};
 use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
 use ir::program::{Action, Content, Programs};
@@ -132,9 +132,10 @@ fn microbatches_in_flight_are_all_or_as_many_as_stages_behind() {
             let held = compiler::in_flight(Schedule::OneForwardOneBackward, count, stage as u32, count + 4);
             assert_eq!(held, count - stage as u32);
             let spared = u64::from(count + 4 - held) * saved;
-            // What a pass itself needs may come on top of one microbatch more or less.
+            // What a pass itself needs, or sends meanwhile, may come on top of one microbatch more or less.
+            let sent = 2 * graph.sequence * graph.kinds[1].sizes[&'h'] * Element::F32.bytes();
             let unlike = one_each(count + 4)[stage] + spared - after;
-            assert!(unlike <= saved, "{text}, stage {stage}: {unlike} more, a microbatch is {}", saved);
+            assert!(unlike <= saved.max(sent), "{text}, stage {stage}: {unlike} more, a microbatch is {saved}");
         }
     }
 }

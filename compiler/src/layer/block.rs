@@ -1,9 +1,11 @@
 //! Blocks of parameters in a role: where their states rest, how their gradients are joined, how they are updated.
 
+use std::collections::VecDeque;
+
 use ir::graph::Element;
 use ir::layout::{Exchange, Layout, Reduce};
 use ir::mesh::{Axis, AxisSet, Mesh};
-use ir::op::{Op, UPDATE_CONSTANTS};
+use ir::op::{Op, UPDATE_CONSTANTS, Write};
 use ir::plan::Shard;
 use ir::program::{
     Action, Block, BlockId, BufferId, Collective, Content, Direction, Fragment, FragmentId, Kernel, Offset, Operand,
@@ -25,6 +27,8 @@ pub(crate) struct Instance {
     fragments: BlockFragments,
     /// The sum of gradients, while it lives.
     sum: Option<BufferId>,
+    /// Shares of gradients that are not added to it yet.
+    scattered: VecDeque<BufferId>,
     uses: Uses,
     pub(crate) is_tied: bool,
 }
@@ -117,6 +121,7 @@ impl BlockPlan {
             resident: Resident { parameters, master, moments },
             fragments: self.fragments,
             sum: None,
+            scattered: VecDeque::new(),
             uses,
             is_tied: self.is_tied,
         }
@@ -292,31 +297,41 @@ impl Instance {
         writer.push(Stream::Exchange(axis), span, Action::Exchange(collective), operands);
     }
 
-    /// The buffer to which a backward pass adds its gradients.
-    pub(crate) fn gradients(&mut self, writer: &mut Writer, span: Span) -> BufferId {
-        if self.shape.shard < Shard::Gradients
+    /// Whether the next backward pass begins a new sum of gradients.
+    pub(crate) fn begins_sum(&self) -> bool {
+        self.is_collected() || self.sum.is_none()
+    }
+
+    /// The buffer of a backward pass that adds its gradients, or writes all of them where a new sum begins.
+    pub(crate) fn gradients(&mut self, writer: &mut Writer, span: Span, write: Write) -> BufferId {
+        if !self.is_collected()
             && let Some(sum) = self.sum
         {
             return sum;
         }
         let gradients = writer.value(Bytes(self.shape.padded * Element::F32.bytes()));
-        writer.push(Stream::Compute, span, Action::Compute(self.fragments.zero), &[gradients]);
+        if write == Write::Accumulate {
+            writer.push(Stream::Compute, span, Action::Compute(self.fragments.zero), &[gradients]);
+        }
         if self.shape.shard < Shard::Gradients {
             self.sum = Some(gradients);
         }
         gradients
     }
 
-    /// After a backward pass: gradients that are kept in shares are scattered and added to the sum.
-    pub(crate) fn collect(&mut self, writer: &mut Writer, span: Span, gradients: BufferId) {
-        if self.shape.shard < Shard::Gradients {
-            return;
-        }
+    /// After a backward pass: gradients that are kept in shares are scattered.
+    pub(crate) fn scatter(&mut self, writer: &mut Writer, span: Span, gradients: BufferId) {
         let data: AxisSet = self.shape.data.iter().copied().collect();
         let rest = self.shape.partial.minus(data);
         let from = self.shape.flat(&[], self.shape.partial);
         let to = self.shape.flat(&self.shape.data, rest);
         let share = self.convert(writer, span, gradients, (&from, &to));
+        self.scattered.push_back(share);
+    }
+
+    /// Adds to the sum the share that was scattered first of those that were not added yet.
+    pub(crate) fn add(&mut self, writer: &mut Writer, span: Span) {
+        let share = self.scattered.pop_front().expect("gradients are scattered before they are added");
         match self.sum {
             None => self.sum = Some(share),
             Some(sum) => {

@@ -80,6 +80,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) spread: &'a Spread,
     pub(crate) homes: &'a dyn Homes,
     pub(crate) compute: Element,
+    /// How gradients of parameters are written.
+    pub(crate) gradients: Write,
 }
 
 /// Cuts a pass into fragments and exchanges.
@@ -355,7 +357,7 @@ impl<'a> Maker<'a> {
         let offsets = op.offsets().iter().map(|&letter| self.offset(letter, inputs.iter().chain(outputs))).collect();
         let inputs = inputs.iter().map(|&value| self.operand(value, Access::Read)).collect();
         let outputs = outputs.iter().map(|&value| {
-            let write = if self.collects(value) { Write::Accumulate } else { op.write() };
+            let write = if self.is_gradient(value) { self.pass.gradients } else { op.write() };
             let access = match write {
                 Write::Replace => Access::Write,
                 Write::Accumulate => Access::Update,
@@ -366,8 +368,8 @@ impl<'a> Maker<'a> {
         Kernel { op, inputs, outputs, offsets, workspace: None }
     }
 
-    /// Whether kernels add to this value: gradients of parameters are sums over microbatches.
-    fn collects(&self, value: ValueId) -> bool {
+    /// Whether it is the gradient of a parameter, a sum over microbatches.
+    fn is_gradient(&self, value: ValueId) -> bool {
         let tensor = self.pass.spread.values[value.0].tensor;
         matches!(self.pass.rule.tensors[tensor.index()].class, Class::ParameterGradient { .. })
     }

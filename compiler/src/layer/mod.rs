@@ -18,6 +18,7 @@ use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId
 use ir::layout::Layout;
 use ir::mesh::{AxisSet, Mesh};
 use ir::model::Precision;
+use ir::op::Write;
 use ir::plan::{Plan, Shard, Strategy};
 use ir::program::BlockParameter;
 use ir::software::{Reduction, Repeat, TensorExchanges};
@@ -28,7 +29,7 @@ use crate::layer::differentiate::{Differentiated, differentiate};
 use crate::layer::fragment::{Body, Homes, Pass, Slot, fragments};
 use crate::layer::library::Library;
 use crate::layer::retain::{Retained, retain};
-use crate::layer::spread::{Rule, Spread, Value, ValueId, spread};
+use crate::layer::spread::{Rule, Spread, Step, Value, ValueId, spread};
 use crate::memory::place::aligned;
 
 /// Parameters in a block begin at multiples of this, in elements.
@@ -41,6 +42,8 @@ pub(crate) struct BlockTemplate {
     pub(crate) decayed: u64,
     pub(crate) length: u64,
     pub(crate) padded: u64,
+    /// Elements of its parameters, without gaps.
+    used: u64,
     /// Axes over which gradients are partial.
     pub(crate) partial: AxisSet,
     /// Ranks of the stage that hold equal parameters.
@@ -59,7 +62,10 @@ pub(crate) struct Layer {
     /// Local shape of it.
     pub(crate) boundary_shape: Vec<u64>,
     pub(crate) forward: Body,
+    /// Adds to the gradients that are there.
     pub(crate) backward: Body,
+    /// Writes gradients over what is there; none where that would leave some of it.
+    pub(crate) backward_anew: Option<Body>,
     /// What is kept for the backward pass besides the input.
     pub(crate) saved: Vec<Bytes>,
     pub(crate) keeps_input: bool,
@@ -150,12 +156,18 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     };
     let homes = (ForwardHomes(&homes), BackwardHomes(&homes, &backward));
     let name = |pass: &str| format!("{} {pass}", kind.name);
-    let pass = Pass { name: name("forward"), rule, sizes: &sizes, spread: &forward, homes: &homes.0, compute };
+    let gradients = Write::Accumulate;
+    let pass =
+        Pass { name: name("forward"), rule, sizes: &sizes, spread: &forward, homes: &homes.0, compute, gradients };
     let forward_body = fragments(&pass, library);
-    let pass = Pass { name: name("backward"), rule, sizes: &sizes, spread: &backward, homes: &homes.1, compute };
-    let backward_body = match setting.purpose {
-        Purpose::Training => fragments(&pass, library),
-        Purpose::Evaluation => Body::default(),
+    let pass = Pass { name: name("backward"), spread: &backward, homes: &homes.1, ..pass };
+    let (backward_body, backward_anew) = match setting.purpose {
+        Purpose::Training => {
+            let anew = Pass { name: name("backward anew"), gradients: Write::Replace, ..pass };
+            let is_whole = writes_all_gradients(&backward, rule, &blocks);
+            (fragments(&pass, library), is_whole.then(|| fragments(&anew, library)))
+        }
+        Purpose::Evaluation => (Body::default(), None),
     };
     let saved = kept.iter().map(|&tensor| {
         let value = &forward.values[forward.current[&tensor].0];
@@ -177,10 +189,28 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
         boundary_shape,
         forward: forward_body,
         backward: backward_body,
+        backward_anew,
         saved,
         keeps_input,
         blocks,
     }
+}
+
+/// Whether a pass that writes each gradient over what is there leaves nothing of that: each is written once, and blocks
+/// have no gaps between parameters.
+fn writes_all_gradients(backward: &Spread, rule: Rule<'_>, blocks: &[BlockTemplate]) -> bool {
+    let mut written: BTreeMap<TensorId, u32> = BTreeMap::new();
+    for step in &backward.steps {
+        let Step::Kernel { outputs, .. } = step else { continue };
+        for &value in outputs {
+            let tensor = backward.values[value.0].tensor;
+            if let Class::ParameterGradient { of } = rule.tensors[tensor.index()].class {
+                *written.entry(of).or_default() += 1;
+            }
+        }
+    }
+    let is_written = |id: &TensorId| written.get(id) == Some(&1);
+    blocks.iter().all(|block| block.used == block.padded && block.parameters.iter().all(|(id, _)| is_written(id)))
 }
 
 fn given(rule: Rule<'_>, tensors: impl Iterator<Item = TensorId>) -> Vec<Value> {
@@ -255,9 +285,11 @@ impl Blocks<'_> {
         ids.sort_by_key(|&id| (decay_of(kind, id), id));
         let mut length = 0;
         let mut decayed = 0;
+        let mut used = 0;
         let parameters = ids.into_iter().map(|id| {
             let (parameter, elements) = block_parameter(kind, id, length, self.rule, self.sizes);
             length += elements.next_multiple_of(PARAMETER_ALIGNMENT);
+            used += elements;
             if decay_of(kind, id) == Decay::Decayed {
                 decayed = length;
             }
@@ -268,7 +300,7 @@ impl Blocks<'_> {
         let sharded = if self.shard == Shard::Nothing { AxisSet::EMPTY } else { data };
         let copies = mesh.ranks_per_stage() / mesh.extent(split.union(sharded));
         let padded = length.next_multiple_of(PARAMETER_ALIGNMENT * u64::from(mesh.extent(data)));
-        BlockTemplate { parameters, decayed, length, padded, partial, copies, is_tied }
+        BlockTemplate { parameters, decayed, length, padded, used, partial, copies, is_tied }
     }
 }
 

@@ -3,6 +3,7 @@
 use ir::graph::{Element, LayerId};
 use ir::layout::{Exchange, Layout};
 use ir::mesh::{Axis, AxisSet, Mesh};
+use ir::op::Write;
 use ir::program::{Action, BufferId, Collective, Content, Span, Stream};
 use ir::units::Bytes;
 
@@ -63,7 +64,12 @@ impl Emitter<'_> {
         let here = self.place_of(microbatch, id);
         let output_gradient = self.incoming(visit, index);
         let own = self.blocks_of(id).to_vec();
-        let gradients = own.iter().map(|&block| self.instances[block].gradients(&mut self.writer, visit.span()));
+        let begins = own.iter().all(|&block| self.instances[block].begins_sum());
+        let (body, write) = match &layer.backward_anew {
+            Some(anew) if begins => (anew, Write::Replace),
+            Some(_) | None => (&layer.backward, Write::Accumulate),
+        };
+        let gradients = own.iter().map(|&block| self.instances[block].gradients(&mut self.writer, visit.span(), write));
         let gradients: Vec<BufferId> = gradients.collect();
         let saved = std::mem::take(&mut self.saved[here]);
         let bindings = Bindings { output_gradient, gradients, saved, ..self.bindings(visit, index) };
@@ -78,7 +84,7 @@ impl Emitter<'_> {
         };
         let ends =
             |slot: Slot| matches!(slot, Slot::Temporary(_) | Slot::Saved(_) | Slot::Input | Slot::OutputGradient);
-        self.writer.body(&layer.backward, visit.span(), &mut bind, &ends);
+        self.writer.body(body, visit.span(), &mut bind, &ends);
         self.inputs[here] = None;
         self.gradients = bindings.gradients;
         let outgoing = outgoing?;

@@ -223,6 +223,7 @@ impl<'a> Emitter<'a> {
                 };
             }
             Task::Reduce(id) => self.reduce(self.facts.visits[id]),
+            Task::Add(id) => self.add(self.facts.visits[id]),
             Task::Join(id) => self.join(self.facts.visits[id]),
             Task::Send(id) => self.send(self.facts.visits[id]),
             Task::Leave(id) => self.leave(id),
@@ -299,16 +300,32 @@ impl<'a> Emitter<'a> {
         self.writer.end_turn();
     }
 
-    /// Scatters the gradients of a visit where they are kept in shares, and after the last visit joins them over Data.
-    /// Blocks of tied layers are joined at the end.
+    /// Scatters the gradients of a visit where they are kept in shares; others are joined over Data after the last
+    /// visit. Blocks of tied layers are joined at the end.
     fn reduce(&mut self, visit: Visit) {
         let own = &self.blocks_of[(visit.layer - self.facts.layers.start) as usize];
+        let is_last = self.facts.is_last_backward(visit);
         for (&block, buffer) in own.iter().zip(std::mem::take(&mut self.gradients)) {
-            self.instances[block].collect(&mut self.writer, visit.span(), buffer);
+            let instance = &mut self.instances[block];
+            if instance.is_collected() {
+                instance.scatter(&mut self.writer, visit.span(), buffer);
+            } else if is_last && !instance.is_tied {
+                instance.reduce(&mut self.writer, visit.span());
+            }
         }
-        if self.facts.is_last_backward(visit) {
-            for &block in own.iter().filter(|&&block| !self.instances[block].is_tied).collect::<Vec<_>>() {
-                self.instances[block].reduce(&mut self.writer, visit.span());
+    }
+
+    /// Adds what was scattered, and after the last visit joins it.
+    fn add(&mut self, visit: Visit) {
+        let own = &self.blocks_of[(visit.layer - self.facts.layers.start) as usize];
+        let is_last = self.facts.is_last_backward(visit);
+        for &block in own {
+            let instance = &mut self.instances[block];
+            if instance.is_collected() {
+                instance.add(&mut self.writer, visit.span());
+                if is_last && !instance.is_tied {
+                    instance.reduce(&mut self.writer, visit.span());
+                }
             }
         }
     }

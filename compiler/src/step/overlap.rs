@@ -1,6 +1,7 @@
 //! Pass 6: tasks move to where they run beside others. Nothing else decides what overlaps.
 //!
 //! - **Gathers** begin as many visits ahead of their use as the plan's `prefetch` says.
+//! - **Shares of gradients are added** as many visits later: at once, the computation would wait for their reduction.
 //! - **What comes next is received before what was made is sent**: if its memory were that of what is sent, two stages
 //!   could wait for each other.
 //! - **Joins over Tensor wait until all passes are done.** What they join comes from the reduction over Data. On
@@ -26,6 +27,7 @@ enum Slot {
     Gather,
     Receive,
     Pass,
+    Add,
     ReceiveNext,
     Send,
     Leave,
@@ -47,6 +49,7 @@ fn place(facts: &StageFacts, task: Task) -> (VisitId, Slot) {
             (behind, Slot::Join)
         }
         Task::Pass(id) | Task::Reduce(id) => (id, Slot::Pass),
+        Task::Add(id) => ((id + facts.prefetch as usize).min(behind), Slot::Add),
         Task::Send(id) => (id, Slot::Send),
         Task::Leave(id) => (id, Slot::Leave),
         Task::Join(_) => (behind, Slot::Join),
@@ -112,6 +115,19 @@ mod tests {
                 .filter(|task| task.starts_with("pass"))
                 .take_while(|task| !task.contains("L3"));
             assert_eq!(passes.count(), depth as usize, "{}", overlapped.join("\n"));
+        }
+    }
+
+    #[test]
+    fn shares_are_added_as_many_visits_later_as_the_plan_says() {
+        for depth in 0..3 {
+            let plan = Plan { prefetch: depth, ..plan(&[4], vec![sharded(); 4]) };
+            let [[due, overlapped]] = both(&plan).try_into().expect("one stage");
+            assert_eq!(place_of(&due, "reduce       m0 L3 B") + 1, place_of(&due, "add          m0 L3 B"));
+            let reduce = place_of(&overlapped, "reduce       m0 L3 B");
+            let add = place_of(&overlapped, "add          m0 L3 B");
+            let passes = overlapped[reduce..add].iter().filter(|task| task.starts_with("pass")).count();
+            assert_eq!(passes, depth as usize, "{}", overlapped.join("\n"));
         }
     }
 

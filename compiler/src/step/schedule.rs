@@ -18,8 +18,12 @@ pub(crate) fn schedule(facts: &StageFacts) -> Vec<Task> {
         }
         tasks.push(Task::Pass(id));
         let is_last = facts.is_last_backward(visit);
-        if is_last || (visit.turn.direction == Direction::Backward && needs.collects == Need::Yes) {
+        let collects = visit.turn.direction == Direction::Backward && needs.collects == Need::Yes;
+        if is_last || collects {
             tasks.push(Task::Reduce(id));
+        }
+        if collects {
+            tasks.push(Task::Add(id));
         }
         if is_last && needs.joins == Need::Yes {
             tasks.push(Task::Join(id));

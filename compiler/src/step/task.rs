@@ -35,6 +35,8 @@ pub(crate) enum Task {
     Pass(VisitId),
     /// Joins the layer's gradients over Data: into shares after each visit, or after the last.
     Reduce(VisitId),
+    /// Adds the shares that a visit's reduction left to those of the visits before.
+    Add(VisitId),
     /// Joins what is then still partial over Tensor: gradients of what each of its ranks applied to its own part of
     /// the sequence.
     Join(VisitId),
@@ -177,6 +179,7 @@ impl fmt::Display for Line<'_> {
             Task::Receive(id) => ("receive", visit(id)),
             Task::Pass(id) => ("pass", visit(id)),
             Task::Reduce(id) => ("reduce", visit(id)),
+            Task::Add(id) => ("add", visit(id)),
             Task::Join(id) => ("join", visit(id)),
             Task::Send(id) => ("send", visit(id)),
             Task::Leave(id) => ("leave", visit(id)),

@@ -20,17 +20,20 @@ pub(crate) struct Writer {
     pub(crate) collectives: Collectives,
     /// The stream of the last instruction that used each buffer: its free goes there.
     last_stream: Vec<Stream>,
-    /// How many turns later buffers are freed that were read beside the computation: see [`Writer::free`].
-    free_delay: u32,
-    /// Frees that are due at a later turn, in order.
-    delayed: VecDeque<(u32, Span, BufferId)>,
+    /// For each buffer, the first instruction that may use its memory for another, if that is not the one behind its
+    /// free: see [`Writer::free`].
+    pub(crate) held_until: Vec<u32>,
+    /// How many turns the memory of buffers is held that were read beside the computation.
+    hold: u32,
+    /// Buffers whose memory is held until the end of a turn, in order.
+    held: VecDeque<(u32, BufferId)>,
     turn: u32,
 }
 
 impl Writer {
-    /// An empty writer that delays frees by so many turns; bodies may name the collectives that are given.
-    pub(crate) fn new(free_delay: u32, collectives: Collectives) -> Writer {
-        Writer { free_delay, collectives, ..Writer::default() }
+    /// An empty writer that holds memory for so many turns; bodies may name the collectives that are given.
+    pub(crate) fn new(hold: u32, collectives: Collectives) -> Writer {
+        Writer { hold, collectives, ..Writer::default() }
     }
 
     /// Gives every collective of the code the new id that stands at its old one.
@@ -58,12 +61,14 @@ impl Writer {
         self.operands.reserve(operands);
         self.buffers.reserve(buffers);
         self.last_stream.reserve(buffers);
+        self.held_until.reserve(buffers);
     }
 
     /// A new buffer; it lives from the first instruction that writes it.
     pub(crate) fn buffer(&mut self, bytes: Bytes, content: Content) -> BufferId {
         self.buffers.push(Buffer { bytes: Bytes(aligned(bytes.0).max(ir::program::ALIGNMENT)), address: 0, content });
         self.last_stream.push(Stream::Compute);
+        self.held_until.push(0);
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -84,30 +89,28 @@ impl Writer {
 
     /// Ends the life of a buffer, on the stream that used it last. Residents stay.
     ///
-    /// What a reduction or a send reads is freed some turns later: if the next layer took its memory at once, it
-    /// would have to wait for it, and nothing would run side by side.
+    /// The memory of what a reduction or a send reads is held for some turns: if the next layer took it at once, it
+    /// would have to wait for that, and nothing would run side by side. The free itself stands right behind: whoever
+    /// takes the memory waits for it, and must not wait for what comes later on its stream.
     pub(crate) fn free(&mut self, span: Span, buffer: BufferId) {
         if self.buffers[buffer.index()].is_resident() {
             return;
         }
         let stream = self.last_stream[buffer.index()];
-        if self.free_delay > 0 && matches!(stream, Stream::Exchange(Axis::Data) | Stream::Send(_)) {
-            self.delayed.push_back((self.turn + self.free_delay, span, buffer));
-        } else {
-            self.push(stream, span, Action::Free, &[buffer]);
+        self.push(stream, span, Action::Free, &[buffer]);
+        if self.hold > 0 && matches!(stream, Stream::Exchange(Axis::Data) | Stream::Send(_)) {
+            self.held.push_back((self.turn + self.hold, buffer));
         }
     }
 
     /// Ends a turn: a visit to a layer, or the update of a block.
     pub(crate) fn end_turn(&mut self) {
         self.turn += 1;
-        while let Some(&(due, span, buffer)) = self.delayed.front() {
-            if due >= self.turn {
-                break;
-            }
-            self.delayed.pop_front();
-            let stream = self.last_stream[buffer.index()];
-            self.push(stream, span, Action::Free, &[buffer]);
+        while let Some(&(due, buffer)) = self.held.front()
+            && due < self.turn
+        {
+            self.held.pop_front();
+            self.held_until[buffer.index()] = self.code.len() as u32;
         }
     }
 

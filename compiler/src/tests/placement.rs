@@ -6,8 +6,13 @@ use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::seed::{Draws, Seed};
 
 use super::tiny;
-use crate::draft;
-use crate::layer::Purpose;
+use crate::layer::layers::Layers;
+use crate::layer::library::Library;
+use crate::layer::{Purpose, Setting};
+use crate::memory::arena::lay_out;
+use crate::memory::place::Effort;
+use crate::step::transfers::Transfers;
+use crate::step::{Job, step};
 
 fn one_of<T: Clone>(draws: &mut Draws, all: &[T]) -> T {
     all[draws.below(all.len() as u64) as usize].clone()
@@ -54,9 +59,17 @@ fn plan(draws: &mut Draws, graph: &Graph) -> Plan {
     }
 }
 
+/// For each role, its arena beside the least that any placement needs.
 fn over_bound(graph: &Graph, plan: &Plan) -> Vec<f64> {
-    let draft = draft(graph, plan, Purpose::Training, crate::USUAL).expect("the plan is legal");
-    draft.roles.iter().map(|role| role.arena.as_f64() / role.live_bound.as_f64()).collect()
+    let mesh = crate::mesh(plan).expect("the plan is legal");
+    let setting = Setting::new(graph, &mesh, plan, Purpose::Training);
+    let mut library = Library::default();
+    let layers = Layers::new(setting, plan, &mut library);
+    let transfers = Transfers::new(setting, plan);
+    let job = Job { setting, plan, layers: &layers, transfers: &transfers };
+    let (mut writers, _) = step(job, &mut library.collectives);
+    let arenas = writers.iter_mut().map(|writer| lay_out(writer, Effort::Usual));
+    arenas.map(|arena| arena.size.as_f64() / arena.bound.as_f64()).collect()
 }
 
 /// Where few large buffers take turns, as in a stage of one block that computes all again, the bound may be out of

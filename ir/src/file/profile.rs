@@ -1,6 +1,6 @@
 //! profile.yaml: thousands of samples, each on a line; saved often, so printed without a serialiser.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 use serde::ser::{Serialize, Serializer};
@@ -11,7 +11,7 @@ use super::print::{scalar, word};
 use crate::error::Mistakes;
 use crate::graph::Element;
 use crate::layout::ExchangeKind;
-use crate::op::OpKind;
+use crate::op::{OpKind, Write};
 use crate::profile::{Profile, Sample, Shape, State, Work};
 
 /// The profile that `text` describes, its samples sorted by work; or everything that is wrong with it.
@@ -130,6 +130,7 @@ macro_rules! words {
 
 words!(OpKind);
 words!(Element);
+words!(Write);
 words!(ExchangeKind);
 
 impl Serialize for Shape {
@@ -200,9 +201,13 @@ fn list(key: &str, length: usize, text: &mut String) -> fmt::Result {
 
 fn write_work(work: &Work, text: &mut String) -> fmt::Result {
     match work {
-        Work::Kernel { op, element, shape } => {
+        Work::Kernel { op, element, shape, write } => {
             let (op, element, shape) = (op.name(), element.name(), scalar(&shape.to_string()));
-            write!(text, "kernel: {{ op: {op}, element: {element}, shape: {shape} }}")
+            let write = match write {
+                Write::Replace => String::new(),
+                Write::Accumulate => format!(", write: {}", write.name()),
+            };
+            write!(text, "kernel: {{ op: {op}, element: {element}, shape: {shape}{write} }}")
         }
         Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
             let (kind, bytes) = (kind.name(), bytes.0);
@@ -275,7 +280,8 @@ mod tests {
                     format!("b2 h{size} s{}", index + 1)
                 };
                 let shape = shape.parse().expect("a shape");
-                Work::Kernel { op, element: *draws.pick(&Element::ALL), shape }
+                let write = *draws.pick(&Write::ALL);
+                Work::Kernel { op, element: *draws.pick(&Element::ALL), shape, write }
             }
             1 => {
                 let kind = *draws.pick(&ExchangeKind::ALL);

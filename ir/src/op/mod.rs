@@ -87,12 +87,34 @@ pub enum Op {
 }
 
 /// Whether an output is replaced or added to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Write {
     /// What was there is lost.
+    #[default]
     Replace,
     /// The result is added to what was there.
     Accumulate,
+}
+
+impl Write {
+    /// Both.
+    pub const ALL: [Write; 2] = [Write::Replace, Write::Accumulate];
+
+    /// Its word in profiles.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Write::Replace => "replace",
+            Write::Accumulate => "accumulate",
+        }
+    }
+
+    /// Which it is not.
+    pub const fn other(self) -> Write {
+        match self {
+            Write::Replace => Write::Accumulate,
+            Write::Accumulate => Write::Replace,
+        }
+    }
 }
 
 impl Op {

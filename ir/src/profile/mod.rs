@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::Element;
 use crate::layout::ExchangeKind;
-use crate::op::OpKind;
+use crate::op::{OpKind, Write};
 use crate::units::{Bytes, Seconds};
 
 pub use shape::{LetterSizes, NoShape, Shape};
@@ -23,6 +23,9 @@ pub enum Work {
         element: Element,
         /// How much.
         shape: Shape,
+        /// Whether it adds its results to what is there, of an operation that may also replace it.
+        #[serde(default)]
+        write: Write,
     },
     /// A collective among devices of one group.
     Exchange {

@@ -146,7 +146,9 @@ impl Kernel {
         } else {
             Shape::Letters(self.operands().flat_map(|operand| operand.dimensions.iter().copied()).collect())
         };
-        Work::Kernel { op: self.op.kind(), element, shape }
+        let adds = self.outputs.iter().any(|output| output.write != self.op.write());
+        let write = if adds { Write::Accumulate } else { Write::Replace };
+        Work::Kernel { op: self.op.kind(), element, shape, write }
     }
 }
 
