@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use ir::graph::{Graph, KindId, LayerKind, Node, Tensor, TensorId};
-use ir::software::{Repeat, TensorExchanges};
 use ir::plan::{Plan, Strategy};
 use ir::program::{Collective, StageId};
+use ir::software::{Repeat, TensorExchanges};
 
 use crate::axes::{StrategyAxes, mesh};
 use crate::check::Violation;
@@ -109,7 +109,12 @@ fn layers(graph: &Graph, plan: &Plan, pass: Pass) -> Result<String, Vec<Violatio
             | Pass::Verify => {
                 title(&mut text, kind, Some(strategy));
                 let axes = StrategyAxes::new(&mesh, strategy);
-                let rule = Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors, exchanges: TensorExchanges::Beside };
+                let rule = Rule {
+                    mesh: &mesh,
+                    axes: &axes,
+                    tensors: &differentiated.tensors,
+                    exchanges: TensorExchanges::Beside,
+                };
                 let forward = forward_spread(kind, rule);
                 let backward = backward_spread(kind, rule, &differentiated, &retained, &forward);
                 names.steps(&mut text, "forward", &forward);

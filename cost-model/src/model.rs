@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use ir::cluster::{Cluster, Execution};
 use ir::graph::Element;
 use ir::layout::ExchangeKind;
+use ir::mesh::Axis;
 use ir::op::{OpKind, Write};
 use ir::profile::{Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
-use ir::software::{Adapters, Software, Waits};
+use ir::software::{Adapters, GradientElement, Reduction, Software, Waits};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
 
@@ -162,9 +163,21 @@ impl CostModel {
     /// The time of a collective in a group of `ranks`, `ranks_per_node` of which share a node.
     pub fn price_collective(&self, collective: &Collective, ranks: u32, ranks_per_node: u32) -> (Seconds, Confidence) {
         self.price(&match collective.exchange.kind() {
-            Some(kind) => Work::Exchange { kind, ranks, ranks_per_node, bytes: collective.whole_bytes(ranks) },
+            Some(kind) => {
+                Work::Exchange { kind, ranks, ranks_per_node, bytes: self.exchanged(collective, kind, ranks) }
+            }
             None => Work::Copy { bytes: collective.destination_bytes(ranks) },
         })
+    }
+
+    /// Bytes of the whole operand of a collective, as the software moves them.
+    fn exchanged(&self, collective: &Collective, kind: ExchangeKind, ranks: u32) -> Bytes {
+        let bytes = collective.whole_bytes(ranks);
+        let element = self.software.as_ref().map_or(GradientElement::Full, |software| software.gradients);
+        let is_gradient = collective.element == Element::F32
+            && collective.axis == Axis::Data
+            && matches!(kind, ExchangeKind::AllReduce | ExchangeKind::ReduceScatter);
+        if is_gradient && element == GradientElement::Half { Bytes(bytes.0 / 2) } else { bytes }
     }
 
     /// The time of a transfer from one device to another.
@@ -190,6 +203,11 @@ impl CostModel {
     /// For what the host waits before it starts what stands behind.
     pub fn waits(&self) -> Waits {
         self.software.as_ref().map_or(Waits::Nothing, |software| software.host.waits)
+    }
+
+    /// When gradients are joined over Data.
+    pub fn reduction(&self) -> Reduction {
+        self.software.as_ref().map_or(Reduction::Beside, |software| software.reduction)
     }
 
     /// The cluster that is modelled.

@@ -63,11 +63,12 @@ pub(crate) fn exchange(cluster: &Cluster, kind: ExchangeKind, group: Group, byte
         return Seconds::ZERO;
     }
     let start = cluster.inside.start.max(if group.nodes() > 1 { cluster.between.start } else { Seconds::ZERO });
-    start + match kind {
-        ExchangeKind::AllGather | ExchangeKind::ReduceScatter => ring(cluster, group, bytes),
-        ExchangeKind::AllToAll => pairwise(cluster, group, bytes),
-        ExchangeKind::AllReduce => (ring(cluster, group, bytes) * 2.0).min(trees(cluster, group, bytes)),
-    }
+    start
+        + match kind {
+            ExchangeKind::AllGather | ExchangeKind::ReduceScatter => ring(cluster, group, bytes),
+            ExchangeKind::AllToAll => pairwise(cluster, group, bytes),
+            ExchangeKind::AllReduce => (ring(cluster, group, bytes) * 2.0).min(trees(cluster, group, bytes)),
+        }
 }
 
 /// The same of a group over several nodes, if each node uses one adapter of those that its members have.

@@ -2,8 +2,8 @@
 
 use ir::cluster::Execution;
 use ir::profile::{KernelKind, Route};
-use ir::software::Waits;
 use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Transfer, TransferId};
+use ir::software::{Reduction, Waits};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
 
@@ -28,6 +28,8 @@ pub struct Prices {
     pub(crate) issue_exchange: f64,
     /// For what the host waits.
     pub(crate) waits: Waits,
+    /// When gradients are joined over Data.
+    pub(crate) reduction: Reduction,
     execution: Execution,
 }
 
@@ -92,6 +94,7 @@ impl Prices {
             roles: draft.roles.len(),
             issue: model.issue().0,
             waits: model.waits(),
+            reduction: model.reduction(),
             issue_pass: model.issue_pass().0,
             issue_exchange: model.issue_exchange().0,
             execution: model.cluster().device.execution,

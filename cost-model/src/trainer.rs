@@ -4,7 +4,7 @@
 
 use ir::cluster::Device;
 use ir::graph::{Element, Sizes};
-use ir::op::{Op, Write};
+use ir::op::Op;
 use ir::program::Kernel;
 use ir::software::{AttentionRate, Scores, Software};
 use ir::units::{Bytes, Flops, Seconds};
@@ -34,7 +34,7 @@ pub(crate) fn kernel(device: &Device, software: &Software, kernel: &Kernel) -> S
         Op::Norm(_) => beside(first() * software.passes.forward / 2.0),
         Op::NormGradient(_) => beside(first() * software.passes.backward / 2.0),
         Op::RowMax => beside(first() * software.passes.logit),
-        Op::MatMul if kernel.outputs[0].write == Write::Accumulate => {
+        Op::MatMul if is_gradient(kernel) => {
             beside(kernel.outputs[0].operand.elements() as f64 * software.passes.parameter)
         }
         Op::MatMul
@@ -55,6 +55,12 @@ pub(crate) fn kernel(device: &Device, software: &Software, kernel: &Kernel) -> S
         | Op::AdamW { .. }
         | Op::Zero => usual(),
     }
+}
+
+/// Whether a product is the gradient of a parameter: those are kept in 32 bits, where all else is shorter.
+fn is_gradient(kernel: &Kernel) -> bool {
+    let elements = [&kernel.inputs[0], &kernel.outputs[0].operand].map(|operand| operand.element);
+    elements == [Element::Bf16, Element::F32]
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -28,6 +28,9 @@ pub struct Software {
     /// When gradients are joined over Data.
     #[serde(default)]
     pub reduction: Reduction,
+    /// In what gradients are joined over Data.
+    #[serde(default)]
+    pub gradients: GradientElement,
     /// What else a rank does while an exchange over Tensor runs.
     #[serde(default)]
     pub tensor_exchanges: TensorExchanges,
@@ -97,6 +100,17 @@ pub enum Reduction {
     Beside,
     /// When all passes are over.
     Behind,
+}
+
+/// In what gradients are joined over Data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GradientElement {
+    /// In 32 bits, as programs do.
+    #[default]
+    Full,
+    /// In 16 bits.
+    Half,
 }
 
 /// What else a rank does while an exchange over Tensor runs.

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use ir::software::TensorExchanges;
 use ir::graph::{Graph, KindId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
 use ir::plan::{Shard, Strategy};
 use ir::program::{Access, Collective, Fragment};
+use ir::software::TensorExchanges;
 use ir::units::Bytes;
 
 use crate::axes::{StrategyAxes, mesh_of};
@@ -105,7 +105,14 @@ pub fn layer_outline(
 ) -> Result<LayerOutline, Violation> {
     let mesh = mesh_of(1, std::slice::from_ref(strategy))?;
     let compute = compute_element(batch.precision);
-    let setting = Setting { graph, mesh: &mesh, sequences: batch.sequences, compute, purpose: Purpose::Training, manners: Manners::default() };
+    let setting = Setting {
+        graph,
+        mesh: &mesh,
+        sequences: batch.sequences,
+        compute,
+        purpose: Purpose::Training,
+        manners: Manners::default(),
+    };
     let mut library = Library::default();
     let layer = layer(setting, kind, strategy, &mut library);
     let Library { fragments, collectives } = library;
@@ -178,7 +185,8 @@ pub fn boundary_exchanges(
     let stream = kind.input.expect("the kind has an input");
     let boundary = |strategy| {
         let axes = StrategyAxes::new(&mesh, strategy);
-        let rule = Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors, exchanges: TensorExchanges::Beside };
+        let rule =
+            Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors, exchanges: TensorExchanges::Beside };
         let layout = rule.boundary(stream);
         let value = Value { tensor: stream, layout: layout.clone() };
         let shape = rule.shape(&value, &sizes).iter().map(|&(_, size)| size).collect();

@@ -1,9 +1,11 @@
 //! The event loop.
 
 use ir::cluster::Execution;
+use ir::mesh::Axis;
 use ir::parallel;
 use ir::profile::Route;
 use ir::program::{Action, Draft, Stream, Streams};
+use ir::software::Reduction;
 use ir::trace::{Confidence, Totals};
 use ir::units::Seconds;
 
@@ -316,11 +318,20 @@ impl<'a> Engine<'a> {
             } else {
                 player.running.remove(stream);
                 self.end(role, stream);
-                if matches!(self.players[role].head(stream).map(|head| head.action), Some(Action::Receive(_) | Action::Send(_))) {
+                if matches!(
+                    self.players[role].head(stream).map(|head| head.action),
+                    Some(Action::Receive(_) | Action::Send(_))
+                ) {
                     let (count, _) = self.players[role].moved;
                     self.players[role].moved = (count + 1, self.now);
                     // The host may have waited for it.
                     self.awake.push((role, Stream::Compute));
+                }
+                if stream == Stream::Compute {
+                    self.players[role].computed += 1;
+                    if self.prices.reduction == Reduction::Behind {
+                        self.awake.push((role, Stream::Exchange(Axis::Data)));
+                    }
                 }
                 self.players[role].pop(stream);
                 self.awake.push((role, stream));

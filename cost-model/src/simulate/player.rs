@@ -3,7 +3,7 @@
 use ir::layout::Exchange;
 use ir::mesh::{Axis, Mesh};
 use ir::program::{Action, Direction, Draft, EventId, Instr, PerStream, Role, Stream, Streams};
-use ir::software::Waits;
+use ir::software::{Reduction, Waits};
 use ir::trace::Totals;
 use ir::units::{Bytes, Seconds};
 
@@ -68,8 +68,10 @@ pub(super) struct Queued {
     pub(super) place: u32,
     /// When the host begins to issue it, if it never waits.
     pub(super) issued: f64,
-    /// How many transfers must have ended before the host issues it, if it is computed.
+    /// How many must have ended before the host issues it: transfers, if it is computed; kernels, if it is exchanged.
     pub(super) after: u32,
+    /// Whether it waits until all passes are over.
+    is_behind: bool,
 }
 
 /// A role in play.
@@ -97,6 +99,8 @@ pub(super) struct Player<'a> {
     pub(super) blocked: Streams,
     /// Transfers that have ended, and when the last one did.
     pub(super) moved: (u32, f64),
+    /// Fragments that have ended.
+    pub(super) computed: u32,
     /// By how much the host is late because it waited.
     pub(super) late: f64,
     /// The earliest end of what runs or is still to be issued.
@@ -121,10 +125,15 @@ impl<'a> Player<'a> {
             count - counts[stream]
         });
         let mut ends = heads;
-        let mut queue = vec![Queued { action: Action::Free, place: 0, issued: 0.0, after: 0 }; count as usize];
+        let mut queue =
+            vec![Queued { action: Action::Free, place: 0, issued: 0.0, after: 0, is_behind: false }; count as usize];
         let mut events = 0;
         let mut issued = 0.0;
-        let mut after = 0;
+        let mut transfers = 0;
+        let is_pass = |instr: &Instr| instr.span.microbatch.is_some() && matches!(instr.action, Action::Compute(_));
+        let last_pass = role.code.iter().rposition(is_pass).unwrap_or(usize::MAX);
+        let computes = role.code.iter().take(last_pass.saturating_add(1));
+        let computes = computes.filter(|instr| matches!(instr.action, Action::Compute(_))).count() as u32;
         let mut pass = None;
         let last = draft.blocks.iter().map(|block| block.layer).max().unwrap_or(0);
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
@@ -135,14 +144,19 @@ impl<'a> Player<'a> {
                 issued += prices.issue_pass;
             }
             let end = &mut ends[instr.stream];
-            queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued, after };
+            // Reductions that begin when all passes are over stand behind them, and wait for them.
+            let is_behind = prices.reduction == Reduction::Behind
+                && place > last_pass
+                && instr.stream == Stream::Exchange(Axis::Data);
+            let after = if is_behind { computes } else { transfers };
+            queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued, after, is_behind };
             *end += 1;
             match instr.action {
                 Action::Compute(id) => issued += prices.fragments[id.index()].issue,
                 Action::Exchange(_) => issued += prices.issue_exchange,
                 Action::Send(_) | Action::Receive(_) => {
                     issued += prices.issue_exchange;
-                    after += u32::from(prices.waits == Waits::Transfers);
+                    transfers += u32::from(prices.waits == Waits::Transfers);
                 }
                 Action::Free => {}
                 Action::Signal(event) | Action::Wait(event) => events = events.max(event.index() + 1),
@@ -165,6 +179,7 @@ impl<'a> Player<'a> {
             ready: Streams::NONE,
             blocked: Streams::NONE,
             moved: (0, 0.0),
+            computed: 0,
             late: 0.0,
             next: f64::INFINITY,
             totals,
@@ -197,8 +212,16 @@ impl<'a> Player<'a> {
 
     /// Whether the host may issue the head of a stream; if it waited for it, it is late from now on.
     pub(super) fn may_issue(&mut self, head: Queued) -> bool {
-        if !matches!(head.action, Action::Compute(_)) || head.after == 0 {
-            return true;
+        match head.action {
+            Action::Compute(_) if head.after > 0 => {}
+            Action::Exchange(_) if head.is_behind => return self.computed >= head.after,
+            Action::Compute(_)
+            | Action::Exchange(_)
+            | Action::Send(_)
+            | Action::Receive(_)
+            | Action::Free
+            | Action::Signal(_)
+            | Action::Wait(_) => return true,
         }
         let (count, last) = self.moved;
         if count < head.after {

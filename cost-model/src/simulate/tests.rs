@@ -14,7 +14,14 @@ use super::{Detail, Regime, play};
 use crate::model::CostModel;
 
 fn model() -> CostModel {
-    let link = Link { name: "link".to_owned(), rate: BytesPerSecond(1e9), latency: Seconds(0.0), efficiency: 1.0, efficiency_of: BTreeMap::new(), start: Seconds::ZERO };
+    let link = Link {
+        name: "link".to_owned(),
+        rate: BytesPerSecond(1e9),
+        latency: Seconds(0.0),
+        efficiency: 1.0,
+        efficiency_of: BTreeMap::new(),
+        start: Seconds::ZERO,
+    };
     let device = Device {
         name: "device".to_owned(),
         execution: Execution::Concurrent,

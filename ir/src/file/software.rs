@@ -31,11 +31,7 @@ pub fn parse_software(text: &str, file: &str) -> Result<Software, Mistakes> {
     checks.within(&keys(["host", "exchange"]), host.exchange.map_or(0.0, |time| time.0), Range::NotNegative);
     checks.within(&keys(["host", "kernel"]), host.kernel.map_or(0.0, |time| time.0), Range::NotNegative);
     let held = software.memory;
-    let held = [
-        ("score", held.score),
-        ("residual", held.residual),
-        ("unused", held.unused),
-    ];
+    let held = [("score", held.score), ("residual", held.residual), ("unused", held.unused)];
     for (key, value) in held {
         checks.within(&keys(["memory", key]), value, Range::NotNegative);
     }

@@ -41,9 +41,8 @@ pub(super) fn predict(row: &Row, software: Option<&str>) -> Result<Outcome, Stri
             Err(what) => wrong = Some(what),
             Ok(outcome) => {
                 let fits = |outcome: &Outcome| outcome.allocated <= capacity;
-                let better = best.as_ref().is_none_or(|best| {
-                    (!fits(best), best.step.0) > (!fits(&outcome), outcome.step.0)
-                });
+                let better =
+                    best.as_ref().is_none_or(|best| (!fits(best), best.step.0) > (!fits(&outcome), outcome.step.0));
                 if better {
                     best = Some(outcome);
                 }
@@ -110,11 +109,8 @@ fn played(graph: &Graph, plan: &Plan, costs: &CostModel, software: &Software) ->
     };
     let busiest = more.totals.iter().max_by(|a, b| a.compute.0.total_cmp(&b.compute.0)).expect("there are ranks");
     let share = |time: f64| (time / more.step.0).clamp(0.0, 1.0);
-    let parts = [
-        share(busiest.compute.0),
-        share(more.step.0 - busiest.compute.0 - busiest.idle.0),
-        share(busiest.idle.0),
-    ];
+    let parts =
+        [share(busiest.compute.0), share(more.step.0 - busiest.compute.0 - busiest.idle.0), share(busiest.idle.0)];
     let step = Seconds(more.step.0 + growth.0 * f64::from(plan.microbatches - long));
     Ok(Played { step, growth, live, parts })
 }

@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn a_bad_row_is_named_and_the_others_go_on() {
         let good = "a,1,24,1024,16,50304,1024,A100-80GB,1,8,8,1,1,,64,0.5,\"x, y\"\n";
-        let rows = read(&format!("{good}# a comment\n{}{}{good}", good.replace("24,", "many,"), good.replace("0.5", "-1")));
+        let rows =
+            read(&format!("{good}# a comment\n{}{}{good}", good.replace("24,", "many,"), good.replace("0.5", "-1")));
         assert_eq!(rows.len(), 4);
         let good = rows[0].as_ref().expect("it is right");
         assert_eq!((good.line, good.layers, good.micro_batch, good.memory), (2, 24, None, None));

@@ -103,7 +103,11 @@ fn cluster(row: &Row) -> Result<Cluster, String> {
     let found = if is_file(&row.device) {
         let text = read_text(std::path::Path::new(&row.device)).map_err(|failure| first(&failure.text))?;
         let nodes = (row.nodes, row.devices_per_node);
-        parse_cluster(&text, &row.device).map(|cluster| Cluster { nodes: nodes.0, devices_per_node: nodes.1, ..cluster })
+        parse_cluster(&text, &row.device).map(|cluster| Cluster {
+            nodes: nodes.0,
+            devices_per_node: nodes.1,
+            ..cluster
+        })
     } else {
         Cluster::preset(&name)
     };

@@ -65,9 +65,8 @@ fn score(source: &str, rows: &[(&Row, &Outcome)]) -> Score {
     let memory: Vec<f64> = rows.iter().filter_map(|(row, outcome)| memory_error(row, outcome)).collect();
     let mut far: Vec<&(&Row, &Outcome)> = rows.iter().collect();
     far.sort_by(|a, b| step_error(b.0, b.1).abs().total_cmp(&step_error(a.0, a.1).abs()));
-    let worst = far.iter().take(WORST).map(|(row, outcome)| {
-        (row.id.clone(), step_error(row, outcome), reason(row, outcome))
-    });
+    let worst =
+        far.iter().take(WORST).map(|(row, outcome)| (row.id.clone(), step_error(row, outcome), reason(row, outcome)));
     let mut score = Score {
         source: source.to_owned(),
         step: errors(&steps).expect("a source has rows"),

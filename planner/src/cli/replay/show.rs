@@ -25,8 +25,7 @@ pub(super) fn text(replayed: &[Replayed], scores: &[Score], wrong: usize) -> Str
     for score in scores {
         let Errors { count, mean_absolute, median_absolute, bias, worst } = score.step;
         let [pairs, right] = score.pairs;
-        let pairs_words =
-            if pairs > 0 { format!("{right} of {pairs}") } else { "-".to_owned() };
+        let pairs_words = if pairs > 0 { format!("{right} of {pairs}") } else { "-".to_owned() };
         let regret = if score.groups > 0 { percent(score.regret[0]) } else { "-".to_owned() };
         let memory = score.memory.map_or("-".to_owned(), |memory| {
             format!("{} (bias {}, {})", percent(memory.mean_absolute), signed(memory.bias), memory.count)
@@ -65,7 +64,9 @@ fn signed(share: f64) -> String {
 
 /// One line for each row.
 pub(super) fn file(replayed: &[Replayed]) -> String {
-    let mut text = "source,id,measured_s,predicted_s,error,micro_batch,measured_gib,predicted_gib,compute,moves,idle,why\n".to_owned();
+    let mut text =
+        "source,id,measured_s,predicted_s,error,micro_batch,measured_gib,predicted_gib,compute,moves,idle,why\n"
+            .to_owned();
     for Replayed { row, outcome, .. } in replayed {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let measured = [row.source.clone(), row.id.clone(), row.step.to_string()];
@@ -119,7 +120,8 @@ pub(super) fn points(replayed: &[Replayed]) -> Vec<Beside> {
 /// One row as data.
 pub(super) fn data(replayed: &Replayed) -> Value {
     let Replayed { file, row, outcome } = replayed;
-    let mut data = json!({ "file": file, "line": row.line, "source": row.source, "id": row.id, "measured_s": row.step });
+    let mut data =
+        json!({ "file": file, "line": row.line, "source": row.source, "id": row.id, "measured_s": row.step });
     match outcome {
         Ok(outcome) => {
             data["predicted_s"] = json!(outcome.step.0);
@@ -145,11 +147,8 @@ pub(super) fn score_data(score: &Score) -> Value {
             "worst": errors.worst,
         })
     };
-    let worst: Vec<Value> = score
-        .worst
-        .iter()
-        .map(|(id, error, reason)| json!({ "id": id, "error": error, "reason": reason }))
-        .collect();
+    let worst: Vec<Value> =
+        score.worst.iter().map(|(id, error, reason)| json!({ "id": id, "error": error, "reason": reason })).collect();
     json!({
         "source": score.source,
         "step": errors(score.step),
