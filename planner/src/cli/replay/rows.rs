@@ -72,13 +72,20 @@ pub(super) fn rows(text: &str, file: &str) -> Result<Vec<Result<Row, String>>, F
     }
     let rows = reader.records().map(|record| {
         let record = record.map_err(|error| format!("error: {file}: {error}"))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |place| line_of(text, place));
         let at = |what: String| format!("error: {file}:{line}: {what}");
         let row: Row = record.deserialize(Some(&headers)).map_err(|error| at(mistake(&error, &headers, &record)))?;
         check(&row).map_err(at)?;
         Ok(Row { line, ..row })
     });
     Ok(rows.collect())
+}
+
+/// The line of a record: its position is in front of the comments and empty lines before it.
+fn line_of(text: &str, place: &csv::Position) -> u64 {
+    let rest = text.get(place.byte() as usize..).unwrap_or_default();
+    let skipped = rest.lines().take_while(|line| line.is_empty() || line.starts_with('#')).count();
+    place.line() + skipped as u64
 }
 
 fn has(headers: &StringRecord, name: &str) -> bool {
