@@ -1,8 +1,9 @@
 //! The prices of all that happens in given programs: looked up once, so that the simulator looks nothing up.
 
 use ir::cluster::Execution;
+use ir::mesh::Axis;
 use ir::profile::{KernelKind, Route};
-use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Transfer, TransferId};
+use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Stream, Transfer, TransferId};
 use ir::software::{Reduction, Waits};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
@@ -124,6 +125,11 @@ impl Prices {
 
     pub(crate) fn exchange(&self, role: usize, id: CollectiveId) -> ExchangePrice {
         self.exchanges[role * self.collectives + id.index()].expect("every exchange of the code was priced")
+    }
+
+    /// Whether what stands behind all passes on a stream waits for them.
+    pub(crate) fn joins_behind(&self, stream: Stream) -> bool {
+        self.reduction == Reduction::Behind && stream == Stream::Exchange(Axis::Data)
     }
 
     /// Whether a host issues instructions beside the device; else issuing is part of the price of a fragment.

@@ -3,7 +3,7 @@
 use ir::layout::Exchange;
 use ir::mesh::{Axis, Mesh};
 use ir::program::{Action, Direction, Draft, EventId, Instr, PerStream, Role, Stream, Streams};
-use ir::software::{Reduction, Waits};
+use ir::software::Waits;
 use ir::trace::Totals;
 use ir::units::{Bytes, Seconds};
 
@@ -130,24 +130,22 @@ impl<'a> Player<'a> {
         let mut events = 0;
         let mut issued = 0.0;
         let mut transfers = 0;
-        let is_pass = |instr: &Instr| instr.span.microbatch.is_some() && matches!(instr.action, Action::Compute(_));
-        let last_pass = role.code.iter().rposition(is_pass).unwrap_or(usize::MAX);
-        let computes = role.code.iter().take(last_pass.saturating_add(1));
-        let computes = computes.filter(|instr| matches!(instr.action, Action::Compute(_))).count() as u32;
+        let (last_pass, computes) = passes(role);
         let mut pass = None;
         let last = draft.blocks.iter().map(|block| block.layer).max().unwrap_or(0);
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
             let is_block = instr.span.layer.is_some_and(|layer| layer > 0 && u32::from(layer) < last);
-            let is_block = is_block && instr.span.microbatch.is_some();
-            if is_block && pass != Some(instr.span) && matches!(instr.action, Action::Compute(_)) {
+            if is_block
+                && instr.span.microbatch.is_some()
+                && pass != Some(instr.span)
+                && matches!(instr.action, Action::Compute(_))
+            {
                 pass = Some(instr.span);
                 issued += prices.issue_pass;
             }
             let end = &mut ends[instr.stream];
             // Reductions that begin when all passes are over stand behind them, and wait for them.
-            let is_behind = prices.reduction == Reduction::Behind
-                && place > last_pass
-                && instr.stream == Stream::Exchange(Axis::Data);
+            let is_behind = place > last_pass && prices.joins_behind(instr.stream);
             let after = if is_behind { computes } else { transfers };
             queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued, after, is_behind };
             *end += 1;
@@ -273,6 +271,14 @@ impl<'a> Player<'a> {
         let ends = self.running.union(self.pending).iter().map(|stream| self.tasks[stream].end);
         self.next = ends.fold(f64::INFINITY, f64::min);
     }
+}
+
+/// The place of the last kernels of a pass, and how many computations stand up to it.
+fn passes(role: &Role) -> (usize, u32) {
+    let is_compute = |instr: &&Instr| matches!(instr.action, Action::Compute(_));
+    let last = role.code.iter().rposition(|instr| instr.span.microbatch.is_some() && is_compute(&instr));
+    let last = last.unwrap_or(usize::MAX);
+    (last, role.code.iter().take(last.saturating_add(1)).filter(is_compute).count() as u32)
 }
 
 /// Whether the pipeline axis is in the group of an exchange.
