@@ -6,6 +6,7 @@
 
 mod bound;
 mod curve;
+mod interval;
 mod model;
 mod network;
 mod prices;
@@ -17,6 +18,7 @@ mod slowdown;
 mod trainer;
 
 pub use bound::lower_bound;
+pub use interval::Interval;
 pub use model::CostModel;
 pub use network::Group;
 pub use prices::Prices;

@@ -10,10 +10,11 @@ use ir::op::{OpKind, Write};
 use ir::profile::{Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
 use ir::software::{Adapters, GradientElement, Reduction, Software, Waits};
-use ir::trace::Confidence;
+use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, Seconds};
 
 use crate::curve::Curve;
+use crate::interval::{Interval, Rule};
 use crate::network::{self, Group};
 use crate::product::ProductSurface;
 use crate::roofline;
@@ -38,6 +39,7 @@ pub struct CostModel {
     slowdowns: Slowdowns,
     /// Who runs the programs, if it is another trainer.
     software: Option<Software>,
+    rule: Rule,
 }
 
 impl CostModel {
@@ -55,6 +57,7 @@ impl CostModel {
             sharing: profile.map_or(Vec::new(), |profile| profile.sharing.clone()),
             slowdowns: Slowdowns::new(cluster, profile),
             software: None,
+            rule: Rule::new(cluster, profile),
         };
         if let Some(profile) = profile {
             model.learn(profile);
@@ -70,6 +73,16 @@ impl CostModel {
         device.memory_efficiency = software.memory_efficiency.unwrap_or(device.memory_efficiency);
         self.software = Some(software.clone());
         self
+    }
+
+    /// Between which times a measured step is expected where this one was predicted.
+    pub fn interval(&self, trace: &Trace) -> Interval {
+        self.rule.interval(trace)
+    }
+
+    /// What intervals rest on, in words.
+    pub fn interval_basis(&self) -> String {
+        self.rule.basis()
     }
 
     fn learn(&mut self, profile: &Profile) {

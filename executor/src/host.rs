@@ -26,6 +26,11 @@ pub(crate) trait Host: Debug + Send {
     /// Replaces what a rank holds, between steps.
     fn write(&mut self, rank: u32, place: Place, from: &[u8]);
 
+    /// Memory of the process from which writing is fastest, of so many bytes.
+    fn staging(&self, bytes: usize) -> Box<dyn AsMut<[u8]>> {
+        Box::new(vec![0; bytes])
+    }
+
     /// Fills a place with a pattern, again and again, between steps.
     fn fill(&mut self, rank: u32, place: Place, pattern: &[u8]) {
         let end = place.address + place.bytes;

@@ -23,6 +23,8 @@ mod among;
 
 mod checkpoint;
 
+mod published;
+
 mod fault;
 
 mod rate;
@@ -39,6 +41,7 @@ mod tests;
 pub use checkpoint::{CheckpointError, Fact, Folder, Freedom, Identity, Resumed, Saving};
 pub use fault::{Fault, Head, LoadError};
 pub use launch::{Launch, LaunchError, Meet, Place};
+pub use published::{Exported, PublishedError, Stored, Weights, export};
 pub use rate::learning_rate;
 pub use session::{Backend, Batch, Issue, Session, Settings, StepResult, Tensor, Tensors};
 #[cfg(feature = "mpi")]

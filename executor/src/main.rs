@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use options::Options;
+use options::{Command, Options};
 
 /// Whatever is given back after a failure is so within this.
 const GRACE: Duration = Duration::from_secs(10);
@@ -20,11 +20,18 @@ fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Options::command(), "hetu-exec", &mut Quiet);
         return ExitCode::SUCCESS;
     }
+    if let Some(Command::Export(options)) = &options.command {
+        return exit(cli::export(options).map(|()| 0));
+    }
     hush_foreign();
     let ended = match options.supervise {
         Some(restarts) => cli::supervise(&options, &std::env::args_os().skip(1).collect::<Vec<_>>(), restarts),
         None => cli::run(&options).map(cli::Ending::exit),
     };
+    exit(ended)
+}
+
+fn exit(ended: Result<u8, cli::Failure>) -> ExitCode {
     match ended {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::cli::NAMES;
@@ -20,6 +20,10 @@ EXAMPLES
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint kept --supervise 5
   Under another supervisor, which starts the same command again and again:
     hetu-exec plan.yaml --text examples/text/austen.txt --checkpoint jobs --save-every 10min --resume auto
+  Begin with the weights of a Hugging Face folder, and write a checkpoint as such a folder:
+    hetu-plan examples/published/tiny-llama -o tuned/plan.yaml
+    hetu-exec tuned/plan.yaml --text examples/text/austen.txt --from examples/published/tiny-llama
+    hetu-exec export run --to exported
   Losses for a program:
     hetu-exec plan.yaml --text examples/text/austen.txt --json | jq -c '[.step, .loss]'
 
@@ -52,8 +56,12 @@ pub(crate) const SUPERVISE: &str = "--supervise";
 /// steps that are not traced; traced steps say where it goes.
 #[derive(Parser)]
 #[command(name = "hetu-exec", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
+    /// What to do instead of training
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// The plan: what `hetu-plan` wrote, or a person
     #[arg(value_name = "PLAN", required_unless_present = "completions")]
     pub(crate) plan: Option<PathBuf>,
@@ -69,6 +77,9 @@ pub(crate) struct Options {
     /// Decides initial parameters and the order of the text, whatever the plan
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Begin with the weights of a Hugging Face folder, config.json and safetensors, instead of random ones
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
     /// Write report.html, pictures, trace.json and results.json there
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
@@ -123,6 +134,38 @@ pub(crate) struct Options {
     /// Print completions for a shell
     #[arg(long, value_name = "SHELL", value_enum, exclusive = true)]
     pub(crate) completions: Option<Shell>,
+}
+
+/// Everything but training.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Write the parameters of a checkpoint as a Hugging Face folder: config.json and model.safetensors
+    ///
+    /// `transformers` loads it. Tokenizer files are not written: copy those that the model was trained with.
+    Export(ExportOptions),
+}
+
+/// What to write, and where.
+#[derive(Args)]
+pub(crate) struct ExportOptions {
+    /// A checkpoint, or the folder of --checkpoint: then its last one
+    #[arg(value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// A folder that is not there yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// How numbers are stored
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = StoredName::F32)]
+    pub(crate) dtype: StoredName,
+}
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoredName {
+    /// In 32 bits, as they are
+    F32,
+    /// In 16 bits, rounded
+    Bf16,
 }
 
 /// How often something is done.

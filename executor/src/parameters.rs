@@ -25,8 +25,8 @@ const MANY: usize = 1 << 18;
 /// Elements that go through the memory of the process at once: 4 MiB.
 pub(crate) const CHUNK: usize = 1 << 20;
 
-/// Elements of which initial values are made at once: 16 MiB, so that each processor has enough of them.
-const BLOCK: usize = 1 << 22;
+/// Elements of which initial values are made at once: 64 MiB, so that each processor has enough of them.
+const BLOCK: usize = 1 << 24;
 
 /// What there is one of for each element of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -167,8 +167,11 @@ fn elements(draft: &Draft, role: &Role) -> Vec<Element> {
 /// several ranks hold, or one in several forms, is made once, by all processors, a block at a time.
 pub(crate) fn initialise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    let (mut values, mut bytes) = (Vec::new(), Vec::new());
-    for parts in alike(draft, host.ranks()) {
+    let parts = alike(draft, host.ranks());
+    let most = parts.iter().map(|parts| parts[0].stretch.length.min(BLOCK as u64)).max().unwrap_or(0);
+    let mut values = Vec::new();
+    let mut staging = host.staging(most as usize * Element::F32.bytes() as usize);
+    for parts in parts {
         let Part { layer, parameter, stretch, .. } = &parts[0];
         let seed = seed.derive(u64::from(*layer)).derive_name(&parameter.name);
         for range in cut(stretch.range(), BLOCK) {
@@ -177,13 +180,34 @@ pub(crate) fn initialise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
             let mut made = None;
             for part in &parts {
                 if made.replace(part.element) != Some(part.element) {
-                    bytes.resize(values.len() * part.element.bytes() as usize, 0);
-                    encode(part.element, &values, workers, &mut bytes);
+                    encode(part.element, &values, workers, part.taken_by(values.len(), &mut staging));
                 }
-                host.write(part.rank, part.place(range.start, values.len()), &bytes);
+                host.write(part.rank, part.place(range.start, values.len()), part.taken_by(values.len(), &mut staging));
             }
         }
     }
+}
+
+/// The layer and name of the first parameter on a host's ranks, in the order of layers, whose gradient of the last step
+/// had a number that is not finite. Known if the norm of that step was not finite: then no gradient was clipped, and
+/// only such numbers have left their mark on running means.
+pub(crate) fn first_unsound(draft: &Draft, host: &dyn Host) -> Option<(u32, String)> {
+    let mut found: Option<Key> = None;
+    let mut values = Vec::new();
+    visit(draft, host.ranks(), (Quantity::FirstMoment, Copies::Exact), &mut |part| {
+        if found.as_ref().is_some_and(|(layer, _)| *layer <= part.layer) {
+            return;
+        }
+        let is_unsound = chunks(part.stretch.range()).any(|range| {
+            values.resize((range.end - range.start) as usize, 0.0);
+            part.read(host, range.start, &mut values);
+            values.iter().any(|value| !value.is_finite())
+        });
+        if is_unsound {
+            found = Some(part.named());
+        }
+    });
+    found
 }
 
 /// All parts of values on some ranks, those of the same elements together, and of these, those in one form.
@@ -248,6 +272,11 @@ fn share_out<T: Send>(space: &mut [T], workers: usize, work: &(impl Fn(usize, &m
 }
 
 impl Part<'_> {
+    /// What so many of its elements take of a space.
+    fn taken_by<'s>(&self, count: usize, space: &'s mut Box<dyn AsMut<[u8]>>) -> &'s mut [u8] {
+        &mut (**space).as_mut()[..count * self.element.bytes() as usize]
+    }
+
     /// What it is a part of.
     pub(crate) fn key(&self) -> (u32, &str) {
         (self.layer, &self.parameter.name)

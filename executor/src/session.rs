@@ -254,6 +254,12 @@ impl Session {
         self.step = 0;
     }
 
+    /// The parameter, as `layer/name`, of the first gradient that was not finite in a step whose gradient norm was not;
+    /// none if all on the ranks of this process were, and only their squares too large.
+    pub fn first_unsound_gradient(&self) -> Option<String> {
+        parameters::first_unsound(&self.draft, &*self.host).map(|(layer, name)| format!("{layer}/{name}"))
+    }
+
     fn run(&mut self, batch: Batch<'_>, recording: Recording) -> Result<Seconds, Fault> {
         if std::mem::replace(&mut self.state, State::Ended) == State::Ended {
             return Err(Fault::Ended);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::op::Scaling;
+
 /// A model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +23,12 @@ pub struct Model {
     /// Key and value heads; as many as query heads if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_value_heads: Option<u64>,
+    /// Size of a head; `hidden / heads` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_size: Option<u64>,
+    /// Whether the product of queries, keys and values has a bias; only for `llama`: `gpt` has biases everywhere.
+    #[serde(default, skip_serializing_if = "Bias::is_absent")]
+    pub attention_bias: Bias,
     /// Width between the two products of the feed-forward part.
     pub feed_forward: u64,
     /// Different tokens.
@@ -33,6 +41,9 @@ pub struct Model {
     /// Base of the rotary frequencies; only for `llama`.
     #[serde(default = "rotary_base", skip_serializing_if = "is_rotary_base")]
     pub rotary_base: f64,
+    /// How slow rotary frequencies are stretched for sequences longer than those at first trained on; only for `llama`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary_scaling: Option<Scaling>,
     /// Added to variances in norms.
     #[serde(default = "norm_epsilon", skip_serializing_if = "is_norm_epsilon")]
     pub norm_epsilon: f64,
@@ -48,6 +59,23 @@ pub enum Family {
     Gpt,
     /// RMSNorm, SwiGLU, rotary positions, no biases (Touvron et al. 2023).
     Llama,
+}
+
+/// Whether a product has a bias.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bias {
+    /// It has none.
+    #[default]
+    Absent,
+    /// It has one.
+    Present,
+}
+
+impl Bias {
+    fn is_absent(&self) -> bool {
+        *self == Bias::Absent
+    }
 }
 
 /// Whether two ends of the model share a matrix.
@@ -136,9 +164,30 @@ fn is_epsilon(value: &f64) -> bool {
     value.to_bits() == epsilon().to_bits()
 }
 
+impl Training {
+    /// So many sequences a step, and of all else what is meant where a file does not say it.
+    pub fn of_batch(batch: u64) -> Training {
+        Training {
+            batch,
+            precision: Precision::default(),
+            learning_rate: learning_rate(),
+            warmup_steps: 0,
+            weight_decay: weight_decay(),
+            gradient_norm_max: gradient_norm_max(),
+            betas: betas(),
+            epsilon: epsilon(),
+        }
+    }
+}
+
 impl Model {
     /// Key and value heads.
     pub fn groups(&self) -> u64 {
         self.key_value_heads.unwrap_or(self.heads)
+    }
+
+    /// Size of a head.
+    pub fn head(&self) -> u64 {
+        self.head_size.unwrap_or(self.hidden / self.heads)
     }
 }

@@ -142,6 +142,9 @@ pub struct Predicted {
     /// Time of a step.
     #[serde(with = "quantity")]
     pub step: Seconds,
+    /// Between which times a measured step is expected; none in files of earlier versions.
+    #[serde(default, with = "quantity::pair", skip_serializing_if = "Option::is_none")]
+    pub between: Option<[Seconds; 2]>,
     /// Largest arena of all ranks.
     #[serde(with = "quantity")]
     pub peak: Bytes,

@@ -1,7 +1,7 @@
 //! A decoder-only transformer as a graph: embedding, blocks, head.
 
 use crate::graph::{Class, Decay, Graph, Init, KindId, LayerId, LayerKind, Node, Sizes, Tensor, TensorId, Tie};
-use crate::model::{Embeddings, Family, Model};
+use crate::model::{Bias, Embeddings, Family, Model};
 use crate::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation};
 
 /// Standard deviation of initial matrices (Radford et al. 2019).
@@ -31,7 +31,7 @@ impl Model {
             ('g', self.groups()),
             ('r', queries),
             ('c', queries + 2),
-            ('d', self.hidden / self.heads),
+            ('d', self.head()),
             ('f', self.feed_forward),
             ('e', 2),
             ('v', self.vocabulary),
@@ -74,8 +74,12 @@ fn block(model: &Model) -> LayerKind {
     let x = layer.tensor("x", "bsh", Class::Activation);
     let normed = layer.norm(x, "attention norm");
     let mut qkv = layer.product(normed, "attention in", ["gcdh", "bsgcd"], DEVIATION);
+    if model.attention_bias == Bias::Present {
+        qkv = layer.biased(qkv, "attention in", "bsgcd");
+    }
     if model.family == Family::Llama {
-        let rotary = Rotary { base: model.rotary_base, rotation: Rotation::Forward };
+        let (base, scaling) = (model.rotary_base, model.rotary_scaling);
+        let rotary = Rotary { base, scaling, rotation: Rotation::Forward };
         qkv = layer.apply(Op::Rotary(rotary), &[qkv], "turned", "bsgcd");
     }
     let attended = layer.tensor("attended", "bsgrd", Class::Activation);
@@ -166,12 +170,15 @@ impl<'a> Builder<'a> {
         let y = self.apply(Op::MatMul, &[x, weight], &format!("{name} product"), result);
         match self.model.family {
             Family::Llama => y,
-            Family::Gpt => {
-                let letters: String = result.chars().filter(|&letter| letter != 'b' && letter != 's').collect();
-                let bias = self.vector(&format!("{name} bias"), &letters, 0.0);
-                self.apply(Op::Bias, &[y, bias], &format!("{name} sum"), result)
-            }
+            Family::Gpt => self.biased(y, name, result),
         }
+    }
+
+    /// The sum of a product and a bias of its own, over all letters but those of tokens.
+    fn biased(&mut self, y: TensorId, name: &str, result: &str) -> TensorId {
+        let letters: String = result.chars().filter(|&letter| letter != 'b' && letter != 's').collect();
+        let bias = self.vector(&format!("{name} bias"), &letters, 0.0);
+        self.apply(Op::Bias, &[y, bias], &format!("{name} sum"), result)
     }
 
     fn finish(self, name: &str, input: Option<TensorId>, output: Option<TensorId>) -> LayerKind {

@@ -7,7 +7,7 @@ use ir::file::{
     decode, parse_cluster, parse_model, parse_plan, parse_profile, print_cluster, print_model, print_plan,
     print_profile,
 };
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, PlanFile, Predicted, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::seed::{Draws, Seed};
 use ir::units::{Bytes, Seconds};
@@ -273,10 +273,13 @@ fn random_model(draws: &mut Draws) -> Model {
         hidden: heads * 2 * (1 + draws.below(64)),
         heads,
         key_value_heads: if absent { None } else { Some(*draws.pick(&groups)) },
+        head_size: None,
+        attention_bias: Bias::Absent,
         feed_forward: 1 + draws.below(1 << 16),
         vocabulary: 1 + draws.below(1 << 17),
         sequence: 1 + draws.below(1 << 15),
         embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
+        rotary_scaling: None,
         rotary_base: *draws.pick(&[10_000.0, 10_000.000_000_000_002, 500_000.0, 1.0]),
         norm_epsilon: *draws.pick(&[1e-5, 1.25e-5, 1e-6]),
         training: Training {
@@ -341,7 +344,7 @@ fn random_plan(draws: &mut Draws) -> PlanFile {
     let mut file = PlanFile::new(plan, (&model, "../models/a \"b\".yaml"), (&cluster, "8xH200"));
     if draws.below(2) == 0 {
         let (step, peak) = (Seconds(draws.uniform()), Bytes(draws.below(1 << 40)));
-        file.predicted = Some(Predicted { step, peak, programs: model.digest() });
+        file.predicted = Some(Predicted { step, between: Some([step, step]), peak, programs: model.digest() });
     } else {
         file.model.digest = None;
     }

@@ -6,7 +6,7 @@ use common::Random;
 use hetu_ir::graph::{Element, Init};
 use hetu_ir::layout::{Exchange, Reduce};
 use hetu_ir::mesh::{Axis, Mesh};
-use hetu_ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, Write};
+use hetu_ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, Scaling, Write};
 use hetu_ir::program::*;
 use hetu_ir::text::{parse, print};
 use hetu_ir::units::Bytes;
@@ -117,6 +117,12 @@ impl Any {
         let pattern = self.0.one_of(&[Pattern::Causal, Pattern::Full]);
         let activation = self.0.one_of(&[Activation::Gelu, Activation::SwiGlu]);
         let replicas = self.small();
+        let scaling = self.small().is_multiple_of(2).then(|| Scaling {
+            factor: self.float(),
+            low_frequency_factor: self.float(),
+            high_frequency_factor: self.float(),
+            original_sequence: self.number(),
+        });
         let all = [
             Op::Embed,
             Op::EmbedGradient,
@@ -127,7 +133,7 @@ impl Any {
             Op::MatMul,
             Op::Bias,
             Op::BiasGradient,
-            Op::Rotary(Rotary { base: self.float(), rotation }),
+            Op::Rotary(Rotary { base: self.float(), scaling, rotation }),
             Op::Attention(pattern),
             Op::AttentionGradient(pattern),
             Op::Activation(activation),

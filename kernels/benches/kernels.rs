@@ -114,7 +114,7 @@ fn elementwise(criterion: &mut Criterion) {
     group.throughput(bytes(2));
     group.bench_function("rotary", |bencher| {
         let packed = Packed { sequence: 256, groups: 4, queries: 2, head: 64 };
-        let angles = rotary::Angles { theta: 1e4, first_position: 0 };
+        let angles = rotary::Angles { theta: 1e4, scaling: None, first_position: 0 };
         bencher.iter(|| rotary::cpu::forward(packed, angles, black_box(&x), &mut y));
     });
     group.finish();

@@ -48,7 +48,7 @@ fn kernels_do_not_allocate() {
     let mut out = vec![0.0; 6400];
 
     let before = COUNT.with(Cell::get);
-    rotary::cpu::forward(packed, Angles { theta: 1e4, first_position: 0 }, &qkv, &mut rotated);
+    rotary::cpu::forward(packed, Angles { theta: 1e4, scaling: None, first_position: 0 }, &qkv, &mut rotated);
     attention::cpu::forward(heads, &rotated, &mut y, &mut lse, Scratch { scores: &mut scores, product: &mut scratch });
     attention::cpu::gradient(
         heads,

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod export;
+mod rules;
+mod spread;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +13,9 @@ use ir::units::{BytesPerSecond, Seconds};
 use solver::Method;
 
 use crate::cli::Failure;
+pub(crate) use export::{ExportOptions, MemoryOptions, Trainer};
+pub(crate) use rules::RuleOptions;
+pub(crate) use spread::SpreadOptions;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -24,10 +31,18 @@ EXAMPLES
       each device fails every 2000 days: how often to save, and what share of the time counts
   hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o out/second.yaml
       the second plan of the list instead of the first
+  hetu-plan llama3-8b --cluster 8xH100 --batch 64 --uniform --tensor 2 --recompute nothing -o out/uniform.yaml
+      only plans that one setting for all layers can say, two ranks to a product, nothing computed again
+  hetu-plan export out/uniform.yaml --to megatron -o out/megatron
+      the same for another trainer: megatron, torchtitan, deepspeed or huggingface
   hetu-plan check plan.yaml
       is the plan legal, does it fit, what does it cost
   hetu-plan check llama3-70b --cluster 8x8xH100 --tensor 8 --stages 4 --recompute full
       the same of a plan that is one line
+  hetu-plan examples/published/tiny-llama --sequence-length 32 --cluster 8xH100 -o tiny/plan.yaml
+      a Hugging Face folder with its config.json: tiny/model.yaml is written, too, where the recipe can be changed
+  hetu-plan memory llama3-8b --devices 1,8,64
+      will it fit: parameters, gradients, optimizer and activations by ZeRO stage
   hetu-plan models
       the shipped models; hetu-plan clusters lists the devices
   hetu-plan --completions bash > hetu-plan.bash
@@ -36,7 +51,8 @@ A model of your own is a file: copy one of examples/models. With prices that het
 --cluster cluster.yaml --profile profile.yaml.
 
 EXIT STATUS
-  0 done; 1 no plan fits, or a check failed; 2 wrong use, or a file that cannot be read or written; 130 interrupted";
+  0 done; 1 no plan fits, or a check failed; 2 wrong use, or a file that cannot be read or written; 3 exported, but the
+  trainer cannot say all of the plan; 130 interrupted";
 
 /// Finds the fastest plan to train a model on given devices.
 ///
@@ -67,6 +83,10 @@ pub(crate) enum Command {
     /// other content is refused. With --cluster a model is named instead, and options say how it is spread. Exit
     /// status 1 if the plan is not legal or does not fit.
     Check(CheckOptions),
+    /// Say at once whether a model fits: what each of some devices holds, by ZeRO stage and recomputation.
+    ///
+    /// Each row is a plan that was compiled and placed in memory, not a formula.
+    Memory(MemoryOptions),
     /// List the shipped models, which can be named instead of a file.
     Models,
     /// List the shipped devices, of which clusters are made: 8xH100, or 64x8xH100 for 64 nodes of 8.
@@ -80,13 +100,19 @@ pub(crate) enum Command {
     /// Each row of a file is a run: shape of the model, devices, how it was spread, by which software, and what a step
     /// took; docs/replay.md names the columns. Rows that cannot be read are named by their line, and the others go on.
     Replay(ReplayOptions),
+    /// Write a plan as the arguments or the configuration of another trainer, with the line that starts it.
+    ///
+    /// What of the plan that trainer cannot say stands at the head of the script and on standard error, and the exit
+    /// status is then 3.
+    Export(ExportOptions),
 }
 
 /// The search.
 #[derive(Args)]
 pub(crate) struct PlanOptions {
-    /// The model: a file with its sizes and how it is trained, or the name of a shipped one such as llama3-8b.
-    #[arg(value_name = "MODEL.YAML|NAME", required_unless_present = "completions")]
+    /// The model: a file with its sizes and how it is trained, the name of a shipped one such as llama3-8b, or the
+    /// config.json of a Hugging Face folder or that folder, of which model.yaml is made beside the plan.
+    #[arg(value_name = "MODEL.YAML|NAME|CONFIG.JSON", required_unless_present = "completions")]
     pub(crate) model: Option<PathBuf>,
     /// Devices: a cluster file, or a shipped description such as 8xA100-80GB or 64x8xH100; this machine if absent.
     #[arg(long, value_name = "FILE|PRESET")]
@@ -103,6 +129,16 @@ pub(crate) struct PlanOptions {
     /// Sequences of a step, instead of the model's `training.batch`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) batch: Option<u64>,
+    /// Tokens of a sequence, instead of those of the model, which is then written beside the plan [default of a
+    /// config.json: as many as it allows, at most 4096 where positions are rotated]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sequence_length: Option<u64>,
+    /// Part of the memory of each device that stays free [default: 2% on GPUs, 0% on CPU ranks]
+    #[arg(long, value_name = "PERCENT", value_parser = headroom)]
+    pub(crate) memory_headroom: Option<f64>,
+    /// What plans may be.
+    #[command(flatten)]
+    pub(crate) rules: RuleOptions,
     /// How strategies are chosen.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) method: MethodName,
@@ -230,6 +266,10 @@ pub(crate) struct CheckOptions {
     /// Check a plan of the options below, for these devices: a cluster file, or a shipped description such as 8xH100.
     #[arg(long, value_name = "FILE|PRESET")]
     pub(crate) cluster: Option<String>,
+    /// Tokens of a sequence, where the model is a config.json [default: as many as it allows, at most 4096 where
+    /// positions are rotated]
+    #[arg(long, requires = "cluster", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sequence_length: Option<u64>,
     /// How all layers are spread.
     #[command(flatten)]
     pub(crate) spread: SpreadOptions,
@@ -247,78 +287,6 @@ pub(crate) struct CheckOptions {
     pub(crate) json: bool,
 }
 
-/// One strategy for all layers. What is left of the devices shares the batch.
-#[derive(Args)]
-pub(crate) struct SpreadOptions {
-    /// Ranks that share each product (tensor parallelism).
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) tensor: u32,
-    /// Stages of the pipeline (pipeline parallelism), of as many blocks each as can be.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) stages: u32,
-    /// Parts of the batch, one after the other [default: so many that each rank has one sequence at a time]
-    #[arg(long, value_name = "N", requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) microbatches: Option<u32>,
-    /// Sequences of a step, instead of the model's `training.batch`.
-    #[arg(long, value_name = "N", requires = "cluster", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) batch: Option<u64>,
-    /// The sequence between products that ranks share: `split` is sequence parallelism.
-    #[arg(long, value_enum, default_value = "whole", requires = "cluster")]
-    pub(crate) sequence: SequenceName,
-    /// What ranks that share the batch keep in parts: ZeRO-1, ZeRO-2, and ZeRO-3 or FSDP.
-    #[arg(long, value_enum, default_value = "nothing", requires = "cluster")]
-    pub(crate) shard: ShardName,
-    /// What is computed again in the backward pass.
-    #[arg(long, value_enum, default_value = "nothing", requires = "cluster")]
-    pub(crate) recompute: RecomputeName,
-    /// The order of passes of a pipeline.
-    #[arg(long, value_enum, default_value = "1f1b", requires = "cluster")]
-    pub(crate) schedule: ScheduleName,
-}
-
-/// What happens to the sequence.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum SequenceName {
-    /// Every rank has all of it
-    Whole,
-    /// Each has its part
-    Split,
-}
-
-/// What is kept in parts.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ShardName {
-    /// Every rank keeps everything
-    Nothing,
-    /// Moments and master parameters (ZeRO-1)
-    Optimizer,
-    /// Also gradients (ZeRO-2)
-    Gradients,
-    /// Also parameters (ZeRO-3, FSDP)
-    Parameters,
-}
-
-/// What is computed again.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum RecomputeName {
-    /// Everything is kept
-    Nothing,
-    /// Norms and activations
-    Selective,
-    /// All but the input of the layer
-    Full,
-}
-
-/// The order of passes.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ScheduleName {
-    /// All forward passes, then all backward passes
-    Gpipe,
-    /// One forward, one backward
-    #[value(name = "1f1b")]
-    OneForwardOneBackward,
-}
-
 /// A count of tokens: `300B`, `1T`, `2e9`.
 fn tokens(text: &str) -> Result<f64, String> {
     const UNITS: [(char, f64); 5] = [('K', 1e3), ('M', 1e6), ('B', 1e9), ('G', 1e9), ('T', 1e12)];
@@ -327,6 +295,13 @@ fn tokens(text: &str) -> Result<f64, String> {
     let (number, scale) = unit.map_or((text, 1.0), |(_, scale)| (&text[..text.len() - 1], scale));
     let count = number.trim().parse::<f64>().ok().map(|number| number * scale);
     count.filter(|count| count.is_finite() && *count >= 1.0).ok_or_else(|| "give a count such as 300B or 1T".to_owned())
+}
+
+/// A share in percent: `5%` or `5`.
+fn headroom(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    let share = number.filter(|percent| (0.0..=90.0).contains(percent)).map(|percent| percent / 100.0);
+    share.ok_or_else(|| "give a percentage from 0% to 90%, such as 5%".to_owned())
 }
 
 /// A price of a device for an hour: `2.5/device-hour`, or the number alone.

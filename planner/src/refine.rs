@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use crate::costing::{Costing, LayoutClass, Outlines};
 use crate::play::{Candidate, EQUALLY_FAST, compared};
+use crate::rules::Rules;
 use crate::space::Setting;
 
 /// How much may be simulated for one plan, in visits to layers: of eighty layers and one microbatch, fifty plans.
@@ -25,7 +26,7 @@ const TRIED_AT_ONCE: usize = 8;
 const WORTHWHILE: f64 = 1e-4;
 
 /// A plan that no small change makes faster, or the best one found with the effort, and how many were simulated.
-pub(crate) fn refined(setting: Setting<'_>, first: Candidate) -> (Candidate, usize) {
+pub(crate) fn refined(setting: Setting<'_>, rules: &Rules, first: Candidate) -> (Candidate, usize) {
     let visits = first.plan.strategies.len() as u64 * u64::from(first.plan.microbatches.min(64));
     let most = (VISITS_MAX / visits) as usize;
     let mut best = first;
@@ -34,7 +35,7 @@ pub(crate) fn refined(setting: Setting<'_>, first: Candidate) -> (Candidate, usi
     loop {
         let before = best.trace.step.0;
         let mut changes = changes(setting, &best.plan);
-        changes.retain(|plan| least.step(plan) < before * (1.0 - EQUALLY_FAST));
+        changes.retain(|plan| rules.allow(setting.graph, plan) && least.step(plan) < before * (1.0 - EQUALLY_FAST));
         for chunk in changes.chunks(TRIED_AT_ONCE) {
             if tried >= most {
                 return (best, tried);

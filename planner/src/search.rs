@@ -5,10 +5,11 @@ use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
 use solver::{Method, Shortage, Solved, lower_bound};
 
-use crate::play::{Candidate, EQUALLY_FAST, Extent, candidate, compared};
+use crate::play::{Candidate, compared};
+use crate::rank::{confirm_first, prefer_plain, refine_first};
 use crate::recipes::{Baseline, baselines};
-use crate::refine::refined;
-use crate::space::{Outer, Setting, Space, outer_choices};
+use crate::rules::Rules;
+use crate::space::{Outer, Setting, Space, outer_choices_within};
 
 /// What is asked for.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub struct Request<'a> {
     pub method: Method,
     /// How many plans are listed at most. It never decides whether there is one, nor, up to 16, which.
     pub keep: usize,
+    /// What plans may be.
+    pub rules: Rules,
 }
 
 /// What was looked at.
@@ -62,7 +65,7 @@ pub enum NoPlan {
     #[error("no plan fits {}", Bytes(.shortage.capacity_bytes))]
     NothingFits {
         /// The outer choice that misses least.
-        outer: Outer,
+        outer: Box<Outer>,
         /// What it needs.
         shortage: Shortage,
     },
@@ -77,13 +80,11 @@ const OPENED_AT_ONCE: usize = 4;
 /// The best plans for a request. `progress` is told outer choices done and to do.
 pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, NoPlan> {
     let setting = request.setting;
-    let outers = outer_choices(setting.graph, setting.cluster, request.batch);
-    let bounded = |outer| Some(Bounded { outer, bound: lower_bound(&Space::fastest(setting, outer)?.problem) });
-    let mut order: Vec<Bounded<'_>> = outers.par_iter().filter_map(bounded).collect();
+    let outers = outer_choices_within(setting.graph, setting.cluster, request.batch, &request.rules);
+    let order = ordered(setting, &outers);
     if order.is_empty() {
         return Err(NoPlan::NothingLegal { batch: request.batch, devices: setting.cluster.device_count() });
     }
-    order.sort_by(|a, b| a.bound.total_cmp(&b.bound));
     let mut attempt = Attempt::new(request, &order, Reach::Best(request.keep.max(COMPARED_MIN)), progress);
     if attempt.candidates.is_empty() && attempt.left_out {
         attempt = Attempt::new(request, &order, Reach::All, progress);
@@ -123,7 +124,7 @@ struct Attempt {
 
 impl Attempt {
     fn new(request: &Request<'_>, order: &[Bounded<'_>], reach: Reach, progress: Progress<'_>) -> Attempt {
-        let setting = request.setting;
+        let (setting, rules) = (request.setting, &request.rules);
         let (estimates, shortages, mut effort) = estimated(request, order, reach, progress);
         let mut left_out = matches!(reach, Reach::Best(compared) if estimates.len() >= compared);
         let enough = match reach {
@@ -131,10 +132,11 @@ impl Attempt {
             Reach::All => COMPARED_MIN,
         };
         let ((mut candidates, simulated), baselines) =
-            rayon::join(|| simulate_best(setting, estimates, enough), || baselines(setting, request.batch));
+            rayon::join(|| simulate_best(setting, rules, estimates, enough), || baselines(setting, request.batch));
         effort.simulated = simulated;
         // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
-        candidates.extend(baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok().cloned()));
+        let usual = baselines.iter().flat_map(|baseline| &baseline.outcome);
+        candidates.extend(usual.filter(|it| rules.allow(setting.graph, &it.plan)).cloned());
         candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
         let fastest = candidates.first().map_or(f64::INFINITY, |first| first.trace.step.0);
         let mut near = near(setting, &shortages);
@@ -149,8 +151,8 @@ impl Attempt {
         candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
         candidates.dedup_by(|a, b| a.plan == b.plan);
         candidates.truncate(enough);
-        prefer_small(&mut candidates);
-        effort.simulated += refine_first(setting, &mut candidates);
+        effort.simulated += refine_first(setting, rules, &mut candidates);
+        prefer_plain(&mut candidates);
         confirm_first(setting, &mut candidates);
         Attempt { candidates, baselines, shortages, effort, left_out }
     }
@@ -193,6 +195,14 @@ struct Bounded<'a> {
     bound: f64,
 }
 
+/// Those that have a space, the least bound first.
+fn ordered<'a>(setting: Setting<'_>, outers: &'a [Outer]) -> Vec<Bounded<'a>> {
+    let bounded = |outer| Some(Bounded { outer, bound: lower_bound(&Space::fastest(setting, outer)?.problem) });
+    let mut order: Vec<Bounded<'_>> = outers.par_iter().filter_map(bounded).collect();
+    order.sort_by(|a, b| a.bound.total_cmp(&b.bound));
+    order
+}
+
 /// A plan and its step as the sum of its parts.
 struct Estimated {
     step: Seconds,
@@ -203,14 +213,6 @@ struct Estimated {
 struct Short {
     outer: Outer,
     shortage: Shortage,
-}
-
-/// Puts what small changes make of the first plan in its place, if that is faster. Returns how many were simulated.
-fn refine_first(setting: Setting<'_>, candidates: &mut [Candidate]) -> usize {
-    let Some(first) = candidates.first_mut() else { return 0 };
-    let (refined, simulated) = refined(setting, first.clone());
-    *first = refined;
-    simulated
 }
 
 /// What a plan may need by estimate, relative to what there is, to be tried nevertheless.
@@ -237,25 +239,6 @@ fn tightest(setting: Setting<'_>, near: Vec<&Short>, fastest: f64) -> Vec<Plan> 
         if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
     };
     near.into_par_iter().filter_map(plan).collect()
-}
-
-/// Puts the plan with the least memory among the fastest first.
-fn prefer_small(candidates: &mut [Candidate]) {
-    let Some(fastest) = candidates.first().map(|first| first.trace.step.0) else { return };
-    let close = candidates.partition_point(|other| other.trace.step.0 <= fastest * (1.0 + EQUALLY_FAST));
-    candidates[..close].sort_by_key(|candidate| candidate.peak);
-}
-
-/// Simulates the first plan whole if it was not; one that then does not fit is dropped.
-fn confirm_first(setting: Setting<'_>, candidates: &mut Vec<Candidate>) {
-    while let Some(first) = candidates.first().filter(|first| first.extent == Extent::Extended) {
-        match candidate(setting, &first.plan) {
-            Ok(whole) => candidates[0] = Candidate { estimated: first.estimated, ..whole },
-            Err(_) => {
-                candidates.remove(0);
-            }
-        }
-    }
 }
 
 /// What came of one outer choice.
@@ -310,16 +293,21 @@ fn nothing_fits(request: &Request<'_>, order: &[Bounded<'_>], shortages: Vec<Sho
     space.complete(setting);
     let Short { outer, mut shortage } = tight(space).expect("nothing fits one byte");
     shortage.capacity_bytes = setting.cluster.capacity().0;
-    NoPlan::NothingFits { outer, shortage }
+    NoPlan::NothingFits { outer: Box::new(outer), shortage }
 }
 
 /// Compiles and simulates plans from the best estimate on, until so many of them fit.
-fn simulate_best(setting: Setting<'_>, estimates: Vec<Estimated>, enough: usize) -> (Vec<Candidate>, usize) {
+fn simulate_best(
+    setting: Setting<'_>,
+    rules: &Rules,
+    estimates: Vec<Estimated>,
+    enough: usize,
+) -> (Vec<Candidate>, usize) {
     let with_twins: Vec<(Option<Seconds>, Plan)> = estimates
         .into_iter()
         .flat_map(|Estimated { step, plan }| {
-            let twins = twins(setting, &plan);
-            std::iter::once((Some(step), plan)).chain(twins.into_iter().map(|twin| (None, twin)))
+            let twins = twins(setting, &plan).into_iter().filter(|twin| rules.allow(setting.graph, twin));
+            std::iter::once((Some(step), plan)).chain(twins.map(|twin| (None, twin)).collect::<Vec<_>>())
         })
         .collect();
     let mut candidates: Vec<Candidate> = Vec::new();
@@ -378,11 +366,10 @@ mod tests {
         let (graph, cluster) = (model.graph(), Cluster::preset("4xH100").expect("there is this preset"));
         let costs = CostModel::new(&cluster, None);
         let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
-        let request = Request { setting, batch: model.training.batch, method: Method::DYNAMIC, keep: 1 };
-        let outers = outer_choices(&graph, &cluster, request.batch);
-        let bounded = |outer| Some(Bounded { outer, bound: lower_bound(&Space::fastest(setting, outer)?.problem) });
-        let mut order: Vec<Bounded<'_>> = outers.iter().filter_map(bounded).collect();
-        order.sort_by(|a, b| a.bound.total_cmp(&b.bound));
+        let request =
+            Request { setting, batch: model.training.batch, method: Method::DYNAMIC, keep: 1, rules: Rules::default() };
+        let outers = outer_choices_within(&graph, &cluster, request.batch, &request.rules);
+        let order = ordered(setting, &outers);
         let one = Attempt::new(&request, &order, Reach::Best(1), &|_, _| {});
         assert!(one.candidates.is_empty() && one.left_out, "the best estimate does not fit");
         let all = Attempt::new(&request, &order, Reach::All, &|_, _| {});

@@ -13,6 +13,7 @@ use cost_model::CostModel;
 use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
 
 use crate::costing::{Bases, Costing, Layout, LayoutClass, Outlines, PREFETCH};
+use crate::rules::Rules;
 
 /// Stages and microbatches: what is fixed before strategies are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,19 @@ pub struct Outer {
     pub schedule: Schedule,
     /// Tensor degrees that one plan may mix: each divides the next.
     pub degrees: Vec<u32>,
+    /// What its plans may be.
+    pub rules: Rules,
+}
+
+/// Every outer choice within rules, in a fixed order.
+pub fn outer_choices_within(graph: &Graph, cluster: &Cluster, batch: u64, rules: &Rules) -> Vec<Outer> {
+    let mut all: Vec<Outer> = Vec::new();
+    for outer in outer_choices(graph, cluster, batch) {
+        // Chains that rules make equal are one.
+        let new: Vec<Outer> = rules.within(graph, &outer).into_iter().filter(|outer| !all.contains(outer)).collect();
+        all.extend(new);
+    }
+    all
 }
 
 /// Every outer choice for a batch on all devices of a cluster, in a fixed order.
@@ -47,6 +61,7 @@ pub fn outer_choices(graph: &Graph, cluster: &Cluster, batch: u64) -> Vec<Outer>
                     sequences,
                     schedule: Schedule::OneForwardOneBackward,
                     degrees,
+                    rules: Rules::default(),
                 });
             }
         }
@@ -207,8 +222,11 @@ impl Space {
     /// The same with only what can be fastest, as if memory had no end: whatever else a strategy does, it adds to the
     /// time of a microbatch. Its bound bounds the whole space.
     pub(crate) fn fastest(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
-        let is_plain =
-            |strategy: &Strategy| strategy.shard == Shard::Nothing && strategy.recompute == Recompute::Nothing;
+        let rules = &outer.rules;
+        let is_plain = |strategy: &Strategy| {
+            (rules.shard.is_some() || strategy.shard == Shard::Nothing)
+                && (rules.recompute.is_some() || strategy.recompute == Recompute::Nothing)
+        };
         Some(Space::of(setting, outer, &is_plain)?.offering(Bytes(u64::MAX)))
     }
 
@@ -312,7 +330,9 @@ fn legal(graph: &Graph, kind: KindId, outer: &Outer, keep: &dyn Fn(&Strategy) ->
     let all = compiler::strategies(&graph.kinds[kind.index()], outer.ranks, outer.sequences);
     let keeps_nothing = graph.kinds[kind.index()].input.is_none() && graph.tie.is_none();
     let has_effect = |strategy: &Strategy| !keeps_nothing || strategy.recompute == Recompute::Nothing;
-    let is_wanted = |strategy: &Strategy| outer.degrees.contains(&strategy.tensor) && has_effect(strategy);
+    let is_wanted = |strategy: &Strategy| {
+        outer.degrees.contains(&strategy.tensor) && has_effect(strategy) && outer.rules.allows(graph, kind, strategy)
+    };
     all.into_iter().filter(|strategy| is_wanted(strategy) && keep(strategy)).collect()
 }
 

@@ -2,10 +2,10 @@
 //! puts first is the best of them, within a tolerance.
 
 use cost_model::{CostModel, Detail, simulate};
-use hetu_planner::{Found, NoPlan, Request, Setting, search};
+use hetu_planner::{Found, NOISE, NoPlan, Request, Rules, Setting, search};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Strategy};
 use ir::seed::{Draws, Seed};
 use ir::units::{Bytes, Seconds};
@@ -41,6 +41,9 @@ impl Case {
             sequence: 12 * scale * draws.pick(&[1, 2]),
             embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
             rotary_base: 10_000.0,
+            rotary_scaling: None,
+            head_size: None,
+            attention_bias: Bias::Absent,
             norm_epsilon: 1e-5,
             training: Training {
                 batch,
@@ -148,7 +151,13 @@ fn truths(graph: &Graph, costs: &CostModel, plans: Vec<Plan>) -> Vec<Truth> {
 fn found(case: &Case, graph: &Graph, cluster: &Cluster) -> Result<Found, NoPlan> {
     let costs = CostModel::new(cluster, None);
     let setting = Setting { graph, cluster, costs: &costs, precision: case.model.training.precision };
-    let request = Request { setting, batch: case.model.training.batch, method: Method::DYNAMIC, keep: 16 };
+    let request = Request {
+        setting,
+        batch: case.model.training.batch,
+        method: Method::DYNAMIC,
+        keep: 16,
+        rules: Rules::default(),
+    };
     search(&request, &|_, _| {})
 }
 
@@ -176,13 +185,13 @@ impl Limit {
 }
 
 impl Limit {
-    /// By how much the first plan may be slower than the best of all. Steps within 0.2 % count as equally fast, and
-    /// the one of them that needs least is put first. Where memory is short, the best may be two changes away from
+    /// By how much the first plan may be slower than the best of all. Steps within 0.5 % are a tie, and the one of
+    /// them with the fewest strategies is put first. Where memory is short, the best may be two changes away from
     /// all that estimates take for good (12 % is the most that was seen); where there is hardly any to choose by, the
     /// search is only asked to find what fits.
     fn tolerance(self) -> f64 {
         match self {
-            Limit::None => 0.0025,
+            Limit::None => NOISE + 5e-4,
             Limit::Half | Limit::Quarter => 0.12,
             Limit::Least => f64::INFINITY,
         }

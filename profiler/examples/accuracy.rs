@@ -161,20 +161,23 @@ fn measured(
         Execution::Concurrent => (Backend::Cuda { issue }, Some(Device::open(0)?), WARM),
     };
     let settings = Settings { training: model.training.clone(), steps: 1000, backend, patience: Seconds(60.0) };
+    let begin = Instant::now();
     let mut session = Session::load(programs, &settings, Seed(1))?;
+    let loaded = begin.elapsed().as_secs_f64();
     let mut draws = Draws::new(Seed(2));
     let count = programs.draft().step.tokens() + 1;
     let tokens: Vec<i32> = (0..count).map(|_| draws.below(model.vocabulary) as i32).collect();
     let batch = Batch { inputs: &tokens[1..], targets: &tokens[..tokens.len() - 1] };
-    let begin = Instant::now();
+    let first = Instant::now();
     session.step(batch)?;
-    while begin.elapsed().as_secs_f64() < warm {
+    while first.elapsed().as_secs_f64() < warm {
         session.step(batch)?;
     }
     let used = match &device {
         Some(device) => Some(device.memory()?.saturating_sub(device.free_memory()?)),
         None => None,
     };
+    println!("  loaded in {loaded:.1} s, first steps in {:.1} s", begin.elapsed().as_secs_f64() - loaded);
     let mut seconds = Vec::new();
     for _ in 0..steps {
         seconds.push(session.step(batch)?.time.0);

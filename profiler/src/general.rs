@@ -1,7 +1,7 @@
 //! Models that stand for others: what they are made of is measured where nobody names a model.
 
 use ir::cluster::Execution;
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 
 /// Widths from 128 to 1024 and sequences from 64 to 512 for cores; from 1024 to 8192 and to 4096 for GPUs, in bf16.
 pub(crate) fn models(execution: Execution) -> Vec<Model> {
@@ -28,6 +28,9 @@ pub(crate) fn model(family: Family, [hidden, sequence]: [u64; 2], precision: Pre
         sequence,
         embeddings: Embeddings::Untied,
         rotary_base: 10_000.0,
+        rotary_scaling: None,
+        head_size: None,
+        attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
         training: Training {
             batch: 4,

@@ -148,6 +148,7 @@ fn model(path: &Path) -> Result<Model> {
     {
         return Ok(model);
     }
+    let path = if path.is_dir() { &path.join("config.json") } else { path };
     let name = path.display().to_string();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}")).map_err(wrong_use)?;
     let text = ir::file::read(file, ir::file::FILE_MAX, &name).map_err(wrong_use)?;

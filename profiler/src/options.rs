@@ -43,7 +43,8 @@ pub(crate) struct ClusterOptions {
     /// Where the profile is kept; what it has already is not measured again
     #[arg(short, long, value_name = "FILE", default_value = "profile.yaml")]
     pub(crate) output: PathBuf,
-    /// Measures what plans of this model, a file or a shipped one by name, are made of, instead of a general catalogue
+    /// Measures what plans of this model are made of, instead of a general catalogue: a file, a shipped model by name,
+    /// or a Hugging Face folder or its config.json
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: Option<PathBuf>,
     /// What runs the ranks [default: cuda if the driver is there and serves a GPU, else cpu]

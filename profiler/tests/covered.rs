@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cost_model::{CostModel, Detail, simulate};
 use hetu_profiler::catalogue::{Catalogue, label};
 use ir::cluster::Cluster;
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::profile::{Profile, Sample, Work};
 use ir::program::{Action, Programs};
@@ -25,6 +25,9 @@ fn model(family: Family, precision: Precision) -> Model {
         sequence: 16,
         embeddings: Embeddings::Untied,
         rotary_base: 10_000.0,
+        rotary_scaling: None,
+        head_size: None,
+        attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
         training: Training {
             batch: 8,

@@ -1,6 +1,6 @@
 //! Tiny models: everything that real ones have, in few numbers.
 
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 
 /// A Llama of three blocks (five layers) whose query heads share keys and values.
 pub fn llama() -> Model {
@@ -17,6 +17,9 @@ pub fn llama() -> Model {
         sequence: 8,
         embeddings: Embeddings::Untied,
         rotary_base: 10_000.0,
+        rotary_scaling: None,
+        head_size: None,
+        attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
         training: training(),
     }

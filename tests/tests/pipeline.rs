@@ -7,7 +7,7 @@ use hetu_tests::notation::alone;
 use hetu_tests::training::{compiled, course};
 use ir::cluster::Cluster;
 use ir::file::parse_model;
-use planner::{Request, Setting, search};
+use planner::{Request, Rules, Setting, search};
 use solver::Method;
 
 const MODEL: &str = include_str!("../../examples/models/tiny-llama.yaml");
@@ -22,7 +22,7 @@ fn the_best_plan_is_found_and_trains() {
     let costs = CostModel::new(&cluster, None);
     let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
     let method = Method::DYNAMIC;
-    let request = Request { setting, batch: model.training.batch, method, keep: 2 };
+    let request = Request { setting, batch: model.training.batch, method, keep: 2, rules: Rules::default() };
     let found = search(&request, &|_, _| {}).expect("there is a plan");
     let best = &found.candidates[0];
     assert_eq!(best.plan.rank_count(), cluster.device_count());
@@ -47,7 +47,7 @@ fn a_search_gives_the_same_plans_again() {
     let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
     let plans = || {
         let method = Method::DYNAMIC;
-        let request = Request { setting, batch: model.training.batch, method, keep: 4 };
+        let request = Request { setting, batch: model.training.batch, method, keep: 4, rules: Rules::default() };
         let found = search(&request, &|_, _| {}).expect("there is a plan");
         let told = found.candidates.into_iter().map(|it| (it.plan, it.trace.step.0.to_bits(), it.digest));
         told.collect::<Vec<_>>()

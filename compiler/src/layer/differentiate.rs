@@ -1,10 +1,11 @@
 //! Pass 1: the backward pass of a layer kind, written by its operations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{LayerKind, Node, Tensor, TensorId};
 
 use crate::gradient::{Tape, gradient};
+use crate::layer::spread::{Spread, Step};
 
 /// A layer kind with its backward pass.
 #[derive(Clone, Debug)]
@@ -34,6 +35,19 @@ pub(crate) fn differentiate(kind: &LayerKind) -> Differentiated {
     let input_gradient = kind.input.and_then(|input| tape.gradient_of(input));
     let (tensors, backward, parameter_gradients) = tape.finish();
     Differentiated { tensors, backward, output_gradient, input_gradient, parameter_gradients }
+}
+
+/// The parameters whose gradients a backward pass writes by one kernel.
+pub(crate) fn written_once(backward: &Spread, differentiated: &Differentiated) -> BTreeSet<TensorId> {
+    let writes = |gradient: TensorId| {
+        let written = backward.steps.iter().flat_map(|step| match step {
+            Step::Kernel { outputs, .. } => outputs.as_slice(),
+            Step::Exchange { .. } => &[],
+        });
+        written.filter(|value| backward.values[value.0].tensor == gradient).count()
+    };
+    let once = differentiated.parameter_gradients.iter().filter(|&(_, &gradient)| writes(gradient) == 1);
+    once.map(|(&id, _)| id).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use ir::plan::{Plan, Strategy};
 use ir::program::FragmentId;
 
-use crate::layer::block::{BlockPlan, clear_scalars};
+use crate::layer::block::BlockPlan;
 use crate::layer::library::Library;
+use crate::layer::shape::clear_scalars;
 use crate::layer::{Layer, Setting, layer};
 
 /// All layers of a plan, compiled; equal ones once.

@@ -10,9 +10,10 @@ pub(crate) mod letters;
 pub(crate) mod library;
 pub(crate) mod outline;
 pub(crate) mod retain;
+pub(crate) mod shape;
 pub(crate) mod spread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
 use ir::layout::Layout;
@@ -25,11 +26,11 @@ use ir::software::{Reduction, Repeat, TensorExchanges};
 use ir::units::Bytes;
 
 use crate::axes::StrategyAxes;
-use crate::layer::differentiate::{Differentiated, differentiate};
+use crate::layer::differentiate::{Differentiated, differentiate, written_once};
 use crate::layer::fragment::{Body, Homes, Pass, Slot, fragments};
 use crate::layer::library::Library;
 use crate::layer::retain::{Retained, retain};
-use crate::layer::spread::{Rule, Spread, Step, Value, ValueId, spread};
+use crate::layer::spread::{Rule, Spread, Value, ValueId, spread};
 use crate::memory::place::aligned;
 
 /// Parameters in a block begin at multiples of this, in elements.
@@ -50,6 +51,13 @@ pub(crate) struct BlockTemplate {
     pub(crate) copies: u32,
     /// Whether its one parameter is also another layer's.
     pub(crate) is_tied: bool,
+}
+
+impl BlockTemplate {
+    /// Whether a pass that writes these gradients over what is there leaves nothing of that.
+    fn is_whole_if(&self, written: &BTreeSet<TensorId>) -> bool {
+        self.used == self.padded && self.parameters.iter().all(|(id, _)| written.contains(id))
+    }
 }
 
 /// One layer kind under one strategy.
@@ -164,7 +172,8 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let (backward_body, backward_anew) = match setting.purpose {
         Purpose::Training => {
             let anew = Pass { name: name("backward anew"), gradients: Write::Replace, ..pass };
-            let is_whole = writes_all_gradients(&backward, rule, &blocks);
+            let written = written_once(&backward, &differentiated);
+            let is_whole = blocks.iter().all(|block| block.is_whole_if(&written));
             (fragments(&pass, library), is_whole.then(|| fragments(&anew, library)))
         }
         Purpose::Evaluation => (Body::default(), None),
@@ -194,23 +203,6 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
         keeps_input,
         blocks,
     }
-}
-
-/// Whether a pass that writes each gradient over what is there leaves nothing of that: each is written once, and blocks
-/// have no gaps between parameters.
-fn writes_all_gradients(backward: &Spread, rule: Rule<'_>, blocks: &[BlockTemplate]) -> bool {
-    let mut written: BTreeMap<TensorId, u32> = BTreeMap::new();
-    for step in &backward.steps {
-        let Step::Kernel { outputs, .. } = step else { continue };
-        for &value in outputs {
-            let tensor = backward.values[value.0].tensor;
-            if let Class::ParameterGradient { of } = rule.tensors[tensor.index()].class {
-                *written.entry(of).or_default() += 1;
-            }
-        }
-    }
-    let is_written = |id: &TensorId| written.get(id) == Some(&1);
-    blocks.iter().all(|block| block.used == block.padded && block.parameters.iter().all(|(id, _)| is_written(id)))
 }
 
 fn given(rule: Rule<'_>, tensors: impl Iterator<Item = TensorId>) -> Vec<Value> {

@@ -13,10 +13,10 @@ use ir::units::Bytes;
 
 use crate::axes::{StrategyAxes, mesh_of};
 use crate::check::Violation;
-use crate::layer::block::Shape;
 use crate::layer::differentiate::differentiate;
 use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
+use crate::layer::shape::Shape;
 use crate::layer::spread::{Rule, Value};
 use crate::layer::{Manners, Purpose, Setting, compute_element, layer};
 use crate::memory::place::aligned;

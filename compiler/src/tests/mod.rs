@@ -3,7 +3,7 @@
 mod placement;
 
 use ir::graph::KindId;
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::{Action, Programs};
 
@@ -24,6 +24,9 @@ pub(crate) fn tiny() -> Model {
         sequence: 8,
         embeddings: Embeddings::Untied,
         rotary_base: 10_000.0,
+        rotary_scaling: None,
+        head_size: None,
+        attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
         training: Training {
             batch: 8,

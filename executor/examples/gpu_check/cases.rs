@@ -1,7 +1,7 @@
 //! Plans of models, on so many GPUs.
 
 use hetu_executor::Issue;
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 
 use crate::{Options, Target, Wanted};
@@ -264,6 +264,9 @@ pub(crate) fn model(name: &str) -> Model {
         sequence: 32,
         embeddings: Embeddings::Untied,
         rotary_base: 10_000.0,
+        rotary_scaling: None,
+        head_size: None,
+        attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
         training,
     };

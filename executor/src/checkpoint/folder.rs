@@ -111,6 +111,11 @@ impl Folder {
         names(path).iter().filter_map(|name| step_of(name)).max()
     }
 
+    /// Where the last checkpoint at `path` is, if there is one.
+    pub(crate) fn last_path(path: &Path) -> Option<PathBuf> {
+        Folder::last_seen(path).map(|step| path.join(step_name(step)))
+    }
+
     /// The step of the last checkpoint, if there is one: as process 0 sees it, told to all.
     ///
     /// # Errors

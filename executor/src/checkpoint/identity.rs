@@ -80,6 +80,12 @@ impl Identity {
                 (Freedom::Named, None) => {}
             }
         }
+        // What only models of that time have.
+        for Noted { name, value } in then.iter().filter(|noted| !self.facts.iter().any(|fact| fact.name == noted.name))
+        {
+            differences.words.push(format!("{name} was {value}, is not said"));
+            differences.remedy = None;
+        }
         (!differences.words.is_empty()).then_some(differences)
     }
 }
@@ -106,6 +112,9 @@ mod tests {
         let found = identity(9, 0.2, 1).differences(&then, &["hidden".to_owned()]).expect("both differ");
         assert_eq!(found.words, ["hidden was 8, is 9", "learning-rate was 0.1, is 0.2"]);
         assert_eq!(found.remedy, None, "a model cannot be another one");
+        let with = identity(8, 0.1, 1).with(Freedom::Fixed, "head_size", 6).noted();
+        let found = identity(8, 0.1, 1).differences(&with, &[]).expect("one is new");
+        assert_eq!((found.words, found.remedy), (vec!["head_size was 6, is not said".to_owned()], None));
         let found = identity(8, 0.1, 1).differences(&then[1..], &[]).expect("one is missing");
         assert_eq!(found.words, ["hidden was not noted, is 8"]);
     }

@@ -73,6 +73,11 @@ impl Manifest {
         serde_json::to_string(&sealed).expect("words and numbers have a JSON form") + "\n"
     }
 
+    /// Whether a folder has one.
+    pub(crate) fn is_at(folder: &Path) -> bool {
+        folder.join(MANIFEST).exists()
+    }
+
     /// Of a checkpoint's folder.
     pub(crate) fn read(folder: &Path) -> Result<Manifest, CheckpointError> {
         let path = folder.join(MANIFEST);

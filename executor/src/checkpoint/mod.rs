@@ -26,7 +26,8 @@ use crate::world::WorldError;
 
 pub use folder::{Folder, Resumed, Saving};
 pub use identity::{Fact, Freedom, Identity};
-pub(crate) use manifest::tensor_name;
+pub(crate) use manifest::{Manifest, tensor_name};
+pub(crate) use pieces::read_whole;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]

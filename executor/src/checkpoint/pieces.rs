@@ -236,3 +236,55 @@ fn read_piece(
     }
     Ok((taken, hasher.finalize()))
 }
+
+/// Reads all values of a parameter from a checkpoint, whoever saved them.
+///
+/// # Errors
+/// A file cannot be read or is damaged, or not all of a parameter of this shape is there.
+pub(crate) fn read_whole(
+    folder: &Path,
+    manifest: &Manifest,
+    ((layer, name), shape): ((u32, &str), &[u64]),
+    values: &mut [f32],
+) -> Result<(), CheckpointError> {
+    let mut count = 0;
+    for (process, file) in manifest.files.iter().enumerate() {
+        let path = folder.join(pieces_name(process));
+        let is_of = |piece: &&Piece| {
+            (piece.layer, piece.parameter.as_str(), piece.quantity) == (layer, name, Quantity::Value)
+                && piece.stretch.region.shape() == shape
+        };
+        for piece in file.pieces.iter().filter(is_of) {
+            let checksum = fill(&path, piece, values).map_err(|error| CheckpointError::file(&path, error))?;
+            if checksum != piece.checksum {
+                let words = format!("damaged: the checksum of `{}` is another", piece.tensor());
+                return Err(CheckpointError::damaged(&path, words));
+            }
+            count += piece.stretch.length;
+        }
+    }
+    if count != values.len() as u64 {
+        let name = tensor_name((layer, name), Quantity::Value);
+        return Err(CheckpointError::Model { path: folder.to_owned(), name });
+    }
+    Ok(())
+}
+
+/// Puts the elements of a piece to their places in the whole; gives back their checksum.
+fn fill(path: &Path, piece: &Piece, values: &mut [f32]) -> io::Result<u32> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(piece.offset))?;
+    let mut hasher = crc32fast::Hasher::new();
+    for range in chunks(piece.stretch.range()) {
+        let mut bytes = vec![0; WORD * (range.end - range.start) as usize];
+        file.read_exact(&mut bytes)?;
+        hasher.update(&bytes);
+        let (words, _) = bytes.as_chunks();
+        for run in piece.stretch.runs_of(range.clone()) {
+            let own = &words[(run.local - range.start) as usize..][..run.length as usize];
+            let places = &mut values[run.whole as usize..(run.whole + run.length) as usize];
+            places.iter_mut().zip(own).for_each(|(value, &word)| *value = f32::from_le_bytes(word));
+        }
+    }
+    Ok(hasher.finalize())
+}

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use hetu_executor::{CheckpointError, Folder, Freedom, Identity, Saving, Session, World};
-use ir::model::{Embeddings, Family, Model, Precision};
+use ir::model::{Bias, Embeddings, Family, Model, Precision};
+use ir::op::Scaling;
 
 use super::failure::{Failure, Outcome};
 use super::feed::Sources;
@@ -188,7 +189,7 @@ fn model_facts(model: &Model) -> Identity {
         Embeddings::Tied => "tied",
         Embeddings::Untied => "untied",
     };
-    Identity::default()
+    let identity = Identity::default()
         .with(Freedom::Fixed, "family", family)
         .with(Freedom::Fixed, "layers", model.layers)
         .with(Freedom::Fixed, "hidden", model.hidden)
@@ -199,5 +200,25 @@ fn model_facts(model: &Model) -> Identity {
         .with(Freedom::Fixed, "sequence", model.sequence)
         .with(Freedom::Fixed, "embeddings", embeddings)
         .with(Freedom::Fixed, "rotary_base", model.rotary_base)
-        .with(Freedom::Fixed, "norm_epsilon", model.norm_epsilon)
+        .with(Freedom::Fixed, "norm_epsilon", model.norm_epsilon);
+    further_facts(identity, model)
+}
+
+/// Facts that models did not have from the start: noted where they are not what was meant before.
+fn further_facts(mut identity: Identity, model: &Model) -> Identity {
+    if let Some(size) = model.head_size {
+        identity = identity.with(Freedom::Fixed, "head_size", size);
+    }
+    if model.attention_bias == Bias::Present {
+        identity = identity.with(Freedom::Fixed, "attention_bias", "present");
+    }
+    if let Some(scaling) = model.rotary_scaling {
+        let Scaling { factor, low_frequency_factor, high_frequency_factor, original_sequence } = scaling;
+        let words = format!(
+            "{{ factor: {factor}, low_frequency_factor: {low_frequency_factor}, high_frequency_factor: \
+             {high_frequency_factor}, original_sequence: {original_sequence} }}"
+        );
+        identity = identity.with(Freedom::Fixed, "rotary_scaling", words);
+    }
+    identity
 }

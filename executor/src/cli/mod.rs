@@ -7,6 +7,7 @@ mod failure;
 mod feed;
 mod inputs;
 mod memory;
+mod published;
 mod report;
 mod show;
 mod signals;
@@ -28,6 +29,7 @@ use serde_json::json;
 
 pub(crate) use checkpoints::NAMES;
 pub(crate) use failure::Failure;
+pub(crate) use published::export;
 pub(crate) use supervise::run as supervise;
 pub(crate) use train::Ending;
 
@@ -61,6 +63,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     let mut inputs = inputs::read(options)?;
     inputs.unlike = devices::unlike(&inputs, backend(options, &inputs));
     text_path(options)?;
+    let weights = published::open(options, &inputs)?;
     let Feeds { training: feed, held_out, sources } = feed::read(options, &inputs)?;
     let held_out = held_out.filter(|_| options.evaluate_every > 0);
     let evaluation = match &held_out {
@@ -88,6 +91,9 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
         None => (None, Vec::new()),
     };
     notes.iter().for_each(|note| screen.note(note));
+    if let (Some(weights), None) = (&weights, &resumed) {
+        weights.begin(&mut session).map_err(published::failure).inspect_err(tell)?;
+    }
     let held_out_count = held_out.as_ref().map_or(0, feed::Feed::count);
     let read = windows_read(options.evaluate_windows, inputs.plan.batch, held_out_count);
     let windows = Windows { training: feed.count(), held_out: held_out_count, read };

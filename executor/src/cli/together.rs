@@ -92,6 +92,7 @@ fn agree(processes: &mut Processes, options: &Options, sources: &Sources) -> Out
         ("--backend", backend.to_owned()),
         ("--checkpoint", options.checkpoint.as_ref().map_or("none", |_| "a folder").to_owned()),
         ("--resume", resume.to_owned()),
+        ("--from", options.from.as_ref().map_or("none", |_| "a folder").to_owned()),
         ("--allow", allow.join(",")),
         ("content of --tokenizer", sources.tokenizer.clone()),
         ("content of --text", sources.text.to_string()),

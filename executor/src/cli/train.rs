@@ -243,7 +243,10 @@ impl<'a> Trainer<'a> {
         let result = if traced { self.parts.session.step_traced(batch) } else { self.parts.session.step(batch) };
         let result = result.map_err(|fault| Failure::run(format!("step {step}: {fault}")))?;
         if !result.loss.is_finite() || !result.gradient_norm.is_finite() {
-            let what = format!("step {step}: loss {}, gradient norm {}", result.loss, result.gradient_norm);
+            let first = self.parts.session.first_unsound_gradient();
+            let first =
+                first.map_or(String::new(), |name| format!("; the first gradient that is not finite is of `{name}`"));
+            let what = format!("step {step}: loss {}, gradient norm {}{first}", result.loss, result.gradient_norm);
             let model = self.inputs.model_path.display();
             let help = format!("the training diverged: set a smaller `learning_rate` in {model}");
             return Err(Failure::run(what).help(help));

@@ -64,8 +64,9 @@ pub(crate) fn run(mut call: Call<'_, '_>) {
         Op::NormGradient(norm) => normalise_gradient(&mut call, norm),
         Op::Bias => bias::cpu::forward(call.floats(0), call.floats(1), call.outputs[0]),
         Op::BiasGradient => bias::cpu::gradient(call.floats(0), call.outputs[0], call.write(0)),
-        Op::Rotary(Rotary { base, rotation }) => {
-            let (packed, angles) = (call.packed(), Angles { theta: base, first_position: call.offset('s') });
+        Op::Rotary(Rotary { base, scaling, rotation }) => {
+            let angles = Angles { theta: base, scaling, first_position: call.offset('s') };
+            let packed = call.packed();
             match rotation {
                 Rotation::Forward => rotary::cpu::forward(packed, angles, call.floats(0), call.outputs[0]),
                 Rotation::Inverse => rotary::cpu::gradient(packed, angles, call.floats(0), call.outputs[0]),

@@ -283,6 +283,14 @@ impl Host for Gpus {
         window.write(base + place.address, from).unwrap_or_else(|error| panic!("rank {rank}: {error}"));
     }
 
+    fn staging(&self, bytes: usize) -> Box<dyn AsMut<[u8]>> {
+        match self.windows().next().map(|(_, window)| window.pinned(bytes)) {
+            Some(Ok(pinned)) => Box::new(pinned),
+            // Slower, and right.
+            Some(Err(_)) | None => Box::new(vec![0; bytes]),
+        }
+    }
+
     fn fill(&mut self, rank: u32, place: Place, pattern: &[u8]) {
         let (window, base) = self.worker(rank).window.as_ref().expect("a loaded rank has its memory");
         let first = (pattern.len() as u64).min(place.bytes);

@@ -1,6 +1,6 @@
 //! A model that trains at once, and plans for it.
 
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 
 /// A model of two blocks.
@@ -18,6 +18,9 @@ pub fn model(family: Family, embeddings: Embeddings) -> Model {
         sequence: 8,
         embeddings,
         rotary_base: 10_000.0,
+        rotary_scaling: None,
+        head_size: None,
+        attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
         training: Training {
             batch: 8,

@@ -10,6 +10,7 @@ mod print;
 mod translate;
 
 mod cluster;
+mod config;
 mod model;
 mod plan;
 mod preset;
@@ -19,6 +20,7 @@ mod software;
 mod trace;
 
 pub use cluster::{parse_cluster, print_cluster};
+pub use config::{parse_config, print_config};
 pub use digest::{Digest, digest};
 pub use model::{parse_model, print_model};
 pub use parse::{FILE_MAX, TRACE_MAX, decode, read};

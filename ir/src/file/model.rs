@@ -2,22 +2,33 @@
 
 use super::parse::{Checks, Range, keys, parse};
 use crate::error::Mistakes;
-use crate::model::{Family, Model};
+use crate::model::{Bias, Family, Model};
 
 /// More transformer blocks than this are refused: the time and memory of a search grow with their square.
 pub(crate) const LAYERS_MAX: u32 = 1 << 12;
 /// Counts of bytes and products must stay below, so that no later sum of a few of them can overflow.
 const COUNT_MAX: u128 = 1 << 60;
 
-/// The model that `text` describes, or everything that is wrong with it; `file` names it in messages.
+/// The model that `text` describes, or everything that is wrong with it; `file` names it in messages. A text that begins
+/// with `{` is read as [`super::parse_config`] reads it.
 pub fn parse_model(text: &str, file: &str) -> Result<Model, Mistakes> {
+    if super::config::is_config(text) {
+        return super::config::parse_config(text, file, None);
+    }
     let model: Model = parse(text, file)?;
+    check_model(&model, text, file)?;
+    Ok(model)
+}
+
+/// Whether a model that stands in a file is whole and can be trained.
+pub(super) fn check_model(model: &Model, text: &str, file: &str) -> Result<(), Mistakes> {
     let mut checks = Checks::new(text, file);
-    check_sizes(&model, &mut checks);
-    check_heads(&model, &mut checks);
-    check_products(&model, &mut checks);
-    check_training(&model, &mut checks);
-    checks.finish().map(|()| model)
+    check_sizes(model, &mut checks);
+    check_heads(model, &mut checks);
+    check_rotary(model, &mut checks);
+    check_products(model, &mut checks);
+    check_training(model, &mut checks);
+    checks.finish()
 }
 
 /// The model as a file that [`parse_model`] reads back.
@@ -41,7 +52,6 @@ fn check_sizes(model: &Model, checks: &mut Checks) {
         let what = format!("`vocabulary` must be at most {}: tokens are stored in 32 bits", u32::MAX);
         checks.wrong(&keys(["vocabulary"]), what);
     }
-    checks.within(&keys(["rotary_base"]), model.rotary_base, Range::Positive);
     checks.within(&keys(["norm_epsilon"]), model.norm_epsilon, Range::Positive);
 }
 
@@ -50,12 +60,21 @@ fn check_heads(model: &Model, checks: &mut Checks) {
     if heads == 0 || groups == 0 {
         return;
     }
-    if hidden % heads != 0 {
-        let help = format!("use a multiple of {heads} for `hidden`, or other `heads`");
-        checks.wrong_but(&keys(["heads"]), format!("`heads` ({heads}) does not divide `hidden` ({hidden})"), help);
-    } else if model.family == Family::Llama && (hidden / heads) % 2 != 0 {
-        let what = format!("heads of size {} (`hidden` / `heads`) must be even to be rotated", hidden / heads);
-        checks.wrong(&keys(["heads"]), what);
+    let is_rotated = model.family == Family::Llama;
+    match model.head_size {
+        None if hidden % heads != 0 => {
+            let help = format!("use a multiple of {heads} for `hidden`, other `heads`, or say `head_size`");
+            checks.wrong_but(&keys(["heads"]), format!("`heads` ({heads}) does not divide `hidden` ({hidden})"), help);
+        }
+        None if is_rotated && (hidden / heads) % 2 != 0 => {
+            let what = format!("heads of size {} (`hidden` / `heads`) must be even to be rotated", hidden / heads);
+            checks.wrong(&keys(["heads"]), what);
+        }
+        Some(0) => checks.positive(&keys(["head_size"]), 0),
+        Some(size) if is_rotated && size % 2 != 0 => {
+            checks.wrong(&keys(["head_size"]), format!("heads of size {size} must be even to be rotated"));
+        }
+        None | Some(_) => {}
     }
     if heads % groups != 0 {
         let what = format!("`key_value_heads` ({groups}) does not divide `heads` ({heads})");
@@ -63,11 +82,31 @@ fn check_heads(model: &Model, checks: &mut Checks) {
     }
 }
 
+fn check_rotary(model: &Model, checks: &mut Checks) {
+    checks.within(&keys(["rotary_base"]), model.rotary_base, Range::Positive);
+    if model.family == Family::Gpt && model.attention_bias == Bias::Present {
+        checks.wrong(&keys(["attention_bias"]), "`attention_bias` is for `family: llama`: `gpt` has all biases");
+    }
+    let Some(scaling) = model.rotary_scaling else { return };
+    if model.family == Family::Gpt {
+        checks.wrong(&keys(["rotary_scaling"]), "`rotary_scaling` is for `family: llama`: `gpt` rotates nothing");
+    }
+    let key = |name| keys(["rotary_scaling", name]);
+    checks.within(&key("factor"), scaling.factor, Range::Positive);
+    checks.within(&key("low_frequency_factor"), scaling.low_frequency_factor, Range::Positive);
+    checks.within(&key("high_frequency_factor"), scaling.high_frequency_factor, Range::Positive);
+    checks.positive(&key("original_sequence"), scaling.original_sequence);
+    if scaling.high_frequency_factor <= scaling.low_frequency_factor {
+        checks.wrong(&key("high_frequency_factor"), "`high_frequency_factor` must be above `low_frequency_factor`");
+    }
+}
+
 /// Later arithmetic is in 64 bits: what it will multiply must fit with room to spare.
 fn check_products(model: &Model, checks: &mut Checks) {
     let wide = |factors: &[u64]| factors.iter().try_fold(1u128, |product, &factor| product.checked_mul(factor.into()));
     let too_many = |product: Option<u128>| product.is_none_or(|count| count > COUNT_MAX);
-    let width = model.hidden.max(model.feed_forward).max(model.vocabulary);
+    let heads = model.heads.saturating_mul(model.head_size.unwrap_or(0));
+    let width = model.hidden.max(model.feed_forward).max(model.vocabulary).max(heads);
     let layers = u64::from(model.layers).saturating_add(2);
     // 4 matrices or fewer of the largest size in a layer, and 16 bytes of parameter, gradient and moments.
     if too_many(wide(&[64, layers, model.hidden, width])) {
@@ -134,8 +173,8 @@ training:
         assert_eq!(
             said("hidden: 64", "hiden: 64"),
             "error: m.yaml:5: unknown key `hiden`\n  help: did you mean `hidden`?  (keys here: format, name, family, \
-             layers, hidden, heads, key_value_heads, feed_forward, vocabulary, sequence, embeddings, rotary_base, \
-             norm_epsilon, training)"
+             layers, hidden, heads, key_value_heads, head_size, attention_bias, feed_forward, vocabulary, sequence, \
+             embeddings, rotary_base, rotary_scaling, norm_epsilon, training)"
         );
         assert_eq!(
             said("family: llama", "family: lama"),
@@ -226,7 +265,7 @@ training:
             parse_model(&text, "m.yaml").unwrap_err().to_string(),
             "error: m.yaml:4: `layers` must be at least 1\n\
              error: m.yaml:6: `heads` (6) does not divide `hidden` (64)\n  \
-             help: use a multiple of 6 for `hidden`, or other `heads`\n\
+             help: use a multiple of 6 for `hidden`, other `heads`, or say `head_size`\n\
              error: m.yaml:7: `key_value_heads` (4) does not divide `heads` (6)\n\
              error: m.yaml:12: `training.batch` must be at least 1\n\
              error: m.yaml:13: `training.learning_rate` must be finite and 0 or more, not NaN\n\
@@ -241,6 +280,31 @@ training:
             "error: m.yaml:6: heads of size 3 (`hidden` / `heads`) must be even to be rotated"
         );
         assert!(said("family: llama", "family: gpt").starts_with("Model"));
+    }
+
+    #[test]
+    fn heads_may_have_a_size_of_their_own() {
+        assert!(said("heads: 4", "heads: 4\nhead_size: 6").contains("head_size: Some(6)"));
+        assert!(said("heads: 4", "heads: 6\nhead_size: 6").contains("heads: 6"));
+        assert_eq!(
+            said("heads: 4", "heads: 4\nhead_size: 5"),
+            "error: m.yaml:7: heads of size 5 must be even to be rotated"
+        );
+        assert_eq!(said("heads: 4", "heads: 4\nhead_size: 0"), "error: m.yaml:7: `head_size` must be at least 1");
+        let huge = said("heads: 4", &format!("heads: 4\nhead_size: {}", u64::MAX - 1));
+        assert!(huge.starts_with("error: m.yaml:5: the model's sizes multiply"), "{huge}");
+    }
+
+    #[test]
+    fn scaled_frequencies_have_an_order() {
+        let scaling = "rotary_scaling: { factor: 8, low_frequency_factor: 4, high_frequency_factor: 1, original_sequence: 0 }\ntraining:";
+        assert_eq!(
+            said("training:", scaling),
+            "error: m.yaml:11: `high_frequency_factor` must be above `low_frequency_factor`\n\
+             error: m.yaml:11: `rotary_scaling.original_sequence` must be at least 1"
+        );
+        let gpt = said("family: llama", "family: gpt\nattention_bias: present");
+        assert_eq!(gpt, "error: m.yaml:4: `attention_bias` is for `family: llama`: `gpt` has all biases");
     }
 
     #[test]

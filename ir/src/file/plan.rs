@@ -265,9 +265,11 @@ pub fn print_plan(file: &PlanFile) -> String {
         )
         .expect("a string can grow");
     }
-    if let Some(Predicted { step, peak, programs }) = &file.predicted {
+    if let Some(Predicted { step, between, peak, programs }) = &file.predicted {
+        let between = between.map(|ends| ends.map(|end| end.print()).join(", "));
+        let between = between.map_or(String::new(), |ends| format!(" between: [{ends}],"));
         let (step, peak) = (step.print(), peak.print());
-        writeln!(text, "predicted: {{ step: {step}, peak: {peak}, programs: \"{programs}\" }}")
+        writeln!(text, "predicted: {{ step: {step},{between} peak: {peak}, programs: \"{programs}\" }}")
             .expect("a string can grow");
     }
     text
@@ -384,6 +386,15 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
 "
         );
         assert_eq!(parse_plan(&printed, "p.yaml"), Ok(file));
+    }
+
+    #[test]
+    fn a_prediction_may_say_between_which_times() {
+        let printed = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms, 759.5 ms],");
+        assert!(printed.contains("{ step: 412.7 ms, between: [460 ms, 759.5 ms], peak: 61.5 GiB"), "{printed}");
+        assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
+        let wrong = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms],");
+        assert!(wrong.starts_with("error: p.yaml:12: "), "{wrong}");
     }
 
     #[test]

@@ -34,6 +34,32 @@ pub fn deserialize<'de, Q: Quantity, D: Deserializer<'de>>(deserializer: D) -> R
     deserializer.deserialize_str(Text(PhantomData))
 }
 
+/// Two quantities as a list, or nothing at all: `[29.4 s, 48.8 s]`.
+pub mod pair {
+    use serde::de::Deserializer;
+    use serde::ser::Serializer;
+    use serde::{Deserialize, Serialize};
+
+    use super::Quantity;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(bound = "Q: Quantity", transparent)]
+    struct One<Q>(#[serde(with = "super")] Q);
+
+    /// Writes both.
+    pub fn serialize<Q: Quantity + Copy, S: Serializer>(
+        pair: &Option<[Q; 2]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        pair.map(|pair| pair.map(One)).serialize(serializer)
+    }
+
+    /// Reads both.
+    pub fn deserialize<'de, Q: Quantity, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[Q; 2]>, D::Error> {
+        <[One<Q>; 2]>::deserialize(deserializer).map(|pair| Some(pair.map(|One(quantity)| quantity)))
+    }
+}
+
 struct Text<Q>(PhantomData<Q>);
 
 impl<Q: Quantity> Visitor<'_> for Text<Q> {

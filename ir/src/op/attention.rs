@@ -1,5 +1,7 @@
 //! Attention over packed queries, keys and values, and the rotation that tells it positions.
 
+use serde::{Deserialize, Serialize};
+
 use super::Sizes;
 use crate::units::Flops;
 
@@ -34,8 +36,36 @@ pub enum Rotation {
 pub struct Rotary {
     /// The base of the frequencies.
     pub base: f64,
+    /// How slow frequencies are stretched, if they are.
+    pub scaling: Option<Scaling>,
     /// In or out.
     pub rotation: Rotation,
+}
+
+/// Rotary frequencies for sequences longer than those at first trained on (Llama Team 2024, §3.4.1, as published with
+/// its weights): pairs that turn less than `low_frequency_factor` times over the original sequence turn `factor` times
+/// slower, those that turn more than `high_frequency_factor` times as before, those between in between.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scaling {
+    /// How much slower.
+    pub factor: f64,
+    /// Turns below which frequencies are divided.
+    pub low_frequency_factor: f64,
+    /// Turns above which frequencies stay.
+    pub high_frequency_factor: f64,
+    /// Tokens of the original sequence.
+    pub original_sequence: u64,
+}
+
+impl Scaling {
+    /// The frequency, in radians a token, in place of this one.
+    pub fn scaled(self, frequency: f64) -> f64 {
+        let turns = self.original_sequence as f64 * frequency / std::f64::consts::TAU;
+        let (low, high) = (self.low_frequency_factor, self.high_frequency_factor);
+        let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+        (1.0 - share) * frequency / self.factor + share * frequency
+    }
 }
 
 impl Pattern {

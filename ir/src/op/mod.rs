@@ -15,7 +15,7 @@ use crate::layout::Reduce;
 use crate::units::Flops;
 
 pub use activation::Activation;
-pub use attention::{Pattern, QUERY_ROWS, Rotary, Rotation};
+pub use attention::{Pattern, QUERY_ROWS, Rotary, Rotation, Scaling};
 pub use kind::OpKind;
 pub use norm::{Norm, NormKind};
 pub use product::{Product, Storage};

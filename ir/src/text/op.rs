@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::word::{Line, Result};
-use crate::op::{Norm, Op, OpKind, Pattern, Rotary, Rotation};
+use crate::op::{Norm, Op, OpKind, Pattern, Rotary, Rotation, Scaling};
 
 fn rotation_name(rotation: Rotation) -> &'static str {
     match rotation {
@@ -25,7 +25,13 @@ pub(super) fn print(op: &Op) -> String {
     let written = match op {
         Op::Norm(norm) | Op::NormGradient(norm) => write!(text, " epsilon={:?}", norm.epsilon),
         Op::Rotary(rotary) => {
-            write!(text, " base={:?} rotation={}", rotary.base, rotation_name(rotary.rotation))
+            let Rotary { base, scaling, rotation } = rotary;
+            let scaled = scaling.map_or(String::new(), |scaling| {
+                let Scaling { factor, low_frequency_factor: low, high_frequency_factor: high, original_sequence } =
+                    scaling;
+                format!(" factor={factor:?} low={low:?} high={high:?} original={original_sequence}")
+            });
+            write!(text, " base={base:?} rotation={}{scaled}", rotation_name(*rotation))
         }
         Op::Attention(pattern) | Op::AttentionGradient(pattern) => write!(text, " pattern={}", pattern_name(*pattern)),
         Op::CrossEntropy { replicas } | Op::SquareSum { replicas } => write!(text, " replicas={replicas}"),
@@ -65,7 +71,7 @@ pub(super) fn parse(line: &mut Line<'_>) -> Result<Op> {
             let base = line.field("base")?.number()?;
             let known = [Rotation::Forward, Rotation::Inverse];
             let rotation = line.field("rotation")?.named("a rotation", &known, rotation_name)?;
-            Op::Rotary(Rotary { base, rotation })
+            Op::Rotary(Rotary { base, scaling: scaling(line)?, rotation })
         }
         OpKind::Attention => Op::Attention(pattern(line)?),
         OpKind::AttentionGradient => Op::AttentionGradient(pattern(line)?),
@@ -83,6 +89,16 @@ pub(super) fn parse(line: &mut Line<'_>) -> Result<Op> {
         }
         OpKind::Zero => Op::Zero,
     })
+}
+
+fn scaling(line: &mut Line<'_>) -> Result<Option<Scaling>> {
+    let Some(factor) = line.field_if_any("factor") else { return Ok(None) };
+    Ok(Some(Scaling {
+        factor: factor.number()?,
+        low_frequency_factor: line.field("low")?.number()?,
+        high_frequency_factor: line.field("high")?.number()?,
+        original_sequence: line.field("original")?.number()?,
+    }))
 }
 
 fn pattern(line: &mut Line<'_>) -> Result<Pattern> {

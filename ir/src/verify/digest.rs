@@ -6,7 +6,7 @@
 
 use crate::graph::{Element, Init};
 use crate::layout::{Exchange, Reduce};
-use crate::op::{Activation, NormKind, Op, Pattern, Rotation, Write};
+use crate::op::{Activation, NormKind, Op, Pattern, Rotation, Scaling, Write};
 use crate::program::{
     Access, Action, Block, Buffer, Collective, Content, Direction, Draft, Fragment, Instr, Kernel, Operand, Part,
     Phase, Role, Rows, Transfer,
@@ -177,6 +177,14 @@ fn attributes(digest: &mut Digest, op: &Op) {
                 Rotation::Forward => 0,
                 Rotation::Inverse => 1,
             });
+            // Nothing where nothing is scaled, so that digests of such programs stay what they were.
+            if let Some(scaling) = rotary.scaling {
+                let Scaling { factor, low_frequency_factor, high_frequency_factor, original_sequence } = scaling;
+                for number in [factor, low_frequency_factor, high_frequency_factor] {
+                    digest.word(number.to_bits());
+                }
+                digest.word(original_sequence);
+            }
         }
         Op::Attention(pattern) | Op::AttentionGradient(pattern) => digest.word(match pattern {
             Pattern::Causal => 0,

@@ -1,7 +1,8 @@
 //! Copies between the host and a device's memory from any thread, while nothing runs there.
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
-use std::ptr::null_mut;
+use std::ptr::{NonNull, null_mut};
+use std::slice;
 
 use cudarc::driver::sys;
 
@@ -23,6 +24,21 @@ unsafe impl Send for Window {}
 impl Window {
     pub(crate) fn new(context: sys::CUcontext) -> Window {
         Window { context }
+    }
+
+    /// Memory of the process that devices read without a copy by the driver in between, all zero: some ten times as
+    /// fast.
+    pub fn pinned(&self, bytes: usize) -> Result<Pinned, Error> {
+        self.enter()?;
+        let mut start = null_mut();
+        let size = bytes.max(1);
+        // SAFETY: the place for the answer is valid; portable memory serves every context.
+        let given = unsafe { sys::cuMemHostAlloc(&raw mut start, size, sys::CU_MEMHOSTALLOC_PORTABLE) };
+        check(given, "cuMemHostAlloc")?;
+        let start = NonNull::new(start.cast::<u8>()).expect("the driver gives out memory or says why not");
+        // SAFETY: it was given out with this many bytes.
+        unsafe { start.as_ptr().write_bytes(0, bytes) };
+        Ok(Pinned { start, bytes })
     }
 
     /// Copies to the host. The address must be of as many bytes that the device has given out.
@@ -69,5 +85,31 @@ impl Window {
     fn enter(&self) -> Result<(), Error> {
         // SAFETY: the device's context is never given up.
         check(unsafe { sys::cuCtxSetCurrent(self.context) }, "cuCtxSetCurrent")
+    }
+}
+
+/// Memory of the process that stays where it is.
+#[derive(Debug)]
+pub struct Pinned {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: it is memory like any other, of which this is the only owner.
+unsafe impl Send for Pinned {}
+
+impl AsMut<[u8]> for Pinned {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: it was given out with this many bytes, all of which were written; nobody else has it.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: the driver gave it out, and copies from it are over when they return.
+        let freed = unsafe { sys::cuMemFreeHost(self.start.as_ptr().cast()) };
+        // Nothing can be done about an error.
+        drop(check(freed, "cuMemFreeHost"));
     }
 }

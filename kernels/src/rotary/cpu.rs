@@ -30,7 +30,7 @@ fn rotate<T: Real>(packed: Packed, angles: Angles, direction: T, x: &[T], y: &mu
     assert!(head.is_multiple_of(2) && pairs <= PAIRS_MAX, "head size {head} is even and at most {}", 2 * PAIRS_MAX);
     let (mut frequencies, mut cosines, mut sines) = ([0.0; PAIRS_MAX], [T::ZERO; PAIRS_MAX], [T::ZERO; PAIRS_MAX]);
     for (i, frequency) in frequencies[..pairs].iter_mut().enumerate() {
-        *frequency = angles.theta.powf(-2.0 * i as f64 / head as f64);
+        *frequency = angles.frequency(i, head);
     }
     for position in 0..sequence {
         for i in 0..pairs {

@@ -14,6 +14,9 @@ pub(crate) fn lower(request: Request<'_>, rotary: Rotary) -> Result<Lowered, Err
     if !head.is_multiple_of(2) || head > HEAD_MAX {
         return Err(request.unsupported(format!("heads of {head}, not even and at most {HEAD_MAX}")));
     }
+    if rotary.scaling.is_some() {
+        return Err(request.unsupported("`rotary_scaling`, which only CPU ranks can do so far".to_owned()));
+    }
     let direction = match rotary.rotation {
         Rotation::Forward => 1.0,
         Rotation::Inverse => -1.0,

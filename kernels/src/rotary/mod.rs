@@ -7,11 +7,23 @@ pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
+use ir::op::Scaling;
+
 /// How far pairs turn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Angles {
     /// θ, the base of frequencies; 10 000 in the paper.
     pub theta: f64,
+    /// How slow frequencies are stretched, if they are.
+    pub scaling: Option<Scaling>,
     /// The position of the block's first row.
     pub first_position: usize,
+}
+
+impl Angles {
+    /// Radians that a pair of a head turns from one position to the next.
+    fn frequency(&self, pair: usize, head: usize) -> f64 {
+        let frequency = self.theta.powf(-2.0 * pair as f64 / head as f64);
+        self.scaling.map_or(frequency, |scaling| scaling.scaled(frequency))
+    }
 }

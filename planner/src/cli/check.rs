@@ -4,17 +4,18 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use compiler::Violation;
-use cost_model::{Detail, simulate};
+use cost_model::{CostModel, Detail, Interval, simulate};
 use hetu_planner::{Candidate, Setting, played};
 use ir::file::{Digest, print_plan, print_trace};
 use ir::plan::{PlanFile, Predicted};
 use ir::program::Programs;
+use ir::trace::Trace;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
 use super::costs::Speed;
 use super::failure::Failure;
-use super::input::{Job, job};
+use super::input::{Job, Origin, check_published, job, write_published};
 use super::losers::composition;
 use super::output::{check_writable, complain, folder_of, show, write_whole};
 use super::plan::TRACE;
@@ -30,6 +31,9 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
     };
     if let Some(output) = &options.output {
         check_writable(output)?;
+        if job.origins[0] == Origin::Published {
+            check_published(&job.model, output)?;
+        }
     }
     let graph = job.model.graph();
     let plan = &job.file.plan;
@@ -74,13 +78,23 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
 /// The plan with its prediction, and the trace of that beside it.
 fn write(job: &Job, programs: &Programs, output: &Path) -> Result<(), Failure> {
     let trace = simulate(programs, &job.costs, Detail::Events).expect("verified programs do not deadlock");
-    let predicted = Predicted { step: trace.step, peak: programs.peak(), programs: Digest(programs.digest()) };
+    let predicted = predicted(&job.costs, &trace, programs);
     let [model, cluster] = &job.origins;
     let [model, cluster] = [model.reference(folder_of(output))?, cluster.reference(folder_of(output))?];
     let file = PlanFile::new(job.file.plan.clone(), (&job.model, &model), (&job.cluster, &cluster));
     let file = PlanFile { predicted: Some(predicted), ..file };
+    if job.origins[0] == Origin::Published {
+        write_published(&job.model, output)?;
+    }
     write_whole(&output.with_file_name(TRACE), &print_trace(&trace))?;
     write_whole(output, &print_plan(&file))
+}
+
+/// What a plan's file says of its programs and their simulated step.
+pub(crate) fn predicted(costs: &CostModel, trace: &Trace, programs: &Programs) -> Predicted {
+    let Interval { low, high } = costs.interval(trace);
+    let programs_digest = Digest(programs.digest());
+    Predicted { step: trace.step, between: Some([low, high]), peak: programs.peak(), programs: programs_digest }
 }
 
 /// All violations, each on its line, with what would help.
@@ -96,7 +110,7 @@ pub(crate) fn violations_failure(name: &str, violations: &[Violation]) -> Failur
 
 /// What a plan file says that is no longer so.
 fn warnings(job: &Job, candidate: &Candidate) -> Vec<String> {
-    let Some(Predicted { programs, step, peak }) = &job.file.predicted else { return Vec::new() };
+    let Some(Predicted { programs, step, peak, .. }) = &job.file.predicted else { return Vec::new() };
     let mut warnings = Vec::new();
     let now = Digest(candidate.digest);
     if *programs != now {
@@ -122,11 +136,14 @@ fn described(job: &Job, candidate: &Candidate) -> String {
     line("Model", text::model_line(&job.model));
     line("Cluster", text::cluster_line(&job.cluster));
     line("Plan", super::words::plan_label(&job.file.plan));
-    line("Step", format!("{}: {}", candidate.trace.step, composition(candidate)));
+    let interval = job.costs.interval(&candidate.trace);
+    let step = super::words::with_interval(candidate.trace.step, interval);
+    line("Step", format!("{step}: {}", composition(candidate)));
     line("Rate", format!("{rate} of the model per device, {:.1} % of its peak", share * 100.0));
     line("Peak", format!("{} of {capacity}, {free} free", candidate.peak));
     line("Programs", Digest(candidate.digest).to_string());
     line("Trust", text::trust(candidate));
+    line("Between", text::wrapped(&job.costs.interval_basis()));
     text
 }
 
@@ -137,7 +154,7 @@ fn report(name: &str, job: &Job, candidate: &Candidate, warnings: &[String]) -> 
         "legal": true,
         "capacity_bytes": job.cluster.capacity(),
         "free_bytes": Bytes(job.cluster.capacity().saturating_sub(candidate.peak).0),
-        "candidate": document::candidate(candidate),
+        "candidate": document::candidate(candidate, &job.costs),
         "warnings": warnings,
     })
 }

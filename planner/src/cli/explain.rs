@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use compiler::{LayerBatch, in_flight, layer_bytes};
 use cost_model::Prices;
 use ir::graph::Graph;
 use ir::plan::Plan;
-use ir::program::{Action, CollectiveId, Content, Role};
+use ir::program::{Action, CollectiveId};
 use ir::trace::Confidence;
-use ir::units::{Bytes, Seconds};
+use ir::units::Seconds;
 
+use super::classes::{Classes, layers_of};
 use super::plan::{Planned, Question, layer_name};
 use super::table::{Side, Table};
 use super::words::{SizeUnit, TimeUnit, recompute_word, sequence_word, shard_word};
@@ -131,49 +131,11 @@ fn memory(question: &Question, outcome: &Planned) -> String {
     for role in outcome.programs.roles() {
         let classes = Classes::of(&question.graph, plan, role);
         let layers = layers_of(plan, role);
-        let sizes = [classes.parameters, classes.moments, classes.gradients, classes.saved, classes.transient];
+        let sizes =
+            [classes.parameters + classes.master, classes.moments, classes.gradients, classes.saved, classes.transient];
         let numbers = sizes.into_iter().chain([role.arena, question.devices.cluster.capacity()]);
         let cells = [role.id.0.to_string(), format!("{}..{}", layers.start, layers.end)];
         table.push(cells.into_iter().chain(numbers.map(|size| unit.show(size))).collect());
     }
     table.text()
-}
-
-/// The layers of the stage that a role plays.
-fn layers_of(plan: &Plan, role: &Role) -> std::ops::Range<u32> {
-    let stage = role.stages.first().expect("a role plays a stage");
-    plan.stages[stage.index()].clone()
-}
-
-/// The arena of a role by what it holds.
-struct Classes {
-    parameters: Bytes,
-    moments: Bytes,
-    gradients: Bytes,
-    saved: Bytes,
-    /// Whatever else there is: values of one layer, gathered parameters, inputs, and gaps.
-    transient: Bytes,
-}
-
-impl Classes {
-    fn of(graph: &Graph, plan: &Plan, role: &Role) -> Classes {
-        let resident = |is: fn(&Content) -> bool| -> Bytes {
-            role.buffers.iter().filter(|buffer| is(&buffer.content)).map(|buffer| buffer.bytes).sum()
-        };
-        let parameters = resident(|content| matches!(content, Content::Parameters { .. } | Content::Master { .. }));
-        let moments = resident(|content| matches!(content, Content::FirstMoment { .. } | Content::SecondMoment { .. }));
-        let batch = LayerBatch { sequences: plan.microbatch_sequences(), precision: plan.precision };
-        let (mut state, mut saved) = (Bytes::ZERO, Bytes::ZERO);
-        for layer in layers_of(plan, role) {
-            let kind = graph.layers[layer as usize];
-            let bytes =
-                layer_bytes(graph, kind, &plan.strategies[layer as usize], batch).expect("the plan was compiled");
-            (state, saved) = (state + bytes.state, saved + bytes.saved);
-        }
-        let held = in_flight(plan.schedule, plan.stages.len() as u32, role.id.0, plan.microbatches);
-        let saved = saved * u64::from(held);
-        let gradients = state.saturating_sub(parameters + moments);
-        let transient = role.arena.saturating_sub(parameters + moments + gradients + saved);
-        Classes { parameters, moments, gradients, saved, transient }
-    }
 }

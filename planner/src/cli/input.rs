@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use cost_model::CostModel;
 use ir::cluster::Cluster;
 use ir::error::{Mistake, Mistakes, shown};
-use ir::file::{FILE_MAX, parse_cluster, parse_model, parse_plan, parse_profile};
+use ir::file::{FILE_MAX, parse_cluster, parse_config, parse_model, parse_plan, parse_profile, print_model};
 use ir::model::Model;
 use ir::plan::{PlanFile, Reference};
 use ir::profile::Profile;
 
 use super::failure::Failure;
-use super::output::relative;
+use super::output::{relative, write_whole};
 
 /// A cluster, and how it was found.
 pub(crate) struct Devices {
@@ -30,6 +30,8 @@ pub(crate) enum Origin {
     Preset(String),
     /// This machine.
     Detected,
+    /// A published config.json: the model is written beside the plan, with the recipe that such files lack.
+    Published,
 }
 
 impl Origin {
@@ -39,12 +41,16 @@ impl Origin {
             Origin::Preset(name) => Ok(name.clone()),
             Origin::File(path) => relative(path, folder),
             Origin::Detected => Ok(CLUSTER.to_owned()),
+            Origin::Published => Ok(MODEL.to_owned()),
         }
     }
 }
 
 /// This machine as a cluster, beside the plan.
 pub(crate) const CLUSTER: &str = "cluster.yaml";
+
+/// A model that was published, beside the plan.
+pub(crate) const MODEL: &str = "model.yaml";
 
 /// The text of a file; `-` is standard input.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
@@ -75,6 +81,54 @@ pub(crate) fn read_model(path: &Path) -> Result<Named, Failure> {
     }
     let model = Model::preset(&name)?;
     Ok(Named { origin: Origin::Preset(model.name.clone()), model })
+}
+
+/// Whether a path is of a published model: a config.json, or a folder.
+pub(crate) fn is_published(path: &Path) -> bool {
+    path.is_dir() || path.extension().is_some_and(|extension| extension == "json")
+}
+
+/// A model as [`read_model`] gives it, or a published one: a config.json, or the folder that holds it. `sequence` is
+/// how many tokens its sequences shall have, which such files leave open.
+pub(crate) fn read_published_or_model(path: &Path, sequence: Option<u64>) -> Result<Named, Failure> {
+    if !is_published(path) {
+        if let Some(sequence) = sequence {
+            return Err(Failure::wrong(format!("--sequence-length {sequence} is for a {CONFIG}"))
+                .help("the sequence of a model file stands in it"));
+        }
+        return read_model(path);
+    }
+    let path = if path.is_dir() { path.join(CONFIG) } else { path.to_owned() };
+    let parse = |text: &str, name: &str| parse_config(text, name, sequence);
+    let model = read(&path, parse)?;
+    // Folders are named after what is in them, unlike the files.
+    let folder = std::fs::canonicalize(&path).ok();
+    let name = folder.as_deref().and_then(Path::parent).and_then(Path::file_name).and_then(|name| name.to_str());
+    let name = name.filter(|name| path.ends_with(CONFIG) && !name.chars().any(char::is_control)).map(str::to_owned);
+    Ok(Named { model: Model { name: name.unwrap_or_else(|| model.name.clone()), ..model }, origin: Origin::Published })
+}
+
+/// How models are described where their weights are published.
+const CONFIG: &str = "config.json";
+
+/// Makes sure that a published model can be written beside a plan. One that is there already may have been changed by
+/// hand, and plans rely on it.
+pub(crate) fn check_published(model: &Model, plan: &Path) -> Result<(), Failure> {
+    let path = plan.with_file_name(MODEL);
+    if !path.exists() || read(&path, parse_model).is_ok_and(|known| known == *model) {
+        return Ok(());
+    }
+    let name = path.display();
+    Err(Failure::wrong(format!("{name} is there already, and is another model"))
+        .help(format!("plan for it with `hetu-plan {name}`, or write the plan elsewhere with -o")))
+}
+
+/// Writes a published model beside a plan. Gives back where.
+pub(crate) fn write_published(model: &Model, plan: &Path) -> Result<PathBuf, Failure> {
+    check_published(model, plan)?;
+    let path = plan.with_file_name(MODEL);
+    write_whole(&path, &print_model(model))?;
+    Ok(path)
 }
 
 fn looks_like_path(name: &str) -> bool {

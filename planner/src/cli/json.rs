@@ -1,6 +1,7 @@
 //! Results as JSON: times in seconds, sizes in bytes, under names that say so.
 
-use hetu_planner::{Baseline, Candidate, NoPlan, Unusable};
+use cost_model::CostModel;
+use hetu_planner::{Baseline, Candidate, Mix, NoPlan, Unusable};
 use ir::file::Digest;
 use ir::plan::{Plan, Strategy};
 use ir::trace::Totals;
@@ -22,7 +23,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         .iter()
         .enumerate()
         .map(|(index, each)| {
-            let mut value = candidate(each);
+            let mut value = candidate(each, &question.costs);
             if let Some(goodput) = question.goodput(each) {
                 value["failures"] = json!({
                     "mtbf_seconds": goodput.mtbf,
@@ -33,6 +34,8 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
             }
             let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, each.trace.step);
             value["speed"] = speed.data(question.training);
+            value["tie"] = json!(index > 0 && best.ties_with(each));
+            value["strategies"] = json!(each.plan.counts().len());
             if index > 0 {
                 value["slower_because"] = json!(reason(best, each));
             }
@@ -58,6 +61,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
             "devices": cluster.device_count(),
             "device": cluster.device.name,
             "capacity_bytes": cluster.capacity(),
+            "headroom_bytes": question.headroom.bytes,
             "origin": origin(&question.devices.origin),
             "source": cluster.device.source,
         },
@@ -72,7 +76,9 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         "share_of_peak": share,
         "candidates": candidates,
         "picked": outcome.picked + 1,
-        "recipes": outcome.found.baselines.iter().map(recipe).collect::<Vec<_>>(),
+        "uniform": question.rules.mix == Mix::Uniform,
+        "best_with_unlike_layers_seconds": outcome.free,
+        "recipes": outcome.found.baselines.iter().map(|each| recipe(each, &question.costs)).collect::<Vec<_>>(),
         "written": outcome.written,
     })
 }
@@ -100,16 +106,19 @@ fn origin(origin: &Origin) -> &'static str {
         Origin::File(_) => "file",
         Origin::Preset(_) => "preset",
         Origin::Detected => "detected",
+        Origin::Published => "published",
     }
 }
 
 /// A plan with its costs.
-pub(crate) fn candidate(candidate: &Candidate) -> Value {
+pub(crate) fn candidate(candidate: &Candidate, costs: &CostModel) -> Value {
+    let interval = costs.interval(&candidate.trace);
     let parts = Parts::of(candidate);
     let [measured, interpolated, modelled] = candidate.trace.shares;
     json!({
         "plan": plan(&candidate.plan),
         "step_seconds": candidate.trace.step,
+        "step_seconds_between": [interval.low, interval.high],
         "estimated_seconds": candidate.estimated,
         "peak_bytes": candidate.peak,
         "programs": Digest(candidate.digest).to_string(),
@@ -169,11 +178,12 @@ fn plan(plan: &Plan) -> Value {
     })
 }
 
-fn recipe(baseline: &Baseline) -> Value {
+fn recipe(baseline: &Baseline, costs: &CostModel) -> Value {
     match &baseline.outcome {
         Ok(found) => json!({
             "name": baseline.name,
             "step_seconds": found.trace.step,
+            "step_seconds_between": [costs.interval(&found.trace).low, costs.interval(&found.trace).high],
             "peak_bytes": found.peak,
             "microbatches": found.plan.microbatches,
         }),

@@ -8,8 +8,6 @@ use ir::units::Seconds;
 
 use super::words::{TimeUnit, percent};
 
-/// Differences below this share of the step are none.
-const NOTHING: f64 = 5e-3;
 /// Whatever makes this share of the largest difference is told too.
 const ALSO: f64 = 0.3;
 
@@ -51,14 +49,17 @@ pub(crate) fn composition(best: &Candidate) -> String {
 
 /// Why `other` is slower than `best`, in a few words: what it has more of, and what it has less of in return.
 pub(crate) fn reason(best: &Candidate, other: &Candidate) -> String {
-    let gap = other.trace.step.0 - best.trace.step.0;
-    if gap < NOTHING * best.trace.step.0 {
-        return match other.peak.cmp(&best.peak) {
-            Ordering::Greater => "as fast, more memory",
-            Ordering::Less => "as fast, less memory",
-            Ordering::Equal => "as fast",
-        }
-        .to_owned();
+    if best.ties_with(other) {
+        let unlike = match other.plan.counts().len() {
+            1 => "1 strategy".to_owned(),
+            count => format!("{count} strategies"),
+        };
+        let memory = match other.peak.cmp(&best.peak) {
+            Ordering::Greater => ", more memory",
+            Ordering::Less => ", less memory",
+            Ordering::Equal => "",
+        };
+        return format!("tie: {unlike}{memory}");
     }
     let (fast, slow) = (Parts::of(best), Parts::of(other));
     let again = recomputed(&other.plan) > recomputed(&best.plan) && slow.compute > fast.compute;

@@ -2,14 +2,18 @@
 //!
 //! All reading and writing of files, and all printing, is here; the library is pure.
 
+mod asked;
 mod check;
+mod classes;
 mod compile;
 mod costs;
 mod explain;
+mod export;
 mod failure;
 mod input;
 mod json;
 mod losers;
+mod memory;
 mod no_plan;
 mod output;
 mod plan;
@@ -24,7 +28,9 @@ mod words;
 
 pub(crate) use check::check;
 pub(crate) use compile::compile;
+pub(crate) use export::export;
 pub(crate) use failure::Failure;
+pub(crate) use memory::memory;
 pub(crate) use output::{complain, show};
 pub(crate) use plan::plan;
 pub(crate) use replay::replay;

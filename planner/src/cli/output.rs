@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use anstyle::{AnsiColor, Style};
 use tempfile::NamedTempFile;
 
 use super::failure::Failure;
@@ -22,11 +23,43 @@ pub(crate) fn show(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Prints text for people to stdout, with colours where it is a terminal that wants them.
+pub(crate) fn show_painted(text: &str) -> Result<(), Failure> {
+    let mut text = text.to_owned();
+    text = text.replace("does not fit", &painted(MISFIT, "does not fit"));
+    let mut painter = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&io::stdout()));
+    painter.write_all(text.as_bytes()).expect("memory can be written");
+    show(&String::from_utf8_lossy(&painter.into_inner()))
+}
+
+/// What does not fit.
+const MISFIT: Style = AnsiColor::Yellow.on_default();
+/// That something is wrong.
+const WRONG: Style = AnsiColor::Red.on_default().bold();
+/// The best of several.
+pub(crate) const BEST: Style = Style::new().bold();
+
+/// Text in a style.
+pub(crate) fn painted(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// How many columns a line on stdout may have; none where nobody looks at lines. `COLUMNS` comes first.
+pub(crate) fn columns() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
+    said.or_else(|| terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into()))
+}
+
 /// Prints to stderr, if there is something to say and somebody to read it.
 pub(crate) fn complain(text: &str) {
     if !text.is_empty() {
         // Nobody is left to tell that this failed.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let paint = |line: &str| match line.strip_prefix("error:") {
+            Some(rest) => painted(WRONG, "error:") + rest,
+            None => line.to_owned(),
+        };
+        let lines: Vec<String> = text.split('\n').map(paint).collect();
+        let _ = writeln!(anstream::stderr().lock(), "{}", lines.join("\n"));
     }
 }
 

@@ -4,23 +4,30 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cost_model::{CostModel, Detail, simulate};
-use hetu_planner::{Candidate, Failures, Found, Goodput, Request, Setting, goodput, outer_choices, search};
+use hetu_planner::{
+    Candidate, Failures, Found, Goodput, Mix, Request, Rules, Setting, goodput, outer_choices_within, search,
+};
 use indicatif::{ProgressBar, ProgressStyle};
-use ir::file::{Digest, parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace};
+use ir::cluster::Cluster;
+use ir::file::{parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace};
 use ir::graph::{Graph, LayerId};
 use ir::model::Model;
-use ir::plan::{PlanFile, Predicted};
+use ir::plan::PlanFile;
 use ir::profile::Profile;
 use ir::program::Programs;
 use ir::trace::Trace;
 use ir::units::Seconds;
 use reports::{CandidatePoint, Report, Standing, write_report};
 
-use super::check::violations_failure;
+use super::asked::{Headroom, check_rules, with_sequence};
+use super::check::{predicted, violations_failure};
 use super::costs::Speed;
 use super::failure::Failure;
-use super::input::{CLUSTER, Devices, Named, Origin, devices, profile, read_model, read_text};
-use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, write_whole};
+use super::input::{
+    CLUSTER, Devices, Named, Origin, check_published, devices, is_published, profile, read_published_or_model,
+    read_text, write_published,
+};
+use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, show_painted, write_whole};
 use super::solve::{check_count, ways_to_cut};
 use super::words::plan_label;
 use super::{explain, json, no_plan, text};
@@ -33,7 +40,13 @@ pub(crate) struct Question {
     pub(crate) model_origin: Origin,
     pub(crate) model: Model,
     pub(crate) graph: Graph,
+    /// The model where it is not what was named: written beside the plan.
+    changed_model: Option<PathBuf>,
     pub(crate) devices: Devices,
+    /// The same with what stays free taken away, for which plans are searched.
+    roomy: Cluster,
+    pub(crate) headroom: Headroom,
+    pub(crate) rules: Rules,
     pub(crate) profile: Option<Profile>,
     pub(crate) costs: CostModel,
     pub(crate) batch: u64,
@@ -54,6 +67,8 @@ impl Question {
 /// What was found and written.
 pub(crate) struct Planned {
     pub(crate) found: Found,
+    /// Of uniform plans: the step of the best plan whose layers may be unlike, if it was searched.
+    pub(crate) free: Option<Seconds>,
     /// Which of them was picked, from 0.
     pub(crate) picked: usize,
     /// The programs of the picked plan.
@@ -68,6 +83,9 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     let question = question(options)?;
     check_writable(&options.output)?;
     check_writable(&beside(options, TRACE))?;
+    if question.model_origin == Origin::Published {
+        check_published(&question.model, &options.output)?;
+    }
     if let Some(folder) = &options.report {
         check_folder(folder)?;
     }
@@ -77,7 +95,15 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     end_at_interrupt()?;
     let form = options.form.form();
     let start = Instant::now();
-    let found = searched(&question, options, form)?;
+    let found = searched(&question, options, form, &question.rules)?;
+    let free = match question.rules.mix {
+        Mix::Uniform if options.method != MethodName::Exhaustive => {
+            let free = searched(&question, options, form, &question.rules.free())?;
+            // Uniform plans are plans too.
+            Some(free.candidates[0].trace.step.min(found.candidates[0].trace.step))
+        }
+        Mix::Uniform | Mix::Free => None,
+    };
     let elapsed = Seconds(start.elapsed().as_secs_f64());
     let picked = options.pick as usize - 1;
     let Some(candidate) = found.candidates.get(picked) else {
@@ -86,14 +112,14 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
             .help("pick one of the list; --keep says how long it may be"));
     };
     let (programs, trace) = whole(&question, candidate)?;
-    let mut outcome = Planned { found, picked, programs, trace, elapsed, written: Vec::new() };
+    let mut outcome = Planned { found, free, picked, programs, trace, elapsed, written: Vec::new() };
     write(&question, &mut outcome, options)?;
     match form {
         Form::Json => show(&format!("{:#}\n", json::answer(&question, &outcome))),
         Form::LastLine => show(&text::last_line(&outcome)),
         Form::Text => {
             let details = if options.explain { explain::explain(&question, &outcome) } else { String::new() };
-            show(&(text::answer(&question, &outcome) + &details + &text::last_line(&outcome)))
+            show_painted(&(text::answer(&question, &outcome) + &details + &text::last_line(&outcome)))
         }
     }
 }
@@ -106,7 +132,13 @@ fn beside(options: &PlanOptions, name: &str) -> PathBuf {
 
 fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
-    let Named { model, origin: model_origin } = read_model(&model_path)?;
+    let told = options.sequence_length.filter(|_| is_published(&model_path));
+    let Named { mut model, origin: mut model_origin } = read_published_or_model(&model_path, told)?;
+    let mut changed_model = None;
+    if let Some(sequence) = options.sequence_length.filter(|sequence| *sequence != model.sequence) {
+        let (changed, path) = with_sequence(&model, sequence, &options.output)?;
+        (model, model_origin, changed_model) = (changed, Origin::File(path.clone()), Some(path));
+    }
     if let Some(batch) = options.batch {
         check_batch(&model, batch)?;
     }
@@ -120,8 +152,26 @@ fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let costs = CostModel::new(&devices.cluster, profile.as_ref());
     let batch = options.batch.unwrap_or(model.training.batch);
     let (training, failures) = (options.training, options.failures.failures());
-    let graph = model.graph();
-    Ok(Question { graph, model_path, model_origin, model, devices, profile, costs, batch, failures, training })
+    let (graph, rules) = (model.graph(), options.rules.rules());
+    let headroom = Headroom::of(&devices.cluster, options.memory_headroom);
+    let roomy = headroom.taken(&devices.cluster);
+    check_rules(&rules, &graph, &roomy, batch)?;
+    Ok(Question {
+        graph,
+        model_path: changed_model.clone().unwrap_or(model_path),
+        model_origin,
+        model,
+        changed_model,
+        devices,
+        roomy,
+        headroom,
+        rules,
+        profile,
+        costs,
+        batch,
+        failures,
+        training,
+    })
 }
 
 /// A batch from the command line obeys the rules of the file.
@@ -143,7 +193,7 @@ fn known_machine(found: Devices, path: &Path) -> Result<Devices, Failure> {
     }
     let name = path.display().to_string();
     let known = parse_cluster(&read_text(path)?, &name)?;
-    let device = |cluster: &ir::cluster::Cluster| (cluster.device.name.clone(), cluster.device.execution);
+    let device = |cluster: &Cluster| (cluster.device.name.clone(), cluster.device.execution);
     if device(&known) == device(&found.cluster) {
         return Ok(Devices { cluster: known, origin: Origin::File(path.to_owned()) });
     }
@@ -153,22 +203,25 @@ fn known_machine(found: Devices, path: &Path) -> Result<Devices, Failure> {
 
 /// How many assignments an enumeration would try, all in all.
 fn assignments(question: &Question) -> f64 {
-    let (graph, cluster) = (&question.graph, &question.devices.cluster);
-    let outers = outer_choices(graph, cluster, question.batch);
+    let graph = &question.graph;
+    let outers = outer_choices_within(graph, &question.roomy, question.batch, &question.rules);
     let of_one = |outer: &hetu_planner::Outer| {
         let choices = |kind: &ir::graph::KindId| {
             let all = compiler::strategies(&graph.kinds[kind.index()], outer.ranks, outer.sequences);
-            all.iter().filter(|strategy| outer.degrees.contains(&strategy.tensor)).count() as f64
+            let is_tried = |strategy: &&ir::plan::Strategy| {
+                outer.degrees.contains(&strategy.tensor) && outer.rules.allows(graph, *kind, strategy)
+            };
+            all.iter().filter(is_tried).count() as f64
         };
         ways_to_cut(graph.layers.len(), outer.stages as usize) * graph.layers.iter().map(choices).product::<f64>()
     };
     outers.iter().map(of_one).sum()
 }
 
-fn searched(question: &Question, options: &PlanOptions, form: Form) -> Result<Found, Failure> {
+fn searched(question: &Question, options: &PlanOptions, form: Form, rules: &Rules) -> Result<Found, Failure> {
     let setting = setting(question);
     let method = options.method.method()?;
-    let request = Request { setting, batch: question.batch, method, keep: options.keep as usize };
+    let request = Request { setting, batch: question.batch, method, keep: options.keep as usize, rules: rules.clone() };
     // Drawn only where stderr is a terminal.
     let bar = if form == Form::LastLine { ProgressBar::hidden() } else { ProgressBar::new(0) };
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}").expect("the template is valid");
@@ -192,7 +245,7 @@ fn searched(question: &Question, options: &PlanOptions, form: Form) -> Result<Fo
 fn setting(question: &Question) -> Setting<'_> {
     Setting {
         graph: &question.graph,
-        cluster: &question.devices.cluster,
+        cluster: &question.roomy,
         costs: &question.costs,
         precision: question.model.training.precision,
     }
@@ -208,13 +261,15 @@ fn whole(question: &Question, picked: &Candidate) -> Result<(Programs, Trace), F
 
 fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> Result<(), Failure> {
     let folder = folder_of(&options.output);
+    if let Some(path) = &question.changed_model {
+        write_whole(path, &print_model(&question.model))?;
+    }
     let cluster = &question.devices.cluster;
     let reference = question.devices.origin.reference(folder)?;
     let model = question.model_origin.reference(folder)?;
     let plan = outcome.found.candidates[outcome.picked].plan.clone();
     let mut file = PlanFile::new(plan, (&question.model, &model), (cluster, &reference));
-    let (step, peak) = (outcome.trace.step, outcome.programs.peak());
-    file.predicted = Some(Predicted { step, peak, programs: Digest(outcome.programs.digest()) });
+    file.predicted = Some(predicted(&question.costs, &outcome.trace, &outcome.programs));
     // The plan comes last: whoever finds it finds all that it refers to.
     let mut written = Vec::new();
     if question.devices.origin == Origin::Detected {
@@ -222,10 +277,16 @@ fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> R
     }
     written.push((beside(options, TRACE), print_trace(&outcome.trace)));
     written.push((options.output.clone(), print_plan(&file)));
+    let published = match question.model_origin {
+        Origin::Published => Some(write_published(&question.model, &options.output)?),
+        Origin::File(_) | Origin::Preset(_) | Origin::Detected => None,
+    };
     for (path, content) in &written {
         write_whole(path, content)?;
     }
-    outcome.written.extend(written.iter().rev().map(|(path, _)| path.display().to_string()));
+    outcome.written.extend(published.iter().chain(&question.changed_model).map(|path| path.display().to_string()));
+    // The plan is named first.
+    outcome.written.splice(0..0, written.iter().rev().map(|(path, _)| path.display().to_string()));
     if let Some(folder) = &options.report {
         let report = write_pages(question, outcome, folder)?;
         outcome.written.push(report.display().to_string());

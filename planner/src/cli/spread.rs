@@ -5,15 +5,15 @@ use std::path::Path;
 
 use cost_model::CostModel;
 use ir::model::Model;
-use ir::plan::{Plan, PlanFile, Recompute, Schedule, Sequence, Shard, Strategy};
+use ir::plan::{Plan, PlanFile, Strategy};
 
 use super::failure::Failure;
-use super::input::{Devices, Job, Named, devices, profile, read_model};
-use crate::options::{CheckOptions, RecomputeName, ScheduleName, SequenceName, ShardName, SpreadOptions};
+use super::input::{Devices, Job, Named, devices, profile, read_published_or_model};
+use crate::options::{CheckOptions, SpreadOptions};
 
 /// The plan that options describe, with what it is for.
 pub(crate) fn job(options: &CheckOptions, cluster: &str) -> Result<Job, Failure> {
-    let Named { model, origin } = read_model(&options.plan)?;
+    let Named { model, origin } = read_published_or_model(&options.plan, options.sequence_length)?;
     let found = devices(Some(cluster))?;
     let plan = plan(&model, &found, &options.spread)?;
     let folder = Path::new(".");
@@ -49,31 +49,16 @@ fn plan(model: &Model, found: &Devices, options: &SpreadOptions) -> Result<Plan,
     let strategy = Strategy {
         data,
         tensor,
-        sequence: match options.sequence {
-            SequenceName::Whole => Sequence::Whole,
-            SequenceName::Split => Sequence::Split,
-        },
-        shard: match options.shard {
-            ShardName::Nothing => Shard::Nothing,
-            ShardName::Optimizer => Shard::Optimizer,
-            ShardName::Gradients => Shard::Gradients,
-            ShardName::Parameters => Shard::Parameters,
-        },
-        recompute: match options.recompute {
-            RecomputeName::Nothing => Recompute::Nothing,
-            RecomputeName::Selective => Recompute::Selective,
-            RecomputeName::Full => Recompute::Full,
-        },
+        sequence: options.sequence.value(),
+        shard: options.shard.value(),
+        recompute: options.recompute.value(),
     };
     let microbatches = u32::try_from(microbatches)
         .map_err(|_| Failure::wrong(format!("{microbatches} microbatches are too many")).help("give --microbatches"))?;
     Ok(Plan {
         batch,
         microbatches,
-        schedule: match options.schedule {
-            ScheduleName::Gpipe => Schedule::AllForward,
-            ScheduleName::OneForwardOneBackward => Schedule::OneForwardOneBackward,
-        },
+        schedule: options.schedule.value(),
         precision: model.training.precision,
         stages: cut(model.layers, stages),
         strategies: vec![strategy; model.layers as usize + 2],

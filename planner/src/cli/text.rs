@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hetu_planner::{Baseline, Candidate, Extent, Unusable};
+use hetu_planner::{Baseline, Candidate, Extent, Mix, NOISE, Unusable};
 use ir::cluster::{Cluster, Execution};
 use ir::model::{Model, Precision};
 use ir::units::{Bytes, Seconds};
@@ -10,9 +10,10 @@ use ir::units::{Bytes, Seconds};
 use super::costs::Speed;
 use super::input::Origin;
 use super::losers::{composition, reason};
+use super::output::columns;
 use super::plan::{Planned, Question};
 use super::rate::{device_rate, model_flops};
-use super::table::{Side, Table};
+use super::table::{Side, Table, indented};
 use super::words::{
     SizeUnit, TimeUnit, counted, degree_range, duration, one_line, percent, schedule_word, short_count, signed_percent,
     strategy_words, tensor_cell, thousands,
@@ -25,10 +26,13 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     line("Model", model_line(&question.model));
-    line("Cluster", cluster_line(&question.devices.cluster));
+    line("Cluster", fitted(cluster_line(&question.devices.cluster)));
+    if question.headroom.share > 0.0 {
+        line("Memory", fitted(question.headroom.words(&question.devices.cluster)));
+    }
     line("Prices", wrapped(&prices(question)));
-    line("Searched", searched(outcome));
-    text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(outcome));
+    line("Searched", fitted(searched(outcome)));
+    text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(question, outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     if outcome.picked > 0 {
         line("Picked", format!("number {}", outcome.picked + 1));
@@ -36,9 +40,13 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     line("Speed", speed(best.trace.step).words());
     line("Rate", rate_line(question, best.trace.step, best.plan.precision));
     if let Some(words) = speed(best.trace.step).training(question.training) {
-        line("Training", words);
+        line("Training", fitted(words));
     }
-    line("Trust", trust(best));
+    if let Some(words) = uniform(question, outcome) {
+        line("Uniform", fitted(words));
+    }
+    line("Trust", fitted(trust(best)));
+    line("Between", wrapped(&question.costs.interval_basis()));
     if let Some(words) = saves(question, best) {
         line("Saves", words);
     }
@@ -46,6 +54,22 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
         line("", advice);
     }
     text
+}
+
+/// What one strategy for all layers costs beside unlike ones, if that was asked.
+fn uniform(question: &Question, outcome: &Planned) -> Option<String> {
+    if question.rules.mix == Mix::Free {
+        return None;
+    }
+    let Some(free) = outcome.free else { return Some("beside the best plan with unlike layers: –".to_owned()) };
+    let step = outcome.found.candidates[0].trace.step;
+    let unit = TimeUnit::of(step);
+    let change = signed_percent(step.0 / free.0 - 1.0);
+    Some(format!(
+        "{} of the first is {change} beside the best plan with unlike layers, {}",
+        unit.show(step),
+        unit.show(free)
+    ))
 }
 
 /// How much of what devices could do is done, of the operations of the model (MFU).
@@ -78,13 +102,27 @@ pub(crate) fn cluster_line(cluster: &Cluster) -> String {
     text
 }
 
+/// A line below a table.
+fn note(text: &str) -> String {
+    indented(text, 2, columns().unwrap_or(usize::MAX))
+}
+
+/// In lines that fit the terminal, where there is one.
+pub(crate) fn fitted(text: String) -> String {
+    if columns().is_some() { wrapped(&text) } else { text }
+}
+
+/// Columns of a long text behind the word that begins it, and of that word.
+const WIDTH: usize = 110;
+const INDENT: usize = 10;
+
 /// A long text in lines that stand below each other, behind the word that begins the first.
-fn wrapped(text: &str) -> String {
-    const WIDTH: usize = 110;
+pub(crate) fn wrapped(text: &str) -> String {
+    let width = columns().map_or(WIDTH, |columns| columns.clamp(40, WIDTH + INDENT) - INDENT);
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let last = lines.len() - 1;
-        if lines[last].chars().count() + word.chars().count() >= WIDTH {
+        if lines[last].chars().count() + word.chars().count() >= width {
             lines.push(word.to_owned());
         } else {
             let space = if lines[last].is_empty() { "" } else { " " };
@@ -105,6 +143,7 @@ fn prices(question: &Question) -> String {
     match &question.devices.origin {
         Origin::Preset(_) => format!("modelled from the shipped description of {}. {source}", device.name),
         Origin::File(path) => format!("modelled from {}. {source}", path.display()),
+        Origin::Published => unreachable!("models are published, not clusters"),
         Origin::Detected => "guessed: cores and memory were detected, but nothing was measured".to_owned(),
     }
 }
@@ -141,7 +180,8 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
         ("step with failures", Side::Right),
         ("estimate off", Side::Right),
         ("why", Side::Left),
-    ]);
+    ])
+    .best_first();
     let best = &list[0];
     for (index, each) in list.iter().enumerate() {
         let plan = &each.plan;
@@ -157,7 +197,7 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
             tensor_cell(plan),
             shard,
             recompute,
-            time.show(each.trace.step),
+            format!("{} ({})", time.show(each.trace.step), time.range(question.costs.interval(&each.trace))),
             speed(each.trace.step).cell(),
             size.show(each.peak),
             goodput.map_or(String::new(), |goodput| share_words(goodput.share)),
@@ -166,15 +206,22 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
             if index == 0 { composition(best) } else { reason(best, each) },
         ]);
     }
-    let mut text = table.text();
-    if list.iter().any(|each| each.extent == Extent::Extended) {
+    // Of what is left, what tells plans apart least goes below first.
+    let below = ["why", "schedule", "tokens/s", "recompute", "shard", "step with failures", "goodput"];
+    let mut text = table.within(columns(), &["estimate off"], &below);
+    if list.iter().skip(1).any(|each| best.ties_with(each)) {
         text +=
-            "  The first was simulated whole; of others with very many microbatches, a step so long that it repeats.\n";
+            &format!("  tie: within {:.1} % of the first, which of them has the fewest strategies.\n", NOISE * 100.0);
+    }
+    if list.iter().any(|each| each.extent == Extent::Extended) {
+        let words =
+            "The first was simulated whole; of others with very many microbatches, a step so long that it repeats.";
+        text += &note(words);
     }
     text
 }
 
-fn recipes(outcome: &Planned) -> String {
+fn recipes(question: &Question, outcome: &Planned) -> String {
     let best = &outcome.found.candidates[0];
     let fitting = || outcome.found.baselines.iter().filter_map(|baseline| baseline.outcome.as_ref().ok());
     let time = TimeUnit::of(fitting().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
@@ -190,7 +237,7 @@ fn recipes(outcome: &Planned) -> String {
         let cells = match outcome {
             Ok(found) => vec![
                 found.plan.microbatches.to_string(),
-                time.show(found.trace.step),
+                format!("{} ({})", time.show(found.trace.step), time.range(question.costs.interval(&found.trace))),
                 size.show(found.peak),
                 format!("{:.2} × as long", found.trace.step.0 / best.trace.step.0),
             ],
@@ -198,7 +245,7 @@ fn recipes(outcome: &Planned) -> String {
         };
         table.push(std::iter::once((*name).to_owned()).chain(cells).collect());
     }
-    table.text()
+    table.within(columns(), &[], &["beside the best", "microbatches"])
 }
 
 /// To a tenth of a percent: where failures are rare, the rest is what counts.
@@ -241,7 +288,9 @@ fn advice(question: &Question, best: &Candidate) -> Option<String> {
     };
     let place = match question.devices.origin {
         Origin::Detected => String::new(),
-        Origin::File(_) | Origin::Preset(_) => format!(" on a machine with {} of these", cluster.devices_per_node),
+        Origin::File(_) | Origin::Preset(_) | Origin::Published => {
+            format!(" on a machine with {} of these", cluster.devices_per_node)
+        }
     };
     let nodes =
         if cluster.nodes > 1 { format!(", write `nodes: {}` into cluster.yaml", cluster.nodes) } else { String::new() };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cost_model::Interval;
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::units::{Bytes, Seconds};
@@ -206,12 +207,25 @@ impl TimeUnit {
     pub(crate) fn show(&self, time: Seconds) -> String {
         format!("{:.*} {}", self.digits, time.0 * self.scale, self.name)
     }
+
+    /// Both ends to two digits or more, without the unit.
+    pub(crate) fn range(&self, interval: Interval) -> String {
+        let [low, high] = [interval.low, interval.high].map(|end| end.0 * self.scale);
+        let digits = if low >= 10.0 { 0 } else { 1 };
+        format!("{low:.digits$}–{high:.digits$}")
+    }
+}
+
+/// A time with its interval: `26.5 s (29–49)`.
+pub(crate) fn with_interval(time: Seconds, interval: Interval) -> String {
+    let unit = TimeUnit::of(time);
+    format!("{} ({})", unit.show(time), unit.range(interval))
 }
 
 /// Sizes in the unit of the largest.
 pub(crate) struct SizeUnit {
     scale: f64,
-    name: &'static str,
+    pub(crate) name: &'static str,
     digits: usize,
 }
 
@@ -227,7 +241,11 @@ impl SizeUnit {
     }
 
     pub(crate) fn show(&self, size: Bytes) -> String {
-        format!("{:.*} {}", self.digits, size.as_f64() / self.scale, self.name)
+        format!("{} {}", self.number(size), self.name)
+    }
+
+    pub(crate) fn number(&self, size: Bytes) -> String {
+        format!("{:.*}", self.digits, size.as_f64() / self.scale)
     }
 }
 
@@ -287,5 +305,8 @@ mod tests {
             (unit.show(Seconds(0.4127)), unit.show(Seconds(0.002))),
             ("412.7 ms".to_owned(), "2.0 ms".to_owned())
         );
+        let interval = Interval { low: Seconds(0.45), high: Seconds(0.76) };
+        assert_eq!(with_interval(Seconds(0.4127), interval), "412.7 ms (450–760)");
+        assert_eq!(unit.range(Interval { low: Seconds(0.0022), high: Seconds(0.0031) }), "2.2–3.1");
     }
 }

@@ -1,7 +1,7 @@
 //! The outline against what it bounds: small simulated programs, and whole ones.
 
 use ir::cluster::Cluster;
-use ir::model::{Embeddings, Family, Model, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Training};
 use ir::seed::{Draws, Seed};
 
 use super::*;
@@ -38,6 +38,9 @@ impl Case {
             sequence: 8 * scale * draws.pick(&[1, 2]),
             embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
             rotary_base: 10_000.0,
+            rotary_scaling: None,
+            head_size: None,
+            attention_bias: Bias::Absent,
             norm_epsilon: 1e-5,
             training: Training {
                 batch: 1,

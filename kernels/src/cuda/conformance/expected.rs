@@ -257,8 +257,8 @@ impl Reference<'_> {
         }
     }
 
-    fn rotary(&self, Rotary { base, rotation }: Rotary, out: &mut [f64]) {
-        let angles = Angles { theta: base, first_position: self.case.offsets[0] as usize };
+    fn rotary(&self, Rotary { base, scaling, rotation }: Rotary, out: &mut [f64]) {
+        let angles = Angles { theta: base, scaling, first_position: self.case.offsets[0] as usize };
         match rotation {
             Rotation::Forward => rotary::cpu::forward(self.packed(), angles, &self.floats(0), out),
             Rotation::Inverse => rotary::cpu::gradient(self.packed(), angles, &self.floats(0), out),

@@ -146,7 +146,7 @@ impl Suite {
             let (s, b) = if is_slow { (s / 2, 1) } else { (s, self.of(1, (1, 3), 1)) };
             let sizes = [('b', b), ('s', s), ('g', g), ('r', r), ('c', r + 2), ('d', d)];
             for rotation in [Rotation::Forward, Rotation::Inverse] {
-                let rotary = Rotary { base: 10_000.0, rotation };
+                let rotary = Rotary { base: 10_000.0, scaling: None, rotation };
                 self.both((Op::Rotary(rotary), element), Write::Replace, &sizes);
             }
             for pattern in [Pattern::Causal, Pattern::Full] {

@@ -43,16 +43,16 @@ pub(crate) fn replay(options: &ReplayOptions) -> Result<(), Failure> {
             }
         }
     }
-    if all.is_empty() {
-        wrong.push("error: no row can be predicted".to_owned());
-        return Err(Failure::wrong(wrong.join("\n").trim_start_matches("error: ")));
-    }
     let software = options.software.as_deref();
     let replayed = parallel::map(all, |(file, row)| {
         let outcome = predict(&row, software).map_err(|why| format!("error: {file}:{}: {why}", row.line));
         Replayed { file, row, outcome }
     });
     wrong.extend(replayed.iter().filter_map(|replayed| replayed.outcome.as_ref().err().cloned()));
+    if replayed.iter().all(|replayed| replayed.outcome.is_err()) {
+        wrong.push("error: no row can be predicted".to_owned());
+        return Err(Failure::wrong(wrong.join("\n").trim_start_matches("error: ")));
+    }
     complain(&wrong.join("\n"));
     let scores = scores(&replayed);
     if let Some(output) = &options.output {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ir::cluster::Cluster;
 use ir::file::{parse_cluster, parse_model, parse_software, print_model};
-use ir::model::{Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::software::{Scores, Software};
 use ir::units::BytesPerSecond;
@@ -81,7 +81,10 @@ fn model(row: &Row) -> Result<Model, String> {
             "embeddings",
             &[("tied", Embeddings::Tied), ("untied", Embeddings::Untied)],
         )?,
+        head_size: None,
+        attention_bias: Bias::Absent,
         rotary_base: 10_000.0,
+        rotary_scaling: None,
         norm_epsilon: 1e-5,
         training: Training {
             batch: row.batch,

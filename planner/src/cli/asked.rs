@@ -1,0 +1,127 @@
+//! What a search is asked beside its model and devices: another sequence, room that stays free, rules that go together.
+
+use std::path::{Path, PathBuf};
+
+use hetu_planner::Rules;
+use ir::cluster::{Cluster, Execution};
+use ir::file::{parse_model, print_model};
+use ir::graph::Graph;
+use ir::model::Model;
+use ir::plan::Shard;
+use ir::units::Bytes;
+
+use super::failure::Failure;
+use super::input::read_text;
+use super::words::{counted, percent};
+
+/// Memory of each device that stays free: allocators, libraries and fragments take more than was foreseen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Headroom {
+    /// Of the memory of a device.
+    pub(crate) share: f64,
+    pub(crate) bytes: Bytes,
+}
+
+/// What stays free on GPUs if nothing is said; on CPU ranks arenas are all that is allocated.
+const SHARE_GPU: f64 = 0.02;
+
+impl Headroom {
+    pub(crate) fn of(cluster: &Cluster, asked: Option<f64>) -> Headroom {
+        let share = asked.unwrap_or(match cluster.device.execution {
+            Execution::Concurrent => SHARE_GPU,
+            Execution::Shared { .. } => 0.0,
+        });
+        Headroom { share, bytes: Bytes((cluster.device.memory.as_f64() * share) as u64) }
+    }
+
+    /// The cluster without that memory.
+    pub(crate) fn taken(self, cluster: &Cluster) -> Cluster {
+        let mut cluster = cluster.clone();
+        cluster.device.reserved = Bytes(cluster.device.reserved.0.saturating_add(self.bytes.0));
+        cluster
+    }
+
+    pub(crate) fn words(self, cluster: &Cluster) -> String {
+        let left = self.taken(cluster).capacity();
+        format!(
+            "{left} of {} are used at most: {} stay free (--memory-headroom)",
+            cluster.capacity(),
+            percent(self.share)
+        )
+    }
+}
+
+/// A model with other sequences, and the file beside the plan that says so.
+pub(crate) fn with_sequence(model: &Model, sequence: u64, plan: &Path) -> Result<(Model, PathBuf), Failure> {
+    let changed = Model { name: format!("{}-{sequence}", model.name), sequence, ..model.clone() };
+    let text = print_model(&changed);
+    parse_model(&text, &format!("--sequence-length {sequence}")).map_err(|mut mistakes| {
+        // The text was never in a file: its lines mean nothing.
+        mistakes.0.iter_mut().for_each(|mistake| mistake.line = None);
+        Failure::from(mistakes)
+    })?;
+    let path = plan.with_file_name(format!("{}.yaml", changed.name));
+    if path.exists() && read_text(&path)? != text {
+        let what = format!("{} is another model than {} with --sequence-length {sequence}", path.display(), model.name);
+        return Err(Failure::wrong(what).help("move it away, or write the plan elsewhere with -o"));
+    }
+    Ok((changed, path))
+}
+
+/// Fixed dimensions must leave something to choose from.
+pub(crate) fn check_rules(rules: &Rules, graph: &Graph, cluster: &Cluster, batch: u64) -> Result<(), Failure> {
+    let devices = cluster.device_count();
+    let (stages, tensor) = (rules.stages.unwrap_or(1), rules.tensor.unwrap_or(1));
+    let wrong = |what: String, help: String| Err(Failure::wrong(what).help(help));
+    let Some(group) = stages.checked_mul(tensor).filter(|&group| devices.is_multiple_of(group)) else {
+        let said = said(&[("--tensor", rules.tensor), ("--stages", rules.stages)]);
+        let verb = if rules.tensor.is_some() && rules.stages.is_some() { "do" } else { "does" };
+        let what = format!("{said} {verb} not divide the {}", counted(devices.into(), "device"));
+        return wrong(what, format!("use degrees whose product divides {devices}"));
+    };
+    if stages as usize > graph.layers.len() {
+        let what = format!("--stages {stages} is more than the {} layers of the model", graph.layers.len());
+        return wrong(what, "use fewer stages".to_owned());
+    }
+    if let Some(kind) = graph.kinds.iter().find(|kind| {
+        rules.tensor.is_some()
+            && !compiler::strategies(kind, tensor, 1).iter().any(|strategy| strategy.tensor == tensor)
+    }) {
+        let what = format!("--tensor {tensor} does not divide the sizes of layers of the kind `{}`", kind.name);
+        return wrong(what, "use a degree that divides heads, widths and the vocabulary".to_owned());
+    }
+    if let Some(microbatches) = rules.microbatches
+        && !batch.is_multiple_of(microbatches.into())
+    {
+        let what = format!("--microbatches {microbatches} does not divide the batch of {batch} sequences");
+        return wrong(what, "use a divisor, or another --batch".to_owned());
+    }
+    let (Some(_), Some(_)) = (rules.stages, rules.tensor) else { return Ok(()) };
+    let data = u64::from(devices / group);
+    let together = batch / u64::from(rules.microbatches.unwrap_or(1));
+    if !together.is_multiple_of(data) {
+        let what = format!(
+            "{} leaves {} to share {}",
+            said(&[("--tensor", rules.tensor), ("--stages", rules.stages)]),
+            counted(data, "rank"),
+            match rules.microbatches {
+                Some(_) => format!("the {} of a microbatch", counted(together, "sequence")),
+                None => format!("a batch of {}", counted(together, "sequence")),
+            }
+        );
+        return wrong(what, format!("use fewer --microbatches, or a --batch that is a multiple of {data}"));
+    }
+    match rules.shard.filter(|shard| *shard != Shard::Nothing) {
+        Some(_) if data == 1 => wrong(
+            "--shard has no effect: --tensor times --stages are all devices, none share the batch".to_owned(),
+            "leave out --shard, or use a smaller --tensor or --stages".to_owned(),
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Those that were given, with their values.
+fn said(options: &[(&str, Option<u32>)]) -> String {
+    let given = options.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
+    given.collect::<Vec<_>>().join(" times ")
+}

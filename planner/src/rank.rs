@@ -1,0 +1,116 @@
+//! Which of the best plans is put first.
+
+use crate::play::{Candidate, EQUALLY_FAST, Extent, candidate};
+use crate::refine::refined;
+use crate::rules::Rules;
+use crate::space::Setting;
+
+/// Steps that differ by less than this share are a tie: predictions of like plans are not better than that, nor are
+/// two runs of one plan.
+pub const NOISE: f64 = 0.005;
+
+impl Candidate {
+    /// Whether its step cannot be told from that of another.
+    pub fn ties_with(&self, other: &Candidate) -> bool {
+        let (own, other) = (self.trace.step.0, other.trace.step.0);
+        (own - other).abs() < NOISE * own.min(other)
+    }
+}
+
+/// Adds what small changes make of the first plan, if that is faster. Returns how many were simulated.
+pub(crate) fn refine_first(setting: Setting<'_>, rules: &Rules, candidates: &mut Vec<Candidate>) -> usize {
+    let Some(first) = candidates.first() else { return 0 };
+    let (refined, simulated) = refined(setting, rules, first.clone());
+    if refined.plan != first.plan {
+        candidates.insert(0, refined);
+    }
+    simulated
+}
+
+/// Of plans that tie with the fastest, the one with the fewest different strategies goes first: it is easier to
+/// understand, and other trainers can rather say it. Where several have as few, the fastest, and of equally fast ones
+/// that with the least memory. Plans are in the order of their steps, and the others stay so.
+pub(crate) fn prefer_plain(candidates: &mut [Candidate]) {
+    let Some(fastest) = candidates.first() else { return };
+    let close = candidates.iter().take_while(|other| other.ties_with(fastest)).count().max(1);
+    let strategies = |candidate: &Candidate| candidate.plan.counts().len();
+    let fewest = candidates[..close].iter().map(strategies).min().unwrap_or_default();
+    let plain = || (0..close).filter(|&index| strategies(&candidates[index]) == fewest);
+    let step = |index: usize| candidates[index].trace.step.0;
+    let best = plain().next().map_or(f64::INFINITY, step);
+    let equal = plain().filter(|&index| step(index) <= best * (1.0 + EQUALLY_FAST));
+    if let Some(first) = equal.min_by_key(|&index| candidates[index].peak) {
+        candidates[..=first].rotate_right(1);
+    }
+}
+
+/// Simulates the first plan whole if it was not; one that then does not fit is dropped.
+pub(crate) fn confirm_first(setting: Setting<'_>, candidates: &mut Vec<Candidate>) {
+    while let Some(first) = candidates.first().filter(|first| first.extent == Extent::Extended) {
+        match candidate(setting, &first.plan) {
+            Ok(whole) => candidates[0] = Candidate { estimated: first.estimated, ..whole },
+            Err(_) => {
+                candidates.remove(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::model::Precision;
+    use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
+    use ir::trace::{Origin, Trace};
+    use ir::units::{Bytes, Seconds};
+
+    use super::*;
+
+    /// A plan of three layers with so many different strategies.
+    fn plan_of(strategies: u32, step: f64, peak: u64) -> Candidate {
+        let strategy = |layer: u32| Strategy {
+            data: 1 << layer.min(strategies - 1),
+            tensor: 1,
+            sequence: Sequence::Whole,
+            shard: Shard::Nothing,
+            recompute: Recompute::Nothing,
+        };
+        let plan = Plan {
+            batch: 8,
+            microbatches: 1,
+            schedule: Schedule::OneForwardOneBackward,
+            precision: Precision::Mixed,
+            stages: vec![0..3],
+            strategies: (0..3).map(strategy).collect(),
+            prefetch: 1,
+        };
+        let trace = Trace {
+            origin: Origin::Predicted,
+            digest: 0,
+            step: Seconds(step),
+            events: Vec::new(),
+            memory: Vec::new(),
+            totals: Vec::new(),
+            shares: [Seconds::ZERO; 3],
+        };
+        Candidate { plan, estimated: None, trace, peak: Bytes(peak), digest: 0, extent: Extent::Whole }
+    }
+
+    fn order(mut candidates: Vec<Candidate>) -> Vec<f64> {
+        prefer_plain(&mut candidates);
+        candidates.iter().map(|each| each.trace.step.0).collect()
+    }
+
+    #[test]
+    fn of_plans_that_tie_the_plainest_is_first() {
+        let plans =
+            |slower: f64| vec![plan_of(3, 1.0, 5), plan_of(2, 1.001, 5), plan_of(1, slower, 9), plan_of(1, 1.1, 1)];
+        assert_eq!(order(plans(1.004)), [1.004, 1.0, 1.001, 1.1]);
+        assert_eq!(order(plans(1.006)), [1.001, 1.0, 1.006, 1.1]);
+    }
+
+    #[test]
+    fn of_equally_plain_ones_memory_counts_among_equally_fast_ones() {
+        assert_eq!(order(vec![plan_of(1, 1.0, 5), plan_of(1, 1.001, 4), plan_of(1, 1.004, 1)]), [1.001, 1.0, 1.004]);
+        assert_eq!(order(Vec::new()), [0.0; 0]);
+    }
+}
