@@ -41,9 +41,10 @@ pub use layer::outline::{
 };
 pub use step::visits::in_flight;
 
+use layer::Purpose;
 use layer::layers::Layers;
 use layer::library::Library;
-use layer::{Manners, Purpose, Setting};
+use layer::setting::{Manners, Setting};
 use memory::arena::arena;
 use memory::place::Effort;
 use step::transfers::Transfers;
@@ -79,9 +80,7 @@ pub fn compile_as(graph: &Graph, plan: &Plan, software: &Software) -> Result<Pro
         return Err(violations);
     }
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
-    let Software { repeat, reduction, tensor_exchanges, .. } = *software;
-    let manners = Manners { repeat, reduction, tensor_exchanges };
-    let setting = Setting { manners, ..Setting::new(graph, &mesh, plan, Purpose::Training) };
+    let setting = Setting { manners: Manners::of(software), ..Setting::new(graph, &mesh, plan, Purpose::Training) };
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
     verified(assembled(setting, plan, &layers, library, Manner { effort: Effort::Least, ..USUAL }))

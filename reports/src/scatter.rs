@@ -19,7 +19,7 @@ pub struct Beside {
 const LEAST: f64 = 0.4;
 const MOST: f64 = 1.6;
 
-/// Colours of series, in their order; then again.
+/// Colours of series, in their order; then again, with diamonds for dots.
 const COLOURS: [Colour; 9] = [
     Colour::Blue,
     Colour::Orange,
@@ -53,21 +53,22 @@ pub fn svg(points: &[Beside]) -> Result<String, String> {
         level(0.9, Colour::Red, Stroke::Dashed, "10 % too fast"),
         level(1.1, Colour::Red, Stroke::Dashed, "10 % too slow"),
     ];
-    let colour = |name: &str| {
+    let look = |name: &str| {
         let place = series.iter().position(|other| *other == name).expect("every point has a series");
-        COLOURS[place % COLOURS.len()]
+        (COLOURS[place % COLOURS.len()], if place < COLOURS.len() { Size::Small } else { Size::Large })
     };
     let dots = points.iter().map(|point| {
         let ratio = point.predicted / point.measured;
+        let (colour, size) = look(&point.series);
         Dot {
             at: (point.measured.log10(), ratio.clamp(LEAST, MOST)),
-            colour: colour(&point.series),
-            size: Size::Small,
+            colour,
+            size,
             title: format!("{}: measured {:.3} s, predicted {:.3} s", point.name, point.measured, point.predicted),
         }
     });
     let beyond = points.iter().filter(|point| !(LEAST..=MOST).contains(&(point.predicted / point.measured))).count();
-    let mut legend: Vec<Entry> = series.iter().map(|name| Entry::dot(colour(name), name)).collect();
+    let mut legend: Vec<Entry> = series.iter().map(|name| entry(name, look(name))).collect();
     legend.push(Entry::line(Colour::Red, Stroke::Dashed, "10 % off"));
     let notes = if beyond > 0 { vec![format!("{beyond} runs lie beyond the edge.")] } else { Vec::new() };
     let figure = Figure {
@@ -84,6 +85,11 @@ pub fn svg(points: &[Beside]) -> Result<String, String> {
     draw::svg(&figure)
 }
 
+fn entry(name: &str, (colour, size): (Colour, Size)) -> Entry {
+    let shape = if size == Size::Large { " (diamonds)" } else { "" };
+    Entry::dot(colour, &format!("{name}{shape}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +101,14 @@ mod tests {
         assert_eq!(text.matches("<circle").count(), 3, "two and the legend's");
         assert!(text.contains("1 runs lie beyond the edge."), "{text}");
         assert!(svg(&[]).is_err());
+    }
+
+    #[test]
+    fn series_of_one_colour_differ_in_shape() {
+        let run = |series: String| Beside { name: series.clone(), series, measured: 2.0, predicted: 2.0 };
+        let runs: Vec<Beside> = (0..=COLOURS.len()).map(|index| run(format!("s{index:02}"))).collect();
+        let text = svg(&runs).expect("there are runs");
+        assert_eq!(text.matches("(diamonds)").count(), 1, "{text}");
+        assert!(text.contains("s09 (diamonds)"), "{text}");
     }
 }

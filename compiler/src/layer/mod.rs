@@ -10,6 +10,7 @@ pub(crate) mod letters;
 pub(crate) mod library;
 pub(crate) mod outline;
 pub(crate) mod retain;
+pub(crate) mod setting;
 pub(crate) mod shape;
 pub(crate) mod spread;
 
@@ -17,12 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
 use ir::layout::Layout;
-use ir::mesh::{AxisSet, Mesh};
+use ir::mesh::AxisSet;
 use ir::model::Precision;
 use ir::op::Write;
-use ir::plan::{Plan, Shard, Strategy};
+use ir::plan::{Shard, Strategy};
 use ir::program::BlockParameter;
-use ir::software::{Reduction, Repeat, TensorExchanges};
 use ir::units::Bytes;
 
 use crate::axes::StrategyAxes;
@@ -30,6 +30,7 @@ use crate::layer::differentiate::{Differentiated, differentiate, written_once};
 use crate::layer::fragment::{Body, Homes, Pass, Slot, fragments};
 use crate::layer::library::Library;
 use crate::layer::retain::{Retained, retain};
+pub(crate) use crate::layer::setting::Setting;
 use crate::layer::spread::{Rule, Spread, Value, ValueId, spread};
 use crate::memory::place::aligned;
 
@@ -94,36 +95,6 @@ pub(crate) enum Purpose {
     Training,
     /// Only the loss: nothing is kept.
     Evaluation,
-}
-
-/// What all layers of a plan have in common.
-#[derive(Clone, Copy)]
-pub(crate) struct Setting<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) mesh: &'a Mesh,
-    /// Sequences of a microbatch.
-    pub(crate) sequences: u64,
-    /// What is computed in.
-    pub(crate) compute: Element,
-    pub(crate) purpose: Purpose,
-    pub(crate) manners: Manners,
-}
-
-/// What trainers do in unlike ways; the usual one is that of the programs that are run here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Manners {
-    pub(crate) repeat: Repeat,
-    pub(crate) reduction: Reduction,
-    pub(crate) tensor_exchanges: TensorExchanges,
-}
-
-impl<'a> Setting<'a> {
-    /// What a plan says of all its layers.
-    pub(crate) fn new(graph: &'a Graph, mesh: &'a Mesh, plan: &Plan, purpose: Purpose) -> Setting<'a> {
-        let compute = compute_element(plan.precision);
-        let manners = Manners::default();
-        Setting { graph, mesh, sequences: plan.microbatch_sequences(), compute, purpose, manners }
-    }
 }
 
 /// What numbers are computed in.

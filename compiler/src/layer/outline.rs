@@ -16,9 +16,10 @@ use crate::check::Violation;
 use crate::layer::differentiate::differentiate;
 use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
+use crate::layer::setting::{Manners, Setting};
 use crate::layer::shape::Shape;
 use crate::layer::spread::{Rule, Value};
-use crate::layer::{Manners, Purpose, Setting, compute_element, layer};
+use crate::layer::{Purpose, compute_element, layer};
 use crate::memory::place::aligned;
 use crate::step::body::{Boundary, conversions};
 

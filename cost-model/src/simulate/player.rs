@@ -110,6 +110,12 @@ pub(super) struct Player<'a> {
     accounted: f64,
 }
 
+/// Whether something is computed in a pass of a block, which is neither the first nor the `last` layer.
+fn is_of_block(instr: &Instr, last: u32) -> bool {
+    let is_block = instr.span.layer.is_some_and(|layer| layer > 0 && u32::from(layer) < last);
+    is_block && instr.span.microbatch.is_some() && matches!(instr.action, Action::Compute(_))
+}
+
 impl<'a> Player<'a> {
     /// A role before its step. Frees take no time and nothing waits for them: only a full account needs them.
     pub(super) fn new(draft: &'a Draft, index: usize, prices: &Prices, detail: Detail) -> Player<'a> {
@@ -134,12 +140,7 @@ impl<'a> Player<'a> {
         let mut pass = None;
         let last = draft.blocks.iter().map(|block| block.layer).max().unwrap_or(0);
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
-            let is_block = instr.span.layer.is_some_and(|layer| layer > 0 && u32::from(layer) < last);
-            if is_block
-                && instr.span.microbatch.is_some()
-                && pass != Some(instr.span)
-                && matches!(instr.action, Action::Compute(_))
-            {
+            if is_of_block(instr, last) && pass != Some(instr.span) {
                 pass = Some(instr.span);
                 issued += prices.issue_pass;
             }

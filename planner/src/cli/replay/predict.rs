@@ -1,6 +1,6 @@
 //! What a run should take: compiled and simulated as its software runs it.
 
-use compiler::{LayerBatch, Violation, in_flight, layer_bytes};
+use compiler::{LayerBatch, LayerBytes, Violation, in_flight, layer_bytes};
 use cost_model::{CostModel, Detail, simulate};
 use ir::graph::{Graph, KindId};
 use ir::plan::{Plan, Recompute, Sequence};
@@ -20,6 +20,8 @@ pub(super) struct Outcome {
     pub(super) allocated: Bytes,
     /// The same with what the driver counts besides.
     pub(super) shown: Bytes,
+    /// What the first stage holds by formulas that count blocks alone: without the state of embeddings.
+    pub(super) blocks: Bytes,
     /// The micro batch that was predicted.
     pub(super) micro_batch: u64,
     /// Parts of the step in which the slowest rank computes, exchanges or moves something, or waits.
@@ -58,12 +60,15 @@ fn outcome(row: &Row, run: &Run, graph: &Graph, plan: &Plan) -> Result<Outcome, 
     let parts = row.interleave.unwrap_or(1);
     let step = if parts > 1 && row.stages > 1 { interleaved(run, plan, &costs, &played, parts) } else { played.step };
     let fullest = (0..plan.stages.len()).map(|stage| of_stage(run, graph, plan, (stage, played.live[stage], parts)));
-    let fullest = fullest.collect::<Result<Vec<f64>, String>>()?.into_iter().fold(0.0, f64::max);
+    let stages = fullest.collect::<Result<Vec<f64>, String>>()?;
+    let fullest = stages.iter().copied().fold(0.0, f64::max);
     let allocated = Bytes((fullest * (1.0 + run.software.memory.unused)) as u64);
+    let blocks = stages[0] - bytes_of(graph, plan, 0)?.state.as_f64();
     Ok(Outcome {
         step,
         allocated,
         shown: allocated + run.cluster.device.reserved,
+        blocks: Bytes(blocks.max(0.0) as u64),
         micro_batch: plan.microbatch_sequences() / u64::from(row.data),
         parts: played.parts,
         approximated: row.micro_batch.is_none() || parts > 1,
@@ -136,12 +141,7 @@ fn of_stage(run: &Run, graph: &Graph, plan: &Plan, (stage, live, parts): (usize,
     let layers = plan.stages[stage].clone();
     let blocks = layers.end.min(run.model.layers + 1) - layers.start.max(1);
     let strategy = &plan.strategies[1];
-    let batch = LayerBatch { sequences: plan.microbatch_sequences(), precision: plan.precision };
-    let bytes = |kind: u32| {
-        let strategy = if kind == 1 { strategy } else { &plan.strategies[0] };
-        layer_bytes(graph, KindId(kind), strategy, batch).map_err(|violation| violation.to_string())
-    };
-    let block = bytes(1)?;
+    let block = bytes_of(graph, plan, 1)?;
     let flight = f64::from(in_flight(plan.schedule, stages, stage as u32, plan.microbatches));
     let passes = f64::from(blocks) * flight;
     // Interleaved, a rank is further ahead (Narayanan et al. 2021, §2.2): it holds so many passes over a part of it.
@@ -154,11 +154,18 @@ fn of_stage(run: &Run, graph: &Graph, plan: &Plan, (stage, live, parts): (usize,
     let resident = match run.software.memory.gradients {
         Gradients::Made => 0.0,
         Gradients::Resident => {
-            let ends = if stage == 0 { bytes(0)?.state.as_f64() } else { 0.0 };
+            let ends = if stage == 0 { bytes_of(graph, plan, 0)?.state.as_f64() } else { 0.0 };
             ends + f64::from(blocks) * block.state.as_f64() + passes * (1.0 + more) * block.saved.as_f64()
         }
     };
     Ok(in_order.max(resident) + kept * beside)
+}
+
+/// What a layer of a kind holds on a rank: 0 is the first layer, 1 a block.
+fn bytes_of(graph: &Graph, plan: &Plan, kind: u32) -> Result<LayerBytes, String> {
+    let batch = LayerBatch { sequences: plan.microbatch_sequences(), precision: plan.precision };
+    let strategy = &plan.strategies[kind as usize];
+    layer_bytes(graph, KindId(kind), strategy, batch).map_err(|violation| violation.to_string())
 }
 
 /// What the software holds of a block's pass beside the programs.

@@ -57,7 +57,8 @@ pub(super) struct Row {
     pub(super) step: f64,
     /// GiB of the fullest device [not measured].
     pub(super) memory: Option<f64>,
-    /// Whether `memory` is what the trainer allocated or what the driver shows: `allocated` or `shown` [allocated].
+    /// Whether `memory` is what the trainer allocated, what the driver shows, or a formula that counts the blocks of the
+    /// first stage alone: `allocated`, `shown` or `blocks` [allocated].
     pub(super) memory_kind: Option<String>,
 }
 
@@ -125,6 +126,10 @@ fn check(row: &Row) -> Result<(), String> {
     if let Some((name, count)) = counts.iter().find(|(_, count)| *count > 1 << 32) {
         return Err(format!("`{name}` must be at most 4294967296, not {count}"));
     }
+    let kinds = ["allocated", "shown", "blocks"];
+    if let Some(kind) = row.memory_kind.as_deref().filter(|kind| !kinds.contains(kind)) {
+        return Err(format!("`memory_kind` cannot be `{}`: it is one of {}", shown(kind), kinds.join(", ")));
+    }
     let numbers =
         [("step", Some(row.step)), ("memory", row.memory), ("between", row.between), ("memory_rate", row.memory_rate)];
     for (name, number) in numbers {
@@ -158,6 +163,18 @@ mod tests {
         assert_eq!(said(1), "error: runs.csv:4: `layers` cannot be `many`: invalid digit found in string");
         assert_eq!(said(2), "error: runs.csv:5: `step` must be finite and above 0");
         assert!(rows[3].is_ok());
+    }
+
+    #[test]
+    fn memory_is_of_a_known_kind() {
+        let header = HEADER.replace("note", "memory_kind");
+        let read = |kind: &str| {
+            let text = format!("{header}a,1,24,1024,16,50304,1024,A100-80GB,1,8,8,1,1,,64,0.5,{kind}\n");
+            rows(&text, "runs.csv").unwrap_or_else(|failure| panic!("{}", failure.text)).remove(0)
+        };
+        assert!(["", "allocated", "shown", "blocks"].iter().all(|kind| read(kind).is_ok()));
+        let said = read("all").expect_err("there is no such kind");
+        assert_eq!(said, "error: runs.csv:2: `memory_kind` cannot be `all`: it is one of allocated, shown, blocks");
     }
 
     #[test]

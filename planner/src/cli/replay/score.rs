@@ -56,7 +56,11 @@ pub(super) fn step_error(row: &Row, outcome: &Outcome) -> f64 {
 
 /// The same of memory, if that was measured.
 pub(super) fn memory_error(row: &Row, outcome: &Outcome) -> Option<f64> {
-    let predicted = if row.memory_kind.as_deref() == Some("shown") { outcome.shown } else { outcome.allocated };
+    let predicted = match row.memory_kind.as_deref() {
+        Some("shown") => outcome.shown,
+        Some("blocks") => outcome.blocks,
+        _ => outcome.allocated,
+    };
     row.memory.map(|measured| predicted.as_f64() / f64::from(1 << 30) / measured - 1.0)
 }
 
