@@ -97,7 +97,7 @@ fn predict(place: &Place) {
         totals: vec![totals(0), totals(2)],
         shares: [Seconds(0.5), Seconds::ZERO, Seconds::ZERO],
     };
-    place.write("predicted.trace", &print_trace(&trace));
+    place.write("plan.trace", &print_trace(&trace));
     let digest = Digest(programs.digest());
     place.write(
         "plan.yaml",
@@ -118,7 +118,7 @@ fn predicted_stands_beside_measured() {
     let summary = place.objects("plan.yaml --text text.txt --steps 3").pop().unwrap();
     assert_eq!(summary["comparison"]["step"]["predicted"], 0.75);
     assert_eq!(summary["predicted_step_time"], 0.75);
-    fs::remove_file(place.0.join("predicted.trace")).unwrap();
+    fs::remove_file(place.0.join("plan.trace")).unwrap();
     let text = place.good("plan.yaml --text text.txt --steps 3");
     assert!(text.contains("predicted      measured     error") && !text.contains("mean of ranks"), "{text}");
 }
@@ -132,7 +132,7 @@ fn a_prediction_of_other_programs_is_refused_or_left_out() {
     let output = place.run("plan.yaml --text text.txt --steps 2 --ignore-prediction");
     assert_eq!(output.status.code(), Some(0));
     let notes = String::from_utf8(output.stderr).unwrap();
-    assert!(notes.contains("the prediction is left out") && notes.contains("predicted.trace is of other"), "{notes}");
+    assert!(notes.contains("the prediction is left out") && notes.contains("plan.trace is of other"), "{notes}");
 }
 
 #[test]
@@ -203,17 +203,17 @@ fn files_without_end_are_refused_at_once() {
 fn a_predicted_trace_that_cannot_be_is_left_out_before_the_training() {
     let place = Place::new("trace");
     predict(&place);
-    let text = fs::read_to_string(place.0.join("predicted.trace")).unwrap();
+    let text = fs::read_to_string(place.0.join("plan.trace")).unwrap();
     for (line, what) in [
         (r#"{"event":[0,"compute","m0 L0 F","run 9999","0 s","1 ms","measured"]}"#, "no instruction"),
         (r#"{"event":[0,"compute","m0 L0 F","run 0","2 ms","1 ms","measured"]}"#, "not a time"),
         (r#"{"memory":[4294967295,"1 ms","1 MiB"]}"#, "rank 4294967295"),
     ] {
-        place.write("predicted.trace", &format!("{text}{line}\n"));
+        place.write("plan.trace", &format!("{text}{line}\n"));
         let output = place.run("plan.yaml --text text.txt --steps 2 --report out");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{errors}");
-        assert!(errors.contains("predicted.trace is left out: ") && errors.contains(what), "{errors}");
+        assert!(errors.contains("plan.trace is left out: ") && errors.contains(what), "{errors}");
     }
 }
 

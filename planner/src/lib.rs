@@ -4,21 +4,29 @@
 //! of small simulated programs; a solver finds the best stages and strategies; the best answers are compiled and
 //! simulated whole.
 
+mod attempt;
 mod costing;
 mod goodput;
+mod known;
+mod least;
+mod moves;
+mod outer;
 mod period;
 mod play;
 mod rank;
 mod recipes;
 mod refine;
+mod rough;
 mod rules;
 mod search;
 mod space;
 
 pub use goodput::{Failures, Goodput, goodput};
+pub use known::Known;
+pub use outer::{Outer, outer_choices, outer_choices_within};
 pub use play::{Candidate, Extent, candidate, played};
 pub use rank::NOISE;
 pub use recipes::{Baseline, Unusable, baselines};
 pub use rules::{Mix, Rules};
-pub use search::{Coverage, Found, NoPlan, Progress, Request, search};
-pub use space::{Outer, Setting, Space, outer_choices, outer_choices_within};
+pub use search::{Coverage, Found, NoPlan, OnAll, Progress, Request, Sums, search};
+pub use space::{Setting, Space};

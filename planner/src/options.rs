@@ -120,10 +120,11 @@ pub(crate) struct PlanOptions {
     /// Measured prices, as hetu-profile writes them; must be of the cluster's device.
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
-    /// Where to write the plan; predicted.trace is written beside it. Folders are made.
+    /// Where to write the plan; its simulated step stands beside it, as plan.trace beside plan.yaml. Folders are made.
     #[arg(short, long, value_name = "FILE", default_value = "plan.yaml")]
     pub(crate) output: PathBuf,
-    /// Write a page, pictures and a timeline of the best plan into this folder.
+    /// Write a page, pictures and a timeline of the best plan into this folder. The trace of a long step has its events
+    /// only then.
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
     /// Sequences of a step, instead of the model's `training.batch`.
@@ -276,7 +277,7 @@ pub(crate) struct CheckOptions {
     /// Measured prices, as hetu-profile writes them; must be of the cluster's device.
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
-    /// Write the plan there with what was predicted, and predicted.trace beside it, for hetu-exec.
+    /// Write the plan there with what was predicted, and its simulated step beside it, for hetu-exec.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// How much is to be trained, and what it costs.

@@ -92,3 +92,27 @@ pub(crate) fn compared(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, V
     };
     Ok(Candidate { plan: plan.clone(), trace, extent: Extent::Extended, ..more })
 }
+
+/// By how much of itself the peak of a whole step may differ from that of a shorter one, which is placed otherwise.
+const PEAK_VARIES: f64 = 0.02;
+
+/// A plan that was simulated in part, if it fits whole: one that comes near the capacity is compiled for that.
+pub(crate) fn confirmed(setting: Setting<'_>, candidate: Candidate) -> Option<Candidate> {
+    let surely = setting.cluster.capacity().as_f64() * (1.0 - PEAK_VARIES);
+    if candidate.extent == Extent::Whole || candidate.peak.as_f64() <= surely {
+        return Some(candidate);
+    }
+    let programs = compile(setting.graph, setting.cluster, &candidate.plan).ok()?;
+    Some(Candidate { peak: programs.peak(), digest: programs.digest(), ..candidate })
+}
+
+/// The same simulated whole, if it fits.
+pub(crate) fn whole(setting: Setting<'_>, known: Candidate) -> Option<Candidate> {
+    match known.extent {
+        Extent::Whole => Some(known),
+        Extent::Extended => {
+            let whole = candidate(setting, &known.plan).ok()?;
+            Some(Candidate { estimated: known.estimated, ..whole })
+        }
+    }
+}

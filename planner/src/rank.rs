@@ -1,6 +1,11 @@
 //! Which of the best plans is put first.
 
-use crate::play::{Candidate, EQUALLY_FAST, Extent, candidate};
+use std::collections::BTreeSet;
+
+use ir::plan::Plan;
+use rayon::prelude::*;
+
+use crate::play::{Candidate, EQUALLY_FAST, confirmed, whole};
 use crate::refine::refined;
 use crate::rules::Rules;
 use crate::space::Setting;
@@ -17,14 +22,34 @@ impl Candidate {
     }
 }
 
-/// Adds what small changes make of the first plan, if that is faster. Returns how many were simulated.
+/// Puts what small changes make of the best plans before them, if that is faster. Returns how many were simulated.
 pub(crate) fn refine_first(setting: Setting<'_>, rules: &Rules, candidates: &mut Vec<Candidate>) -> usize {
-    let Some(first) = candidates.first() else { return 0 };
-    let (refined, simulated) = refined(setting, rules, first.clone());
-    if refined.plan != first.plan {
+    let (refined, simulated) = refined(setting, rules, starts(candidates));
+    let fastest = candidates.iter().map(|each| each.trace.step.0).fold(f64::INFINITY, f64::min);
+    if let Some(refined) = refined.filter(|refined| refined.trace.step.0 < fastest) {
         candidates.insert(0, refined);
     }
     simulated
+}
+
+/// How many plans are refined.
+const STARTS_MAX: usize = 3;
+
+/// How much slower than the first they may be.
+const STARTS_WITHIN: f64 = 0.03;
+
+/// Plans that differ so much that no small change makes one of the other: the best of each count of stages,
+/// microbatches and devices, and degree of most layers.
+fn starts(candidates: &[Candidate]) -> Vec<Candidate> {
+    let Some(first) = candidates.first() else { return Vec::new() };
+    let kind = |plan: &Plan| {
+        let commonest = plan.counts().into_iter().max_by_key(|(_, count)| *count);
+        let tensor = commonest.map_or(1, |(strategy, _)| strategy.tensor);
+        (plan.stages.len(), plan.microbatches, plan.rank_count(), tensor)
+    };
+    let mut kinds = BTreeSet::new();
+    let near = candidates.iter().filter(|each| each.trace.step.0 <= first.trace.step.0 * (1.0 + STARTS_WITHIN));
+    near.filter(|each| kinds.insert(kind(&each.plan))).take(STARTS_MAX).cloned().collect()
 }
 
 /// Of plans that tie with the fastest, the one with the fewest different strategies goes first: it is easier to
@@ -44,20 +69,18 @@ pub(crate) fn prefer_plain(candidates: &mut [Candidate]) {
     }
 }
 
-/// Simulates the first plan whole if it was not; one that then does not fit is dropped.
-pub(crate) fn confirm_first(setting: Setting<'_>, candidates: &mut Vec<Candidate>) {
-    while let Some(first) = candidates.first().filter(|first| first.extent == Extent::Extended) {
-        match candidate(setting, &first.plan) {
-            Ok(whole) => candidates[0] = Candidate { estimated: first.estimated, ..whole },
-            Err(_) => {
-                candidates.remove(0);
-            }
-        }
-    }
+/// Drops plans that were simulated in part and do not fit whole; the first that is left was simulated whole.
+pub(crate) fn confirm(setting: Setting<'_>, candidates: &mut Vec<Candidate>) {
+    let mut listed = std::mem::take(candidates).into_iter();
+    candidates.extend(listed.find_map(|each| whole(setting, each)));
+    let others: Vec<Candidate> = listed.collect();
+    let others = others.into_par_iter().filter_map(|each| confirmed(setting, each));
+    candidates.extend(others.collect::<Vec<Candidate>>());
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::play::Extent;
     use ir::model::Precision;
     use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
     use ir::trace::{Origin, Trace};

@@ -3,7 +3,7 @@
 use ir::graph::{Graph, KindId};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 
-use crate::space::Outer;
+use crate::outer::Outer;
 
 /// Restrictions of a search; by default there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

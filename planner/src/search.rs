@@ -1,15 +1,20 @@
-//! Finds plans: every outer choice is solved, the best are compiled and simulated whole.
+//! Finds plans: every outer choice is solved, the best are compiled and simulated whole. First on all devices, then on
+//! fewer, where that may be faster.
 
-use ir::plan::{Plan, Schedule};
+use std::collections::BTreeMap;
+
 use ir::units::{Bytes, Seconds};
-use rayon::prelude::*;
-use solver::{Method, Shortage, Solved, lower_bound};
+use solver::{Method, Shortage, Solved};
 
-use crate::play::{Candidate, compared};
-use crate::rank::{confirm_first, prefer_plain, refine_first};
-use crate::recipes::{Baseline, baselines};
+use crate::attempt::{Attempt, Bounded, Estimated, Estimates, Reach, Short, simulate_best};
+use crate::known::Known;
+use crate::outer::{Outer, on_fewer_devices, outer_choices_within};
+use crate::play::Candidate;
+use crate::rank::{confirm, prefer_plain, refine_first};
+use crate::recipes::Baseline;
+use crate::rough::Rough;
 use crate::rules::Rules;
-use crate::space::{Outer, Setting, Space, outer_choices_within};
+use crate::space::{Setting, Space};
 
 /// What is asked for.
 #[derive(Clone)]
@@ -48,6 +53,61 @@ pub struct Found {
     pub baselines: Vec<Baseline>,
     /// What was looked at.
     pub effort: Coverage,
+    /// What sums of costs prove.
+    pub sums: Sums,
+    /// What comes of using all devices.
+    pub on_all: OnAll,
+}
+
+/// What comes of using all devices of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OnAll {
+    /// Step of the best plan on all of them, before small changes of it were tried.
+    Best(Seconds),
+    /// No plan is legal.
+    Illegal,
+    /// No plan fits.
+    NothingFits,
+}
+
+/// What is known of plans by sums of costs: without what whole programs hide or wait for, with one layer gathered ahead,
+/// and one forward, one backward.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sums {
+    /// The least sum that a plan was found to have.
+    pub best: Seconds,
+    /// What no plan's sum is below.
+    pub bound: Seconds,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self { best: Seconds(f64::INFINITY), bound: Seconds(f64::INFINITY) }
+    }
+}
+
+impl Sums {
+    /// Some plans have no less.
+    pub(crate) fn proven(&mut self, bound: f64) {
+        self.bound = Seconds(self.bound.0.min(bound));
+    }
+
+    /// A plan has this.
+    pub(crate) fn reached(&mut self, sum: f64) {
+        self.best = Seconds(self.best.0.min(sum));
+        self.proven(sum);
+    }
+
+    /// Those of more plans.
+    fn and(&mut self, more: Sums) {
+        self.reached(more.best.0);
+        self.proven(more.bound.0);
+    }
+
+    /// How far from the bound the best sum may be, relative to it.
+    pub fn gap(&self) -> f64 {
+        if self.best.0 > 0.0 && self.best.0.is_finite() { (self.best.0 - self.bound.0) / self.best.0 } else { 0.0 }
+    }
 }
 
 /// Why there is no plan.
@@ -74,207 +134,117 @@ pub enum NoPlan {
 /// How far a search is, for a progress bar.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
-/// Outer choices that are opened side by side. Fixed, so that the answer does not depend on the number of threads.
-const OPENED_AT_ONCE: usize = 4;
-
-/// The best plans for a request. `progress` is told outer choices done and to do.
-pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, NoPlan> {
-    let setting = request.setting;
-    let outers = outer_choices_within(setting.graph, setting.cluster, request.batch, &request.rules);
-    let order = ordered(setting, &outers);
-    if order.is_empty() {
-        return Err(NoPlan::NothingLegal { batch: request.batch, devices: setting.cluster.device_count() });
-    }
-    let mut attempt = Attempt::new(request, &order, Reach::Best(request.keep.max(COMPARED_MIN)), progress);
-    if attempt.candidates.is_empty() && attempt.left_out {
-        attempt = Attempt::new(request, &order, Reach::All, progress);
-    }
-    progress(order.len(), order.len());
-    let Attempt { mut candidates, baselines, shortages, mut effort, .. } = attempt;
-    if candidates.is_empty() {
-        return Err(nothing_fits(request, &order, shortages));
-    }
-    effort.outer = outers.len();
-    candidates.truncate(request.keep);
-    Ok(Found { candidates, baselines, effort })
-}
-
 /// How many plans are compared at least, simulated, however few are listed.
 pub(crate) const COMPARED_MIN: usize = 16;
 
-/// How far a search goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    /// What cannot be among so many best estimates is left out.
-    Best(usize),
-    /// Everything that may fit is tried, until enough does: for when none of the best estimates fitted.
-    All,
+/// The best plans for a request. `progress` is told outer choices done and to do.
+pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, NoPlan> {
+    let (setting, known) = (request.setting, Known::default());
+    let order = |outers| Bounded::sorted(setting, &known, outers);
+    let mut on_all = OnAll::Illegal;
+    let choices = outer_choices_within(setting.graph, setting.cluster, request.batch, &request.rules);
+    let fewer = on_fewer_devices(setting.graph, setting.cluster, request.batch, &request.rules);
+    let (outer_count, mut order_all) = (choices.len() + fewer.len(), order(choices));
+    let mut attempt = attempted(request, &known, &order_all, progress);
+    if let Some(first) = attempt.candidates.first() {
+        on_all = OnAll::Best(first.trace.step);
+        let idle = on_fewer(request, &known, fewer, first.trace.step);
+        attempt.effort.fitting += idle.effort.fitting;
+        attempt.effort.simulated += idle.simulated;
+        attempt.sums.and(idle.sums);
+        attempt.candidates.extend(idle.candidates);
+    } else {
+        if !order_all.is_empty() {
+            on_all = OnAll::NothingFits;
+        }
+        let order_fewer = order(fewer);
+        let Attempt { shortages, .. } = attempt;
+        attempt = attempted(request, &known, &order_fewer, progress);
+        attempt.shortages.extend(shortages);
+        order_all.extend(order_fewer);
+    }
+    progress(1, 1);
+    if order_all.is_empty() {
+        return Err(NoPlan::NothingLegal { batch: request.batch, devices: setting.cluster.device_count() });
+    }
+    let Attempt { mut candidates, baselines, shortages, mut effort, sums, .. } = attempt;
+    effort.simulated += finish(request, &mut candidates);
+    if candidates.is_empty() {
+        return Err(nothing_fits(request, &known, &order_all, shortages));
+    }
+    (effort.outer, effort.costs) = (outer_count, known.cost_count());
+    Ok(Found { candidates, baselines, effort, sums, on_all })
 }
 
-/// One pass over the outer choices, and what it found.
-struct Attempt {
-    /// Plans that fit, the best first.
+/// The best plans of outer choices: of those with the best estimates, or of all if none of these fits.
+fn attempted(request: &Request<'_>, known: &Known, order: &[Bounded], progress: Progress<'_>) -> Attempt {
+    let attempt = Attempt::new(request, known, order, Reach::Best(request.keep.max(COMPARED_MIN)), progress);
+    if attempt.candidates.is_empty() && !order.is_empty() {
+        return Attempt::new(request, known, order, Reach::All, progress);
+    }
+    attempt
+}
+
+/// What was found with devices idle.
+struct Idle {
     candidates: Vec<Candidate>,
-    baselines: Vec<Baseline>,
-    shortages: Vec<Short>,
+    simulated: usize,
     effort: Coverage,
-    /// Whether something that may fit was not tried.
-    left_out: bool,
+    sums: Sums,
 }
 
-impl Attempt {
-    fn new(request: &Request<'_>, order: &[Bounded<'_>], reach: Reach, progress: Progress<'_>) -> Attempt {
-        let (setting, rules) = (request.setting, &request.rules);
-        let (estimates, shortages, mut effort) = estimated(request, order, reach, progress);
-        let mut left_out = matches!(reach, Reach::Best(compared) if estimates.len() >= compared);
-        let enough = match reach {
-            Reach::Best(enough) => enough,
-            Reach::All => COMPARED_MIN,
-        };
-        let ((mut candidates, simulated), baselines) =
-            rayon::join(|| simulate_best(setting, rules, estimates, enough), || baselines(setting, request.batch));
-        effort.simulated = simulated;
-        // Recipes are plans too: one that was simulated faster than the answers of the search is the answer.
-        let usual = baselines.iter().flat_map(|baseline| &baseline.outcome);
-        candidates.extend(usual.filter(|it| rules.allow(setting.graph, &it.plan)).cloned());
-        candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-        let fastest = candidates.first().map_or(f64::INFINITY, |first| first.trace.step.0);
-        let mut near = near(setting, &shortages);
-        if reach != Reach::All {
-            left_out |= near.len() > TIGHTEST;
-            near.truncate(TIGHTEST);
-        }
-        let tightest = tightest(setting, near, fastest);
-        effort.simulated += tightest.len();
-        let fitting = tightest.par_iter().filter_map(|plan| compared(setting, plan).ok());
-        candidates.extend(fitting.filter(|tight| tight.trace.step.0 < fastest).collect::<Vec<Candidate>>());
-        candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-        candidates.dedup_by(|a, b| a.plan == b.plan);
-        candidates.truncate(enough);
-        effort.simulated += refine_first(setting, rules, &mut candidates);
-        prefer_plain(&mut candidates);
-        confirm_first(setting, &mut candidates);
-        Attempt { candidates, baselines, shortages, effort, left_out }
-    }
-}
+/// Outer choices whose bounds are made at once.
+const BOUNDED_AT_ONCE: usize = 32;
 
-/// What solving the problems of all outer choices gives: plans by estimate, the fastest first, and what fits by none.
-fn estimated(
-    request: &Request<'_>,
-    order: &[Bounded<'_>],
-    reach: Reach,
-    progress: Progress<'_>,
-) -> (Vec<Estimated>, Vec<Short>, Coverage) {
-    let (mut estimates, mut shortages): (Vec<Estimated>, Vec<Short>) = Default::default();
-    let mut effort = Coverage::default();
-    for (index, chunk) in order.chunks(OPENED_AT_ONCE).enumerate() {
-        progress(index * OPENED_AT_ONCE, order.len());
-        let worst = match reach {
-            Reach::Best(compared) => estimates.get(compared - 1),
-            Reach::All => None,
-        };
-        let upper = worst.map_or(f64::INFINITY, |worst| worst.step.0);
-        let open = chunk.par_iter().filter(|it| it.bound < upper);
-        let opened: Vec<Opened> = open.filter_map(|it| Opened::new(request, it.outer, upper)).collect();
-        for outcome in opened {
-            effort.costs += outcome.costs;
-            effort.fitting += usize::from(!outcome.estimates.is_empty());
-            estimates.extend(outcome.estimates);
-            shortages.extend(outcome.shortage);
-        }
-        estimates.sort_by(|a, b| a.step.0.total_cmp(&b.step.0));
-        estimates.dedup_by(|a, b| a.plan == b.plan);
-    }
-    (estimates, shortages, effort)
-}
+/// Plans that are compared for each count of devices.
+const BY_COUNT: usize = 3;
 
-/// An outer choice that has a space.
-struct Bounded<'a> {
-    outer: &'a Outer,
-    /// Seconds that none of its plans can beat.
-    bound: f64,
-}
-
-/// Those that have a space, the least bound first.
-fn ordered<'a>(setting: Setting<'_>, outers: &'a [Outer]) -> Vec<Bounded<'a>> {
-    let bounded = |outer| Some(Bounded { outer, bound: lower_bound(&Space::fastest(setting, outer)?.problem) });
-    let mut order: Vec<Bounded<'_>> = outers.par_iter().filter_map(bounded).collect();
+/// Plans that leave devices idle and are faster by estimate than `best`, simulated.
+fn on_fewer(request: &Request<'_>, known: &Known, outers: Vec<Outer>, best: Seconds) -> Idle {
+    let setting = request.setting;
+    let mut idle = Idle { candidates: Vec::new(), simulated: 0, effort: Coverage::default(), sums: Sums::default() };
+    let rough = Rough::new(setting);
+    let mut order: Vec<Bounded> =
+        outers.into_iter().map(|outer| Bounded { bound: rough.bound(&outer), outer }).collect();
     order.sort_by(|a, b| a.bound.total_cmp(&b.bound));
-    order
-}
-
-/// A plan and its step as the sum of its parts.
-struct Estimated {
-    step: Seconds,
-    plan: Plan,
-}
-
-/// An outer choice that does not fit by estimate.
-struct Short {
-    outer: Outer,
-    shortage: Shortage,
-}
-
-/// What a plan may need by estimate, relative to what there is, to be tried nevertheless.
-const ROOMIEST: f64 = 1.3;
-
-/// How many such plans are tried.
-const TIGHTEST: usize = 8;
-
-/// Outer choices that fit by no estimate but miss little, those that miss least first: their programs may fit, as not
-/// all layers need most at once.
-fn near<'a>(setting: Setting<'_>, shortages: &'a [Short]) -> Vec<&'a Short> {
-    let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
-    let mut near: Vec<&Short> = shortages.iter().collect();
-    near.retain(|it| it.shortage.need.bytes() as f64 <= roomiest);
-    near.sort_by_key(|it| it.shortage.need.bytes());
-    near
-}
-
-/// Of each of these the plan that needs least, if it may be faster than `fastest`.
-fn tightest(setting: Setting<'_>, near: Vec<&Short>, fastest: f64) -> Vec<Plan> {
-    let roomiest = ROOMIEST * setting.cluster.capacity().as_f64();
-    let plan = |short: &Short| {
-        let space = Space::new(setting, &short.outer)?.offering(Bytes(roomiest as u64));
-        if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
-    };
-    near.into_par_iter().filter_map(plan).collect()
-}
-
-/// What came of one outer choice.
-struct Opened {
-    estimates: Vec<Estimated>,
-    shortage: Option<Short>,
-    costs: usize,
-}
-
-impl Opened {
-    /// Solves the problem of an outer choice, and narrower ones. None if some layer has no legal strategy.
-    fn new(request: &Request<'_>, outer: &Outer, upper: f64) -> Option<Opened> {
-        let mut next = Some(Space::new(request.setting, outer)?);
-        let mut opened = Opened { estimates: Vec::new(), shortage: None, costs: 0 };
-        let mut degrees = outer.degrees.iter().rev().skip(1);
-        while let Some(mut space) = next {
-            let before = space.simulated_count();
-            if lower_bound(&space.problem) < upper {
-                match space.solve(request.setting, &request.method.below(upper)) {
-                    Solved::Found(answer) => {
-                        let plan = space.plan(&answer.assignment, request.setting.precision);
-                        opened.estimates.push(Estimated { step: Seconds(answer.objective), plan });
-                    }
-                    Solved::Infeasible(shortage) => opened.shortage = Some(Short { outer: outer.clone(), shortage }),
-                    Solved::Stopped { .. } => {}
-                }
-            }
-            opened.costs += space.simulated_count() - before;
-            next = degrees.next().and_then(|&most| space.narrowed(most));
-        }
-        Some(opened)
+    let open = order.partition_point(|it| it.bound < best.0);
+    order[open..].iter().for_each(|it| idle.sums.proven(it.bound));
+    order.truncate(open);
+    let mut estimates: Vec<Estimated> = Vec::new();
+    for chunk in order.chunks(BOUNDED_AT_ONCE) {
+        let outers = chunk.iter().map(|it| it.outer.clone()).collect();
+        let order = Bounded::sorted(setting, known, outers);
+        let found = Estimates::new(request, known, &order, Reach::Below(best.0), &|_, _| {});
+        idle.effort.fitting += found.effort.fitting;
+        idle.sums.and(found.sums);
+        estimates.extend(found.estimates);
     }
+    estimates.sort_by(|a, b| a.step.0.total_cmp(&b.step.0));
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    estimates.retain(|estimate| {
+        let count = counts.entry(estimate.plan.rank_count()).or_default();
+        *count += 1;
+        *count <= BY_COUNT
+    });
+    (idle.candidates, idle.simulated) = simulate_best(setting, &request.rules, estimates, COMPARED_MIN);
+    idle.candidates.retain(|candidate| candidate.trace.step.0 < best.0);
+    idle
+}
+
+/// Sorts plans, makes the first of them as good as small changes can, and drops what does not fit. Returns how many
+/// plans were simulated for that.
+fn finish(request: &Request<'_>, candidates: &mut Vec<Candidate>) -> usize {
+    let setting = request.setting;
+    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+    let simulated = refine_first(setting, &request.rules, candidates);
+    prefer_plain(candidates);
+    candidates.truncate(request.keep);
+    confirm(setting, candidates);
+    simulated
 }
 
 /// What misses least. Where estimates fitted and the placed programs did not, that is the tightest plan of all.
-fn nothing_fits(request: &Request<'_>, order: &[Bounded<'_>], shortages: Vec<Short>) -> NoPlan {
+fn nothing_fits(request: &Request<'_>, known: &Known, order: &[Bounded], shortages: Vec<Short>) -> NoPlan {
     let setting = request.setting;
     let tight = |space: Space| {
         let mut space = space.offering(Bytes(1));
@@ -285,94 +255,13 @@ fn nothing_fits(request: &Request<'_>, order: &[Bounded<'_>], shortages: Vec<Sho
     };
     let least = |shortages: Vec<Short>| shortages.into_iter().min_by_key(|it| it.shortage.need.bytes());
     let found = least(shortages).or_else(|| {
-        let outlines = order.iter().filter_map(|it| tight(Space::new(setting, it.outer)?));
+        let outlines = order.iter().filter_map(|it| tight(Space::new(setting, known, &it.outer)?));
         least(outlines.collect())
     });
     let outer = found.expect("nothing fits one byte").outer;
-    let mut space = Space::new(setting, &outer).expect("the outer choice has a space");
+    let mut space = Space::new(setting, known, &outer).expect("the outer choice has a space");
     space.complete(setting);
     let Short { outer, mut shortage } = tight(space).expect("nothing fits one byte");
     shortage.capacity_bytes = setting.cluster.capacity().0;
     NoPlan::NothingFits { outer: Box::new(outer), shortage }
-}
-
-/// Compiles and simulates plans from the best estimate on, until so many of them fit.
-fn simulate_best(
-    setting: Setting<'_>,
-    rules: &Rules,
-    estimates: Vec<Estimated>,
-    enough: usize,
-) -> (Vec<Candidate>, usize) {
-    let with_twins: Vec<(Option<Seconds>, Plan)> = estimates
-        .into_iter()
-        .flat_map(|Estimated { step, plan }| {
-            let twins = twins(setting, &plan).into_iter().filter(|twin| rules.allow(setting.graph, twin));
-            std::iter::once((Some(step), plan)).chain(twins.map(|twin| (None, twin)).collect::<Vec<_>>())
-        })
-        .collect();
-    let mut candidates: Vec<Candidate> = Vec::new();
-    let mut simulated = 0;
-    for chunk in with_twins.chunks(enough) {
-        let played: Vec<Option<Candidate>> = chunk
-            .par_iter()
-            .map(|(estimated, plan)| {
-                compared(setting, plan).ok().map(|found| Candidate { estimated: *estimated, ..found })
-            })
-            .collect();
-        simulated += chunk.len();
-        candidates.extend(played.into_iter().flatten());
-        if candidates.len() >= enough {
-            break;
-        }
-    }
-    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-    candidates.truncate(enough);
-    (candidates, simulated)
-}
-
-/// Microbatches up to which the all-forward twin of a plan is looked at: it holds them all.
-const ALL_FORWARD_MAX: u32 = 64;
-
-/// Plans that the estimate cannot tell from this one, or takes for a little worse: the other schedule, and the
-/// commonest strategy for all layers.
-fn twins(setting: Setting<'_>, plan: &Plan) -> Vec<Plan> {
-    let mut twins = Vec::new();
-    if plan.stages.len() > 1 && plan.microbatches <= ALL_FORWARD_MAX {
-        twins.push(Plan { schedule: Schedule::AllForward, ..plan.clone() });
-    }
-    let counts = plan.counts();
-    let commonest = counts.iter().max_by_key(|(_, count)| **count).map(|(strategy, _)| (*strategy).clone());
-    let uniform =
-        Plan { strategies: vec![commonest.expect("a plan has layers"); plan.strategies.len()], ..plan.clone() };
-    if uniform != *plan && compiler::check(setting.graph, setting.cluster, &uniform).is_empty() {
-        twins.push(uniform);
-    }
-    twins
-}
-
-#[cfg(test)]
-mod tests {
-    use cost_model::CostModel;
-    use ir::cluster::Cluster;
-    use ir::file::parse_model;
-
-    use super::*;
-
-    const MODEL: &str = include_str!("../../examples/models/llama3-8b.yaml");
-
-    #[test]
-    fn what_the_best_estimates_hide_is_found_when_none_of_them_fits() {
-        let model = parse_model(MODEL, "llama3-8b.yaml").expect("an example is valid");
-        let (graph, cluster) = (model.graph(), Cluster::preset("4xH100").expect("there is this preset"));
-        let costs = CostModel::new(&cluster, None);
-        let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
-        let request =
-            Request { setting, batch: model.training.batch, method: Method::DYNAMIC, keep: 1, rules: Rules::default() };
-        let outers = outer_choices_within(&graph, &cluster, request.batch, &request.rules);
-        let order = ordered(setting, &outers);
-        let one = Attempt::new(&request, &order, Reach::Best(1), &|_, _| {});
-        assert!(one.candidates.is_empty() && one.left_out, "the best estimate does not fit");
-        let all = Attempt::new(&request, &order, Reach::All, &|_, _| {});
-        assert!(!all.candidates.is_empty() && !all.left_out);
-    }
 }

@@ -1,109 +1,20 @@
-//! The outer choices: stages and microbatches. Each makes one [`Problem`], whose answer is a plan.
+//! Each outer choice makes one [`Problem`], whose answer is a plan.
 
 use std::collections::BTreeSet;
 
 use ir::cluster::Cluster;
 use ir::graph::{Graph, KindId};
 use ir::model::Precision;
-use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
+use ir::plan::{Plan, Recompute, Shard, Strategy};
 use ir::profile::Route;
 use ir::units::Bytes;
 
 use cost_model::CostModel;
 use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
 
-use crate::costing::{Bases, Costing, Layout, LayoutClass, Outlines, PREFETCH};
-use crate::rules::Rules;
-
-/// Stages and microbatches: what is fixed before strategies are chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outer {
-    /// Stages of the pipeline.
-    pub stages: u32,
-    /// Ranks of each stage.
-    pub ranks: u32,
-    /// Passes through the pipeline in one step.
-    pub microbatches: u32,
-    /// Sequences of each.
-    pub sequences: u64,
-    /// The order of passes.
-    pub schedule: Schedule,
-    /// Tensor degrees that one plan may mix: each divides the next.
-    pub degrees: Vec<u32>,
-    /// What its plans may be.
-    pub rules: Rules,
-}
-
-/// Every outer choice within rules, in a fixed order.
-pub fn outer_choices_within(graph: &Graph, cluster: &Cluster, batch: u64, rules: &Rules) -> Vec<Outer> {
-    let mut all: Vec<Outer> = Vec::new();
-    for outer in outer_choices(graph, cluster, batch) {
-        // Chains that rules make equal are one.
-        let new: Vec<Outer> = rules.within(graph, &outer).into_iter().filter(|outer| !all.contains(outer)).collect();
-        all.extend(new);
-    }
-    all
-}
-
-/// Every outer choice for a batch on all devices of a cluster, in a fixed order.
-pub fn outer_choices(graph: &Graph, cluster: &Cluster, batch: u64) -> Vec<Outer> {
-    let devices = cluster.device_count();
-    let mut all = Vec::new();
-    for stages in (1..=devices.min(graph.layers.len() as u32)).filter(|&stages| devices.is_multiple_of(stages)) {
-        let ranks = devices / stages;
-        for microbatches in divisors(batch) {
-            let sequences = batch / microbatches;
-            for degrees in degree_chains(graph, ranks, sequences) {
-                all.push(Outer {
-                    stages,
-                    ranks,
-                    microbatches: microbatches as u32,
-                    sequences,
-                    schedule: Schedule::OneForwardOneBackward,
-                    degrees,
-                    rules: Rules::default(),
-                });
-            }
-        }
-    }
-    all
-}
-
-/// All divisors that a program can count.
-fn divisors(batch: u64) -> Vec<u64> {
-    let most = batch.min(u64::from(u16::MAX) - 1);
-    (1..=most).filter(|&count| batch.is_multiple_of(count)).collect()
-}
-
-/// Chains of tensor degrees that every kind may have, as long as possible, in which each divides the next: only those
-/// have a mesh in common.
-fn degree_chains(graph: &Graph, ranks: u32, sequences: u64) -> Vec<Vec<u32>> {
-    let legal = |kind| {
-        let all = compiler::strategies(kind, ranks, sequences);
-        all.into_iter().map(|strategy| strategy.tensor).collect::<BTreeSet<u32>>()
-    };
-    let of_kinds = graph.kinds.iter().map(legal);
-    let degrees = of_kinds.reduce(|all, more| all.intersection(&more).copied().collect()).unwrap_or_default();
-    let mut chains: Vec<Vec<u32>> = Vec::new();
-    for degree in degrees {
-        let mut extended: Vec<Vec<u32>> = Vec::new();
-        for chain in &chains {
-            let divides = chain.last().is_none_or(|&last| degree % last == 0);
-            if divides {
-                extended.push(chain.iter().copied().chain([degree]).collect());
-            }
-        }
-        if extended.is_empty() {
-            let below =
-                |chain: &Vec<u32>| chain.iter().copied().filter(|&other| degree % other == 0).collect::<Vec<_>>();
-            let longest = chains.iter().map(below).max_by_key(Vec::len).unwrap_or_default();
-            extended.push(longest.into_iter().chain([degree]).collect());
-        }
-        chains.retain(|chain| !extended.iter().any(|longer| longer.starts_with(chain)));
-        chains.extend(extended);
-    }
-    chains
-}
+use crate::costing::{Costing, Layout, LayoutClass, PREFETCH};
+use crate::known::{Known, KnownLayers};
+use crate::outer::Outer;
 
 /// One outer choice with its costs, and what its strategy indices mean. Costs are outlines, the least that a strategy
 /// can cost, until an answer rests on them: most strategies are never simulated.
@@ -117,7 +28,7 @@ pub struct Space {
     pub strategies: Vec<Vec<Strategy>>,
     /// Which of them have been simulated.
     simulated: Vec<Vec<bool>>,
-    bases: Bases,
+    layers: KnownLayers,
 }
 
 /// What every space of a search has in common.
@@ -135,8 +46,8 @@ pub struct Setting<'a> {
 
 impl Space {
     /// Outlines all strategies of an outer choice. None if some layer has no legal one.
-    pub fn new(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
-        Space::of(setting, outer, &|_| true)
+    pub fn new(setting: Setting<'_>, known: &Known, outer: &Outer) -> Option<Space> {
+        Space::of(setting, known, outer, &|_| true)
     }
 
     /// Solves the problem and simulates what the answer uses, until it uses nothing else: as outlines are the least
@@ -210,29 +121,43 @@ impl Space {
     /// Simulates these strategies of these kinds, unless they were.
     fn simulate(&mut self, setting: Setting<'_>, wanted: &BTreeSet<(usize, usize)>) {
         let costing = costing(setting, &self.outer);
+        let mut known = self.layers.open();
         for &(kind, index) in wanted {
             if !std::mem::replace(&mut self.simulated[kind][index], true) {
                 let costs = &mut self.problem.kinds[kind].strategies[index];
                 let strategy = &self.strategies[kind][index];
-                *costs = costing.costs(&mut self.bases, KindId(kind as u32), strategy, costs);
+                *costs = known.costs(&costing, KindId(kind as u32), strategy, costs);
             }
         }
     }
 
     /// The same with only what can be fastest, as if memory had no end: whatever else a strategy does, it adds to the
     /// time of a microbatch. Its bound bounds the whole space.
-    pub(crate) fn fastest(setting: Setting<'_>, outer: &Outer) -> Option<Space> {
+    pub(crate) fn fastest(setting: Setting<'_>, known: &Known, outer: &Outer) -> Option<Space> {
         let rules = &outer.rules;
         let is_plain = |strategy: &Strategy| {
             (rules.shard.is_some() || strategy.shard == Shard::Nothing)
                 && (rules.recompute.is_some() || strategy.recompute == Recompute::Nothing)
         };
-        Some(Space::of(setting, outer, &is_plain)?.offering(Bytes(u64::MAX)))
+        Some(Space::of(setting, known, outer, &is_plain)?.offering(Bytes(u64::MAX)))
     }
 
-    fn of(setting: Setting<'_>, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Option<Space> {
+    /// For each way of sharding and each limit on what is computed again the same with nothing else, if that is legal
+    /// for every layer.
+    pub(crate) fn apart(setting: Setting<'_>, known: &Known, outer: &Outer) -> Vec<Space> {
+        let mut spaces = Vec::new();
+        for shard in [Shard::Nothing, Shard::Optimizer, Shard::Gradients, Shard::Parameters] {
+            for most in [Recompute::Nothing, Recompute::Selective, Recompute::Full] {
+                let keep = |strategy: &Strategy| strategy.shard == shard && strategy.recompute <= most;
+                spaces.extend(Space::of(setting, known, outer, &keep));
+            }
+        }
+        spaces
+    }
+
+    fn of(setting: Setting<'_>, known: &Known, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Option<Space> {
         let Setting { graph, cluster, .. } = setting;
-        let (costing, mut outlines) = (costing(setting, outer), Outlines::default());
+        let costing = costing(setting, outer);
         let strategies: Vec<Vec<Strategy>> =
             (0..graph.kinds.len()).map(|kind| legal(graph, KindId(kind as u32), outer, keep)).collect();
         let used = |kind: usize| graph.layers.iter().any(|layer| layer.index() == kind);
@@ -245,20 +170,24 @@ impl Space {
         let class_of = |strategy: &Strategy| {
             classes.binary_search(&LayoutClass::of(strategy)).expect("every strategy's class is listed")
         };
-        let layout = |(index, &class): (usize, &LayoutClass)| costing.layout(&mut outlines, class, outer.ranks, index);
+        let layers = known.of(outer);
+        let mut known = layers.open();
+        let layout =
+            |(index, &class): (usize, &LayoutClass)| costing.layout(&mut known.outlines, class, outer.ranks, index);
         let layouts: Vec<Layout> = classes.iter().enumerate().map(layout).collect();
         let mut kinds = Vec::new();
         for (kind, list) in strategies.iter().enumerate() {
             let kind = KindId(kind as u32);
             let costs = list.iter().map(|strategy| {
                 let layout = layouts[class_of(strategy)];
-                costing.outline(&mut outlines, kind, strategy, layout)
+                costing.outline(&mut known.outlines, kind, strategy, layout)
             });
             kinds.push(Kind { strategies: costs.collect() });
         }
-        let transition = |from, to| costing.transition(outer.ranks, [from, to]);
+        let mut transition = |from, to| known.transition(&costing, outer.ranks, [from, to]);
         let transitions =
             classes.iter().map(|&from| classes.iter().map(|&to| transition(from, to)).collect()).collect();
+        drop(known);
         let route = if cluster.nodes > 1 && outer.stages > 1 { crossing_route(cluster, outer) } else { Route::Inside };
         let boundary = classes.iter().map(|&class| costing.crossing(class, outer.ranks, route)).collect();
         let ties = graph.tie.map(|tie| (tie.owner.0.index(), tie.user.0.index()));
@@ -272,7 +201,7 @@ impl Space {
             ties: ties.into_iter().collect(),
         };
         let simulated = strategies.iter().map(|list| vec![false; list.len()]).collect();
-        Some(Space { outer: outer.clone(), problem, strategies, simulated, bases: Bases::default() })
+        Some(Space { outer: outer.clone(), problem, strategies, simulated, layers })
     }
 
     /// The same choice with tensor degrees up to `most` only: the best plan of a narrower space is often the second

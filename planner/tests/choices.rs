@@ -55,7 +55,7 @@ fn a_plan_of_options_costs_what_its_file_costs() {
     let (_, text, _) = status_and_texts(&run(&folder, &["check", "out/mine.yaml", "--json"]));
     let written: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(written["candidate"], asked["candidate"]);
-    assert!(folder.join("out/predicted.trace").exists());
+    assert!(folder.join("out/mine.trace").exists());
     for (more, what) in [
         (&["--tensor", "3"][..], "does not divide the 8 devices"),
         (&["--stages", "8", "--microbatches", "3"], "has no 3 microbatches"),

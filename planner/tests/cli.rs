@@ -33,14 +33,11 @@ fn a_plan_is_written_with_its_trace_and_passes_its_check() {
     for word in ["Model ", "Cluster ", "Prices ", "Searched ", "usual recipe", "Trust ", "Strategies", "Memory"] {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }
-    assert!(
-        text.lines().last().unwrap().starts_with("Wrote plan.yaml, predicted.trace, report/report.html: "),
-        "{text}"
-    );
+    assert!(text.lines().last().unwrap().starts_with("Wrote plan.yaml, plan.trace, report/report.html: "), "{text}");
     assert!(text.contains("modelled from the shipped description of CPU"), "{text}");
     let written = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let file = parse_plan(&written("plan.yaml"), "plan.yaml").unwrap();
-    let trace = parse_trace(&written("predicted.trace"), "predicted.trace").unwrap();
+    let trace = parse_trace(&written("plan.trace"), "plan.trace").unwrap();
     let predicted = file.predicted.unwrap();
     assert_eq!((trace.digest, trace.step), (predicted.programs.0, predicted.step));
     assert!(written("report/report.html").contains("tiny-llama on 4xCPU"));

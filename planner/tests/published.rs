@@ -50,7 +50,7 @@ fn a_model_file_that_is_there_is_not_overwritten() {
     let line = "hub --cluster 4xCPU --batch 8";
     let said = refused(&folder, &line.split(' ').collect::<Vec<_>>(), 2);
     assert!(said.contains("model.yaml is there already, and is another model"), "{said}");
-    let said = refused(&folder, &["model.yaml", "--cluster", "4xCPU", "--sequence-length", "16"], 2);
+    let said = refused(&folder, &["check", "model.yaml", "--cluster", "4xCPU", "--sequence-length", "16"], 2);
     assert!(said.contains("--sequence-length 16 is for a config.json"), "{said}");
 }
 

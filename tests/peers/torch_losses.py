@@ -13,7 +13,8 @@ import torch, torch.nn as nn, torch.nn.functional as F
 from safetensors.torch import load_file
 
 folder, text, steps, batch, sequence = pathlib.Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:6])
-ours = [json.loads(line) for line in open(sys.argv[6])] if len(sys.argv) > 6 else []
+lines = [json.loads(line) for line in open(sys.argv[6])] if len(sys.argv) > 6 else []
+ours = [line for line in lines if line["kind"] == "step"]
 RATE, WARMUP, DECAY, BETAS, EPSILON, NORM = 3e-4, 100, 0.1, (0.9, 0.95), 1e-8, 1.0
 SEED = 0  # hetu-exec --seed 0
 config = json.load(open(folder / "config.json"))
@@ -91,7 +92,7 @@ class Model(nn.Module):
 def load(model):
     tensors = {}
     for file in sorted(folder.glob("*.safetensors")):
-        tensors.update(load_file(file, device="cuda"))
+        tensors.update(load_file(file))
     names = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
              "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
     with torch.no_grad():
@@ -107,14 +108,14 @@ def load(model):
 
 
 def rate(step):
-    warmup = min(WARMUP, steps)
+    warmup = WARMUP
     if step < warmup:
         return RATE * (step + 1) / warmup
     return RATE * (0.1 + 0.9 * (1 + math.cos(math.pi * min((step - warmup) / max(steps - warmup - 1, 1), 1))) / 2)
 
 
 torch.set_float32_matmul_precision("high")
-device = torch.device("cuda")
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 with device:
     model = Model()
 load(model)
@@ -133,7 +134,7 @@ worst = (0.0, 0)
 for step in range(steps):
     rows = [window(ORDER, count, step * batch + row) * sequence for row in range(batch)]
     rows = torch.stack([tokens[first:first + sequence + 1] for first in rows])
-    with torch.autocast("cuda", torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16):
         loss = model(rows[:, :-1], rows[:, 1:], cos, sin)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(parameters, NORM)

@@ -16,7 +16,7 @@ use crate::cases::{Case, Kind, data, even, model};
 use crate::speed::speed;
 use crate::{FAILED, MARK, Options, Target};
 
-const STEPS: usize = 10;
+const STEPS: usize = 20;
 /// The largest relative difference of a loss.
 const BOUND_F32: f64 = 1e-4;
 const BOUND_BF16: f64 = 1e-2;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ir::cluster::Cluster;
 use ir::error::{Mistake, Mistakes};
-use ir::file::{Digest, FILE_MAX, TRACE_MAX, parse_cluster, parse_model, parse_plan, parse_trace};
+use ir::file::{Digest, FILE_MAX, TRACE_MAX, parse_cluster, parse_model, parse_plan, parse_trace, trace_beside};
 use ir::graph::Graph;
 use ir::model::Model;
 use ir::plan::{Devices, Plan, PlanFile, Predicted};
@@ -14,9 +14,6 @@ use ir::trace::Trace;
 
 use super::failure::{Failure, Outcome};
 use crate::options::Options;
-
-/// The simulated step, which the planner writes beside its plan.
-const TRACE_NAME: &str = "predicted.trace";
 
 /// A plan that can run, with what it was made for.
 pub(crate) struct Inputs {
@@ -125,7 +122,7 @@ fn prediction(
 }
 
 fn predicted_trace(plan: &Path, programs: &Programs, notes: &mut Vec<String>) -> Option<Trace> {
-    let path = plan.with_file_name(TRACE_NAME);
+    let path = trace_beside(plan);
     let file = File::open(&path).ok()?;
     let read = ir::file::read(file, TRACE_MAX, &name(&path));
     match read.and_then(|text| parse_trace(&text, &name(&path))) {

@@ -27,4 +27,4 @@ pub use parse::{FILE_MAX, TRACE_MAX, decode, read};
 pub use plan::{parse_plan, print_plan};
 pub use profile::{parse_profile, print_profile};
 pub use software::{parse_software, print_software};
-pub use trace::{parse_trace, print_trace};
+pub use trace::{parse_trace, print_trace, trace_beside};

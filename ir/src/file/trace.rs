@@ -1,4 +1,4 @@
-//! predicted.trace: a step in JSON, one line for the whole, then one for each rank, event and sample of memory.
+//! plan.trace, the simulated step of plan.yaml: a step in JSON, one line for the whole, then one for each rank, event and sample of memory.
 //!
 //! ```text
 //! {"format":1,"origin":"predicted","programs":"9f1c33d02b7e51aa","step":"1.2 ms","rests_on":["1 ms","0 s","0.1 ms"]}
@@ -8,6 +8,7 @@
 //! ```
 
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,15 @@ struct EventLine(u32, String, String, String, Time, Time, Confidence);
 /// Rank, time, live memory.
 #[derive(Serialize, Deserialize)]
 struct MemoryLine(u32, Time, #[serde(with = "quantity")] Bytes);
+
+/// Where the simulated step of a plan file stands: beside it, under its name (`plan.yaml`, `plan.trace`).
+pub fn trace_beside(plan: &Path) -> PathBuf {
+    match plan.extension() {
+        // Nothing keeps a plan from being called so.
+        Some(extension) if extension == "trace" => plan.with_added_extension("trace"),
+        Some(_) | None => plan.with_extension("trace"),
+    }
+}
 
 /// The file form of a trace.
 pub fn print_trace(trace: &Trace) -> String {

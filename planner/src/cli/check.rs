@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use compiler::Violation;
-use cost_model::{CostModel, Detail, Interval, simulate};
+use cost_model::{CostModel, Interval, simulate};
 use hetu_planner::{Candidate, Setting, played};
-use ir::file::{Digest, print_plan, print_trace};
+use ir::file::{Digest, print_plan, print_trace, trace_beside};
 use ir::plan::{PlanFile, Predicted};
 use ir::program::Programs;
 use ir::trace::Trace;
@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::input::{Job, Origin, check_published, job, write_published};
 use super::losers::composition;
 use super::output::{check_writable, complain, folder_of, show, write_whole};
-use super::plan::TRACE;
+use super::plan::detail;
 use super::rate::{device_rate, model_flops};
 use super::{json as document, spread, text};
 use crate::options::CheckOptions;
@@ -77,8 +77,8 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
 
 /// The plan with its prediction, and the trace of that beside it.
 fn write(job: &Job, programs: &Programs, output: &Path) -> Result<(), Failure> {
-    let trace = simulate(programs, &job.costs, Detail::Events).expect("verified programs do not deadlock");
-    let predicted = predicted(&job.costs, &trace, programs);
+    let trace = simulate(programs, &job.costs, detail(&job.file.plan)).expect("verified programs do not deadlock");
+    let predicted = predicted(&job.costs, &trace, programs.peak(), Digest(programs.digest()));
     let [model, cluster] = &job.origins;
     let [model, cluster] = [model.reference(folder_of(output))?, cluster.reference(folder_of(output))?];
     let file = PlanFile::new(job.file.plan.clone(), (&job.model, &model), (&job.cluster, &cluster));
@@ -86,15 +86,14 @@ fn write(job: &Job, programs: &Programs, output: &Path) -> Result<(), Failure> {
     if job.origins[0] == Origin::Published {
         write_published(&job.model, output)?;
     }
-    write_whole(&output.with_file_name(TRACE), &print_trace(&trace))?;
+    write_whole(&trace_beside(output), &print_trace(&trace))?;
     write_whole(output, &print_plan(&file))
 }
 
 /// What a plan's file says of its programs and their simulated step.
-pub(crate) fn predicted(costs: &CostModel, trace: &Trace, programs: &Programs) -> Predicted {
+pub(crate) fn predicted(costs: &CostModel, trace: &Trace, peak: Bytes, programs: Digest) -> Predicted {
     let Interval { low, high } = costs.interval(trace);
-    let programs_digest = Digest(programs.digest());
-    Predicted { step: trace.step, between: Some([low, high]), peak: programs.peak(), programs: programs_digest }
+    Predicted { step: trace.step, between: Some([low, high]), peak, programs }
 }
 
 /// All violations, each on its line, with what would help.

@@ -54,7 +54,7 @@ fn strategies(graph: &Graph, plan: &Plan) -> String {
 type Alike = (u32, Option<usize>, char, CollectiveId);
 
 fn exchanges(question: &Question, outcome: &Planned) -> String {
-    let programs = &outcome.programs;
+    let programs = outcome.programs();
     let plan = &outcome.found.candidates[outcome.picked].plan;
     let runs = plan.runs();
     let run_of = |layer: u16| runs.iter().position(|(layers, _)| layers.contains(&u32::from(layer)));
@@ -116,7 +116,8 @@ fn confidence_word(confidence: Confidence) -> &'static str {
 
 fn memory(question: &Question, outcome: &Planned) -> String {
     let plan = &outcome.found.candidates[outcome.picked].plan;
-    let unit = SizeUnit::of(outcome.programs.peak());
+    let programs = outcome.programs();
+    let unit = SizeUnit::of(programs.peak());
     let mut table = Table::new(&[
         ("stage", Side::Right),
         ("layers", Side::Left),
@@ -128,7 +129,7 @@ fn memory(question: &Question, outcome: &Planned) -> String {
         ("peak", Side::Right),
         ("of", Side::Right),
     ]);
-    for role in outcome.programs.roles() {
+    for role in programs.roles() {
         let classes = Classes::of(&question.graph, plan, role);
         let layers = layers_of(plan, role);
         let sizes =

@@ -1,7 +1,7 @@
 //! Results as JSON: times in seconds, sizes in bytes, under names that say so.
 
 use cost_model::CostModel;
-use hetu_planner::{Baseline, Candidate, Mix, NoPlan, Unusable};
+use hetu_planner::{Baseline, Candidate, Extent, Mix, NoPlan, OnAll, Sums, Unusable};
 use ir::file::Digest;
 use ir::plan::{Plan, Strategy};
 use ir::trace::Totals;
@@ -72,6 +72,8 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
             "layer_costs": effort.costs,
             "simulated": effort.simulated,
         },
+        "sums": sums(outcome.found.sums),
+        "on_all_devices": on_all(outcome.found.on_all),
         "model_flops_per_second_per_device": rate.0,
         "share_of_peak": share,
         "candidates": candidates,
@@ -81,6 +83,23 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         "recipes": outcome.found.baselines.iter().map(|each| recipe(each, &question.costs)).collect::<Vec<_>>(),
         "written": outcome.written,
     })
+}
+
+/// What sums of layer costs prove.
+fn sums(sums: Sums) -> Value {
+    if !sums.best.0.is_finite() {
+        return Value::Null;
+    }
+    json!({ "best_seconds": sums.best, "bound_seconds": sums.bound, "gap": sums.gap() })
+}
+
+/// What comes of using all devices.
+fn on_all(on_all: OnAll) -> Value {
+    match on_all {
+        OnAll::Best(step) => json!({ "step_seconds": step }),
+        OnAll::Illegal => json!({ "failure": "no plan is legal" }),
+        OnAll::NothingFits => json!({ "failure": "no plan fits" }),
+    }
 }
 
 /// That there is no plan.
@@ -120,6 +139,11 @@ pub(crate) fn candidate(candidate: &Candidate, costs: &CostModel) -> Value {
         "step_seconds": candidate.trace.step,
         "step_seconds_between": [interval.low, interval.high],
         "estimated_seconds": candidate.estimated,
+        "simulated": match candidate.extent {
+            Extent::Whole => "whole",
+            Extent::Extended => "in part",
+        },
+        "devices": candidate.plan.rank_count(),
         "peak_bytes": candidate.peak,
         "programs": Digest(candidate.digest).to_string(),
         "compute_seconds": parts.compute,

@@ -5,17 +5,16 @@ use std::time::Instant;
 
 use cost_model::{CostModel, Detail, simulate};
 use hetu_planner::{
-    Candidate, Failures, Found, Goodput, Mix, Request, Rules, Setting, goodput, outer_choices_within, search,
+    Candidate, Extent, Failures, Found, Goodput, Mix, Request, Rules, Setting, goodput, outer_choices_within, search,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::cluster::Cluster;
-use ir::file::{parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace};
+use ir::file::{Digest, parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace, trace_beside};
 use ir::graph::{Graph, LayerId};
 use ir::model::Model;
-use ir::plan::PlanFile;
+use ir::plan::{Plan, PlanFile};
 use ir::profile::Profile;
 use ir::program::Programs;
-use ir::trace::Trace;
 use ir::units::Seconds;
 use reports::{CandidatePoint, Report, Standing, write_report};
 
@@ -71,18 +70,25 @@ pub(crate) struct Planned {
     pub(crate) free: Option<Seconds>,
     /// Which of them was picked, from 0.
     pub(crate) picked: usize,
-    /// The programs of the picked plan.
-    pub(crate) programs: Programs,
-    /// Its simulated step, with events.
-    pub(crate) trace: Trace,
+    /// The picked plan, simulated whole.
+    pub(crate) picked_whole: Candidate,
+    /// Its programs, if something is told of them.
+    pub(crate) programs: Option<Programs>,
     pub(crate) elapsed: Seconds,
     pub(crate) written: Vec<String>,
+}
+
+impl Planned {
+    /// The programs of the picked plan, which are there for whoever explains or reports.
+    pub(crate) fn programs(&self) -> &Programs {
+        self.programs.as_ref().expect("what is told of was compiled")
+    }
 }
 
 pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     let question = question(options)?;
     check_writable(&options.output)?;
-    check_writable(&beside(options, TRACE))?;
+    check_writable(&trace_beside(&options.output))?;
     if question.model_origin == Origin::Published {
         check_published(&question.model, &options.output)?;
     }
@@ -111,8 +117,8 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
         return Err(Failure::wrong(format!("--pick {}: the list has {count} plans", options.pick))
             .help("pick one of the list; --keep says how long it may be"));
     };
-    let (programs, trace) = whole(&question, candidate)?;
-    let mut outcome = Planned { found, free, picked, programs, trace, elapsed, written: Vec::new() };
+    let Whole { candidate: picked_whole, programs } = whole(&question, options, candidate)?;
+    let mut outcome = Planned { found, free, picked, picked_whole, programs, elapsed, written: Vec::new() };
     write(&question, &mut outcome, options)?;
     match form {
         Form::Json => show(&format!("{:#}\n", json::answer(&question, &outcome))),
@@ -124,8 +130,15 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     }
 }
 
-/// The simulated step of the best plan, beside the plan.
-pub(crate) const TRACE: &str = "predicted.trace";
+/// Visits of microbatches to layers up to which the trace of a step has its events without being asked: some megabytes.
+const EVENTS_MAX: u64 = 4_096;
+
+/// What the trace of a plan tells if no report is asked for.
+pub(crate) fn detail(plan: &Plan) -> Detail {
+    let visits = plan.strategies.len() as u64 * u64::from(plan.microbatches);
+    if visits <= EVENTS_MAX { Detail::Events } else { Detail::Totals }
+}
+
 fn beside(options: &PlanOptions, name: &str) -> PathBuf {
     options.output.with_file_name(name)
 }
@@ -251,12 +264,25 @@ fn setting(question: &Question) -> Setting<'_> {
     }
 }
 
-/// Programs and events of a plan. One of very many microbatches was compiled with fewer of them before.
-fn whole(question: &Question, picked: &Candidate) -> Result<(Programs, Trace), Failure> {
+/// A plan simulated whole, with its programs if something is told of them.
+struct Whole {
+    candidate: Candidate,
+    programs: Option<Programs>,
+}
+
+/// The picked plan with all that is to be told of it. One of very many microbatches was compiled with fewer of them
+/// before.
+fn whole(question: &Question, options: &PlanOptions, picked: &Candidate) -> Result<Whole, Failure> {
+    let detail = if options.report.is_some() { Detail::Events } else { detail(&picked.plan) };
+    if detail == Detail::Totals && !options.explain && picked.extent == Extent::Whole {
+        return Ok(Whole { candidate: picked.clone(), programs: None });
+    }
     let programs = compiler::compile(&question.graph, &question.devices.cluster, &picked.plan)
         .map_err(|violations| violations_failure("the picked plan", &violations))?;
-    let trace = simulate(&programs, &question.costs, Detail::Events).expect("verified programs do not deadlock");
-    Ok((programs, trace))
+    let trace = simulate(&programs, &question.costs, detail).expect("verified programs do not deadlock");
+    let (peak, digest) = (programs.peak(), programs.digest());
+    let candidate = Candidate { trace, peak, digest, extent: Extent::Whole, ..picked.clone() };
+    Ok(Whole { candidate, programs: Some(programs) })
 }
 
 fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> Result<(), Failure> {
@@ -269,13 +295,14 @@ fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> R
     let model = question.model_origin.reference(folder)?;
     let plan = outcome.found.candidates[outcome.picked].plan.clone();
     let mut file = PlanFile::new(plan, (&question.model, &model), (cluster, &reference));
-    file.predicted = Some(predicted(&question.costs, &outcome.trace, &outcome.programs));
+    let Candidate { trace, peak, digest, .. } = &outcome.picked_whole;
+    file.predicted = Some(predicted(&question.costs, trace, *peak, Digest(*digest)));
     // The plan comes last: whoever finds it finds all that it refers to.
     let mut written = Vec::new();
     if question.devices.origin == Origin::Detected {
         written.push((beside(options, CLUSTER), print_cluster(cluster)));
     }
-    written.push((beside(options, TRACE), print_trace(&outcome.trace)));
+    written.push((trace_beside(&options.output), print_trace(trace)));
     written.push((options.output.clone(), print_plan(&file)));
     let published = match question.model_origin {
         Origin::Published => Some(write_published(&question.model, &options.output)?),
@@ -296,7 +323,7 @@ fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> R
 
 fn write_pages(question: &Question, outcome: &Planned, folder: &Path) -> Result<PathBuf, Failure> {
     let picked = &outcome.found.candidates[outcome.picked];
-    let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, outcome.trace.step);
+    let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, outcome.picked_whole.trace.step);
     let layers: Vec<String> =
         (0..question.graph.layers.len() as u32).map(|layer| layer_name(&question.graph, layer)).collect();
     let point = |(index, each): (usize, &Candidate)| CandidatePoint {
@@ -311,7 +338,7 @@ fn write_pages(question: &Question, outcome: &Planned, folder: &Path) -> Result<
         row("model", text::model_line(&question.model)),
         row("batch", question.batch.to_string()),
         row("speed", speed.words()),
-        row("rate", text::rate_line(question, outcome.trace.step, picked.plan.precision)),
+        row("rate", text::rate_line(question, outcome.picked_whole.trace.step, picked.plan.precision)),
     ];
     model.extend(speed.training(question.training).map(|words| row("training", words)));
     let report = Report {
@@ -323,8 +350,8 @@ fn write_pages(question: &Question, outcome: &Planned, folder: &Path) -> Result<
         ],
         plan: &picked.plan,
         layers: &layers,
-        programs: &outcome.programs,
-        predicted: Some(&outcome.trace),
+        programs: outcome.programs(),
+        predicted: Some(&outcome.picked_whole.trace),
         measured: None,
         steps: &[],
         candidates: &outcome.found.candidates.iter().enumerate().map(point).collect::<Vec<_>>(),

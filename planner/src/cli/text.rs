@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hetu_planner::{Baseline, Candidate, Extent, Mix, NOISE, Unusable};
+use hetu_planner::{Baseline, Candidate, Extent, Found, Mix, NOISE, OnAll, Unusable};
 use ir::cluster::{Cluster, Execution};
 use ir::model::{Model, Precision};
 use ir::units::{Bytes, Seconds};
@@ -32,8 +32,14 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     }
     line("Prices", wrapped(&prices(question)));
     line("Searched", fitted(searched(outcome)));
+    if let Some(words) = proof(outcome) {
+        line("Bound", wrapped(&words));
+    }
     text += &format!("\n{}\n{}\n", candidates(question, outcome, &speed), recipes(question, outcome));
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
+    if let Some(words) = idle(question, outcome) {
+        line("Devices", wrapped(&words));
+    }
     if outcome.picked > 0 {
         line("Picked", format!("number {}", outcome.picked + 1));
     }
@@ -160,6 +166,48 @@ fn searched(outcome: &Planned) -> String {
     )
 }
 
+/// What is proven of the answer by sums of costs, and how far such sums are off.
+fn proof(outcome: &Planned) -> Option<String> {
+    let Found { sums, candidates, .. } = &outcome.found;
+    let off = |each: &Candidate| Some(each.estimated?.0 / each.trace.step.0 - 1.0);
+    let off: Vec<f64> = candidates.iter().filter_map(off).collect();
+    if off.is_empty() {
+        return None;
+    }
+    let time = TimeUnit::of(sums.best);
+    let [least, most] = [f64::min, f64::max].map(|of: fn(f64, f64) -> f64| off.iter().copied().reduce(of));
+    Some(format!(
+        "by sums of layer costs no plan is below {}, the best found has {} (gap {:.2} %); simulated whole, sums of the \
+         plans below are off by {} to {}",
+        time.show(sums.bound),
+        time.show(sums.best),
+        sums.gap() * 100.0,
+        signed_percent(least?),
+        signed_percent(most?),
+    ))
+}
+
+/// Why devices are left idle.
+fn idle(question: &Question, outcome: &Planned) -> Option<String> {
+    let best = &outcome.found.candidates[0];
+    let (used, all) = (best.plan.rank_count(), question.devices.cluster.device_count());
+    if used >= all {
+        return None;
+    }
+    let why = match outcome.found.on_all {
+        OnAll::Best(step) => {
+            let shown = TimeUnit::of(step).show(step);
+            let longer = signed_percent(step.0 / best.trace.step.0 - 1.0);
+            format!("the best plan found for all of them takes {shown} ({longer})")
+        }
+        OnAll::Illegal => {
+            format!("nothing legal spreads a batch of {} and the sizes of the model over all of them", question.batch)
+        }
+        OnAll::NothingFits => "no plan for all of them fits".to_owned(),
+    };
+    Some(format!("the first plan uses {used} of {all}: {why}"))
+}
+
 fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) -> Speed) -> String {
     let list = &outcome.found.candidates;
     let time = TimeUnit::of(list.iter().map(|each| each.trace.step).fold(Seconds::ZERO, Seconds::max));
@@ -167,6 +215,7 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
     let mut table = Table::new(&[
         ("#", Side::Right),
         ("stages", Side::Right),
+        ("devices", Side::Right),
         ("microbatches", Side::Right),
         ("schedule", Side::Left),
         ("data", Side::Right),
@@ -183,6 +232,7 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
     ])
     .best_first();
     let best = &list[0];
+    let has_idle = list.iter().any(|each| each.plan.rank_count() < question.devices.cluster.device_count());
     for (index, each) in list.iter().enumerate() {
         let plan = &each.plan;
         let [shard, recompute] = strategy_words(plan);
@@ -191,6 +241,7 @@ fn candidates(question: &Question, outcome: &Planned, speed: &dyn Fn(Seconds) ->
         table.push(vec![
             (index + 1).to_string(),
             plan.stages.len().to_string(),
+            if has_idle { plan.rank_count().to_string() } else { String::new() },
             plan.microbatches.to_string(),
             if plan.stages.len() > 1 { schedule_word(plan.schedule) } else { "" }.to_owned(),
             degree_range(plan, |strategy| strategy.data),
@@ -314,7 +365,9 @@ pub(crate) fn last_line(outcome: &Planned) -> String {
     };
     let compared = sharded.map(|found| ("fully sharded data parallelism", found)).or_else(fastest);
     let mut text = format!("Wrote {}: ", outcome.written.join(", "));
+    let is_illegal = baselines.iter().all(|each| matches!(each.outcome, Err(Unusable::Illegal(_))));
     text += &match compared {
+        None if is_illegal => "no usual recipe is legal for these devices and this batch".to_owned(),
         None => "no usual recipe fits".to_owned(),
         Some((name, found)) => {
             let ratio = found.trace.step.0 / best.trace.step.0;
