@@ -69,11 +69,11 @@ pub(crate) fn prefer_plain(candidates: &mut [Candidate]) {
     }
 }
 
-/// Drops plans that were simulated in part and do not fit whole; the first that is left was simulated whole.
-pub(crate) fn confirm(setting: Setting<'_>, candidates: &mut Vec<Candidate>) {
+/// Keeps so many plans that fit: of those that were simulated in part, the first that does is simulated whole.
+pub(crate) fn confirm(setting: Setting<'_>, candidates: &mut Vec<Candidate>, keep: usize) {
     let mut listed = std::mem::take(candidates).into_iter();
     candidates.extend(listed.find_map(|each| whole(setting, each)));
-    let others: Vec<Candidate> = listed.collect();
+    let others: Vec<Candidate> = listed.take(keep.saturating_sub(1)).collect();
     let others = others.into_par_iter().filter_map(|each| confirmed(setting, each));
     candidates.extend(others.collect::<Vec<Candidate>>());
 }

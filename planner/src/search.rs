@@ -238,8 +238,7 @@ fn finish(request: &Request<'_>, candidates: &mut Vec<Candidate>) -> usize {
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
     let simulated = refine_first(setting, &request.rules, candidates);
     prefer_plain(candidates);
-    candidates.truncate(request.keep);
-    confirm(setting, candidates);
+    confirm(setting, candidates, request.keep);
     simulated
 }
 

@@ -8,7 +8,7 @@ mod place;
 use std::fs;
 
 use cost_model::CostModel;
-use hetu_planner::{Mix, Request, Rules, Setting, Space, candidate, outer_choices_within, search};
+use hetu_planner::{Known, Mix, Request, Rules, Setting, Space, candidate, outer_choices_within, search};
 use ir::cluster::Cluster;
 use ir::file::{parse_model, parse_plan};
 use ir::plan::{Plan, Recompute};
@@ -40,7 +40,7 @@ fn the_first_uniform_plan_is_hardly_slower_than_the_best_of_all() {
         }
         let mut best = f64::INFINITY;
         for outer in outer_choices_within(&graph, &cluster, 8, &rules) {
-            let Some(space) = Space::new(setting, &outer) else { continue };
+            let Some(space) = Space::new(setting, &Known::default(), &outer) else { continue };
             for cuts in cuts(outer.stages as usize, graph.layers.len()) {
                 let assignment = solver::Assignment { cuts, strategies: vec![0; graph.layers.len()] };
                 let plan = space.plan(&assignment, setting.precision);
