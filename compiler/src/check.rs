@@ -128,13 +128,21 @@ const COUNT_MAX: u32 = u16::MAX as u32 - 1;
 
 /// All violations that can be seen without compiling; empty if there are none.
 pub fn check(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Vec<Violation> {
+    let mut violations = without_devices(graph, plan);
+    if shape_violations(graph, plan).is_empty() {
+        let needed = plan.stages.len() as u64 * u64::from(plan.strategies[0].ranks());
+        if needed > u64::from(cluster.device_count()) {
+            violations.insert(0, Violation::Devices { needed, devices: cluster.device_count() });
+        }
+    }
+    violations
+}
+
+/// The same but for whether there are as many devices.
+pub(crate) fn without_devices(graph: &Graph, plan: &Plan) -> Vec<Violation> {
     let mut violations = shape_violations(graph, plan);
     if !violations.is_empty() {
         return violations;
-    }
-    let needed = plan.stages.len() as u64 * u64::from(plan.strategies[0].ranks());
-    if needed > u64::from(cluster.device_count()) {
-        violations.push(Violation::Devices { needed, devices: cluster.device_count() });
     }
     violations.extend(mesh(plan).err());
     for (layer, strategy) in plan.strategies.iter().enumerate() {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use ir::graph::{Graph, KindId, LayerKind, Node, Tensor, TensorId};
 use ir::plan::{Plan, Strategy};
 use ir::program::{Collective, StageId};
+use ir::software::{Repeat, TensorExchanges};
 
 use crate::axes::{StrategyAxes, mesh};
 use crate::check::Violation;
@@ -85,7 +86,7 @@ fn layers(graph: &Graph, plan: &Plan, pass: Pass) -> Result<String, Vec<Violatio
     for (id, strategy) in distinct(graph, plan) {
         let kind = &graph.kinds[id.index()];
         let differentiated = differentiate(kind);
-        let retained = retain(kind, &differentiated, strategy.recompute);
+        let retained = retain(kind, &differentiated, strategy.recompute, Repeat::Needed);
         let names = Names(&differentiated.tensors);
         match pass {
             Pass::Differentiate => {
@@ -108,7 +109,12 @@ fn layers(graph: &Graph, plan: &Plan, pass: Pass) -> Result<String, Vec<Violatio
             | Pass::Verify => {
                 title(&mut text, kind, Some(strategy));
                 let axes = StrategyAxes::new(&mesh, strategy);
-                let rule = Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors };
+                let rule = Rule {
+                    mesh: &mesh,
+                    axes: &axes,
+                    tensors: &differentiated.tensors,
+                    exchanges: TensorExchanges::Beside,
+                };
                 let forward = forward_spread(kind, rule);
                 let backward = backward_spread(kind, rule, &differentiated, &retained, &forward);
                 names.steps(&mut text, "forward", &forward);

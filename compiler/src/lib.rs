@@ -27,6 +27,7 @@ use ir::graph::Graph;
 use ir::parallel;
 use ir::plan::Plan;
 use ir::program::{Draft, Programs, Role, StageId, StepSize};
+use ir::software::Software;
 use ir::units::Bytes;
 
 pub use axes::mesh;
@@ -40,9 +41,10 @@ pub use layer::outline::{
 };
 pub use step::visits::in_flight;
 
+use layer::Purpose;
 use layer::layers::Layers;
 use layer::library::Library;
-use layer::{Purpose, Setting};
+use layer::setting::{Manners, Setting};
 use memory::arena::arena;
 use memory::place::Effort;
 use step::transfers::Transfers;
@@ -69,6 +71,19 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
 /// The programs of a training step without regard to devices and memory: for tests and for asking what would be.
 pub fn compile_unlimited(graph: &Graph, plan: &Plan) -> Result<Programs, Vec<Violation>> {
     verified(draft(graph, plan, Purpose::Training, USUAL)?)
+}
+
+/// The programs of a training step as another trainer would run it, without regard to memory: for predicting runs.
+pub fn compile_as(graph: &Graph, plan: &Plan, software: &Software) -> Result<Programs, Vec<Violation>> {
+    let violations = check::without_devices(graph, plan);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    let mesh = mesh(plan).map_err(|violation| vec![violation])?;
+    let setting = Setting { manners: Manners::of(software), ..Setting::new(graph, &mesh, plan, Purpose::Training) };
+    let mut library = Library::default();
+    let layers = Layers::new(setting, plan, &mut library);
+    verified(assembled(setting, plan, &layers, library, Manner { effort: Effort::Least, ..USUAL }))
 }
 
 /// The beginning of a plan: its first layers, for so many microbatches.

@@ -15,6 +15,7 @@ mod roofline;
 mod shape;
 mod simulate;
 mod slowdown;
+mod trainer;
 
 pub use bound::lower_bound;
 pub use interval::Interval;

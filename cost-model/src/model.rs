@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use ir::cluster::{Cluster, Execution};
 use ir::graph::Element;
 use ir::layout::ExchangeKind;
+use ir::mesh::Axis;
 use ir::op::{OpKind, Write};
 use ir::profile::{Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
+use ir::software::{Adapters, GradientElement, Reduction, Software, Waits};
 use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, Seconds};
 
@@ -18,6 +20,7 @@ use crate::product::ProductSurface;
 use crate::roofline;
 use crate::shape::amount;
 use crate::slowdown::Slowdowns;
+use crate::trainer;
 
 /// Prices work on one cluster: as measured, else by measurements of work like it, else by formula.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct CostModel {
     issue: Seconds,
     sharing: Vec<f64>,
     slowdowns: Slowdowns,
+    /// Who runs the programs, if it is another trainer.
+    software: Option<Software>,
     rule: Rule,
 }
 
@@ -51,12 +56,23 @@ impl CostModel {
             issue: profile.map_or(cluster.device.issue, |profile| profile.issue),
             sharing: profile.map_or(Vec::new(), |profile| profile.sharing.clone()),
             slowdowns: Slowdowns::new(cluster, profile),
+            software: None,
             rule: Rule::new(cluster, profile),
         };
         if let Some(profile) = profile {
             model.learn(profile);
         }
         model
+    }
+
+    /// The same as another trainer would run it. What was measured, was measured here: this is for models of which
+    /// nothing was.
+    pub fn run_by(mut self, software: &Software) -> CostModel {
+        self.issue = software.host.kernel.unwrap_or(self.issue);
+        let device = &mut self.cluster.device;
+        device.memory_efficiency = software.memory_efficiency.unwrap_or(device.memory_efficiency);
+        self.software = Some(software.clone());
+        self
     }
 
     /// Between which times a measured step is expected where this one was predicted.
@@ -134,7 +150,11 @@ impl CostModel {
     /// The time of a kernel alone on one device. Sharper than [`CostModel::price`] where it was not measured: the
     /// kernel knows its operations and bytes.
     pub fn price_kernel(&self, kernel: &Kernel) -> (Seconds, Confidence) {
-        let modelled = || (roofline::kernel(&self.cluster.device, kernel), Confidence::Modelled);
+        let modelled = || {
+            let device = &self.cluster.device;
+            let by_trainer = self.software.as_ref().map(|software| trainer::kernel(device, software, kernel));
+            (by_trainer.unwrap_or_else(|| roofline::kernel(device, kernel)), Confidence::Modelled)
+        };
         if self.samples.is_empty() {
             return modelled();
         }
@@ -156,9 +176,21 @@ impl CostModel {
     /// The time of a collective in a group of `ranks`, `ranks_per_node` of which share a node.
     pub fn price_collective(&self, collective: &Collective, ranks: u32, ranks_per_node: u32) -> (Seconds, Confidence) {
         self.price(&match collective.exchange.kind() {
-            Some(kind) => Work::Exchange { kind, ranks, ranks_per_node, bytes: collective.whole_bytes(ranks) },
+            Some(kind) => {
+                Work::Exchange { kind, ranks, ranks_per_node, bytes: self.exchanged(collective, kind, ranks) }
+            }
             None => Work::Copy { bytes: collective.destination_bytes(ranks) },
         })
+    }
+
+    /// Bytes of the whole operand of a collective, as the software moves them.
+    fn exchanged(&self, collective: &Collective, kind: ExchangeKind, ranks: u32) -> Bytes {
+        let bytes = collective.whole_bytes(ranks);
+        let element = self.software.as_ref().map_or(GradientElement::Full, |software| software.gradients);
+        let is_gradient = collective.element == Element::F32
+            && collective.axis == Axis::Data
+            && matches!(kind, ExchangeKind::AllReduce | ExchangeKind::ReduceScatter);
+        if is_gradient && element == GradientElement::Half { Bytes(bytes.0 / 2) } else { bytes }
     }
 
     /// The time of a transfer from one device to another.
@@ -169,6 +201,26 @@ impl CostModel {
     /// Time of the host to start one kernel, exchange or transfer.
     pub fn issue(&self) -> Seconds {
         self.issue
+    }
+
+    /// Time of the host to go through one pass of a layer, besides its kernels.
+    pub fn issue_pass(&self) -> Seconds {
+        self.software.as_ref().map_or(Seconds::ZERO, |software| software.host.pass)
+    }
+
+    /// Time of the host to start an exchange or a transfer.
+    pub fn issue_exchange(&self) -> Seconds {
+        self.software.as_ref().and_then(|software| software.host.exchange).unwrap_or(self.issue)
+    }
+
+    /// For what the host waits before it starts what stands behind.
+    pub fn waits(&self) -> Waits {
+        self.software.as_ref().map_or(Waits::Nothing, |software| software.host.waits)
+    }
+
+    /// When gradients are joined over Data.
+    pub fn reduction(&self) -> Reduction {
+        self.software.as_ref().map_or(Reduction::Beside, |software| software.reduction)
     }
 
     /// The cluster that is modelled.
@@ -215,7 +267,11 @@ impl CostModel {
     }
 
     fn price_exchange(&self, kind: ExchangeKind, group: Group, bytes: Bytes) -> (Seconds, Confidence) {
-        let modelled = network::exchange(&self.cluster, kind, group, bytes);
+        let adapters = self.software.as_ref().map_or(Adapters::All, |software| software.adapters);
+        let modelled = match adapters {
+            Adapters::One if group.nodes() > 1 => network::through_one_adapter(&self.cluster, kind, group, bytes),
+            Adapters::One | Adapters::All => network::exchange(&self.cluster, kind, group, bytes),
+        };
         if group.ranks < 2 {
             return (modelled, Confidence::Modelled);
         }

@@ -62,17 +62,28 @@ pub(crate) fn exchange(cluster: &Cluster, kind: ExchangeKind, group: Group, byte
     if group.ranks < 2 {
         return Seconds::ZERO;
     }
-    match kind {
-        ExchangeKind::AllGather | ExchangeKind::ReduceScatter => ring(cluster, group, bytes),
-        ExchangeKind::AllToAll => pairwise(cluster, group, bytes),
-        ExchangeKind::AllReduce => (ring(cluster, group, bytes) * 2.0).min(trees(cluster, group, bytes)),
-    }
+    let start = cluster.inside.start.max(if group.nodes() > 1 { cluster.between.start } else { Seconds::ZERO });
+    start
+        + match kind {
+            ExchangeKind::AllGather | ExchangeKind::ReduceScatter => ring(cluster, group, bytes),
+            ExchangeKind::AllToAll => pairwise(cluster, group, bytes),
+            ExchangeKind::AllReduce => (ring(cluster, group, bytes) * 2.0).min(trees(cluster, group, bytes)),
+        }
+}
+
+/// The same of a group over several nodes, if each node uses one adapter of those that its members have.
+pub(crate) fn through_one_adapter(cluster: &Cluster, kind: ExchangeKind, group: Group, bytes: Bytes) -> Seconds {
+    let rate = BytesPerSecond(cluster.between.rate.0 / f64::from(group.ranks_per_node.max(1)));
+    let narrow = Cluster { between: Link { rate, ..cluster.between.clone() }, ..cluster.clone() };
+    exchange(&narrow, kind, group, bytes)
 }
 
 /// A transfer from one device to another: α + S/B.
 pub(crate) fn transfer(cluster: &Cluster, bytes: Bytes, route: Route) -> Seconds {
     let link = link(cluster, route);
-    link.latency + bytes / reached(link)
+    // Two devices of a node are a ring of two.
+    let rate = if route == Route::Inside { reached_by(link, 2) } else { reached(link) };
+    link.latency + bytes / rate
 }
 
 fn ring(cluster: &Cluster, group: Group, bytes: Bytes) -> Seconds {
@@ -93,13 +104,13 @@ fn pairwise(cluster: &Cluster, group: Group, bytes: Bytes) -> Seconds {
     let near = f64::from(group.ranks_per_node.min(group.ranks)) - 1.0;
     let far = ranks - 1.0 - near;
     let latency = cluster.inside.latency * near + cluster.between.latency * far;
-    let inside = (bytes / reached(&cluster.inside)) * (near / ranks);
+    let inside = (bytes / reached_by(&cluster.inside, group.ranks.min(group.ranks_per_node))) * (near / ranks);
     let between = (bytes / reached(&cluster.between)) * (far / ranks);
     latency + inside.max(between)
 }
 
 fn ring_rate(cluster: &Cluster, group: Group) -> BytesPerSecond {
-    let inside = reached(&cluster.inside);
+    let inside = reached_by(&cluster.inside, group.ranks.min(group.ranks_per_node));
     let between = BytesPerSecond(reached(&cluster.between).0 * f64::from(group.ranks_per_node));
     match (group.nodes(), group.ranks_per_node) {
         (1, _) => inside,
@@ -113,6 +124,12 @@ fn link(cluster: &Cluster, route: Route) -> &Link {
         Route::Inside => &cluster.inside,
         Route::Between => &cluster.between,
     }
+}
+
+/// What a ring over so many devices of a node reaches.
+fn reached_by(link: &Link, ranks: u32) -> BytesPerSecond {
+    let share = link.efficiency_of.get(&ranks).copied().unwrap_or(link.efficiency);
+    BytesPerSecond(link.rate.0 * share)
 }
 
 fn reached(link: &Link) -> BytesPerSecond {

@@ -1,8 +1,10 @@
 //! The prices of all that happens in given programs: looked up once, so that the simulator looks nothing up.
 
 use ir::cluster::Execution;
+use ir::mesh::Axis;
 use ir::profile::{KernelKind, Route};
-use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Transfer, TransferId};
+use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Stream, Transfer, TransferId};
+use ir::software::{Reduction, Waits};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
 
@@ -21,6 +23,14 @@ pub struct Prices {
     collectives: usize,
     roles: usize,
     pub(crate) issue: f64,
+    /// Seconds in which the host goes through one pass of a layer, besides its kernels.
+    pub(crate) issue_pass: f64,
+    /// Seconds in which the host issues an exchange or a transfer.
+    pub(crate) issue_exchange: f64,
+    /// For what the host waits.
+    pub(crate) waits: Waits,
+    /// When gradients are joined over Data.
+    pub(crate) reduction: Reduction,
     execution: Execution,
 }
 
@@ -84,6 +94,10 @@ impl Prices {
             collectives: draft.collectives.len(),
             roles: draft.roles.len(),
             issue: model.issue().0,
+            waits: model.waits(),
+            reduction: model.reduction(),
+            issue_pass: model.issue_pass().0,
+            issue_exchange: model.issue_exchange().0,
             execution: model.cluster().device.execution,
         };
         // Collectives of a stage have few different sets of axes.
@@ -111,6 +125,11 @@ impl Prices {
 
     pub(crate) fn exchange(&self, role: usize, id: CollectiveId) -> ExchangePrice {
         self.exchanges[role * self.collectives + id.index()].expect("every exchange of the code was priced")
+    }
+
+    /// Whether what stands behind all passes on a stream waits for them.
+    pub(crate) fn joins_behind(&self, stream: Stream) -> bool {
+        self.reduction == Reduction::Behind && stream == Stream::Exchange(Axis::Data)
     }
 
     /// Whether a host issues instructions beside the device; else issuing is part of the price of a fragment.

@@ -11,7 +11,7 @@ use crate::shape::{amount, elements, product_sizes};
 
 /// From start to end of a kernel that does nothing. It is what makes small kernels inefficient: with `fixed · rate`
 /// of work a kernel reaches half the rate of large ones. About 2 µs on GPUs of the last years; a call on CPUs.
-fn fixed(device: &Device) -> Seconds {
+pub(crate) fn fixed(device: &Device) -> Seconds {
     match device.execution {
         Execution::Concurrent => Seconds(2e-6),
         Execution::Shared { .. } => Seconds(1e-7),
@@ -163,9 +163,14 @@ fn product_time(device: &Device, [m, n, k]: [f64; 3], element: Element, bytes: B
 
 /// What reaches `share` of the rate of large products.
 fn arithmetic_time(device: &Device, flops: Flops, share: f64, element: Element, bytes: Bytes) -> Seconds {
-    let best = if element == Element::Bf16 { device.bf16_rate } else { device.f32_rate };
-    let rate = FlopsPerSecond(best.0 * device.product_efficiency * share);
+    let rate = FlopsPerSecond(product_rate(device, element).0 * share);
     fixed(device) + (flops / rate).max(memory_time(device, bytes))
+}
+
+/// What large products reach.
+pub(crate) fn product_rate(device: &Device, element: Element) -> FlopsPerSecond {
+    let best = if element == Element::Bf16 { device.bf16_rate } else { device.f32_rate };
+    FlopsPerSecond(best.0 * device.product_efficiency)
 }
 
 fn streaming_time(device: &Device, flops: Flops, bytes: Bytes) -> Seconds {
@@ -173,6 +178,6 @@ fn streaming_time(device: &Device, flops: Flops, bytes: Bytes) -> Seconds {
     fixed(device) + (flops / rate).max(memory_time(device, bytes))
 }
 
-fn memory_time(device: &Device, bytes: Bytes) -> Seconds {
+pub(crate) fn memory_time(device: &Device, bytes: Bytes) -> Seconds {
     bytes / BytesPerSecond(device.memory_rate.0 * device.memory_efficiency)
 }

@@ -1,5 +1,7 @@
 //! cluster.yaml: devices and the links between them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::file::quantity;
@@ -87,6 +89,16 @@ pub struct Link {
     pub latency: Seconds,
     /// Share of the rate that large messages reach.
     pub efficiency: f64,
+    /// The same where a ring has so few ranks of a node, if wires join pairs of devices and not all to a switch.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub efficiency_of: BTreeMap<u32, f64>,
+    /// Time that a collective takes besides latency, whatever its size.
+    #[serde(default, with = "quantity", skip_serializing_if = "is_none")]
+    pub start: Seconds,
+}
+
+fn is_none(time: &Seconds) -> bool {
+    time.0 <= 0.0
 }
 
 impl Cluster {

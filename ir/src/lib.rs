@@ -17,6 +17,7 @@ pub mod program;
 pub mod region;
 pub mod seed;
 pub mod shares;
+pub mod software;
 pub mod text;
 pub mod trace;
 pub mod transformer;

@@ -9,8 +9,6 @@
 //! layer, other microbatches, `prefetch` or order of passes.
 #![allow(clippy::print_stdout, reason = "a program whose results are printed")]
 
-#![allow(clippy::print_stdout, reason = "an example shows what it did")]
-
 use compiler::compile;
 use cost_model::{CostModel, Detail, simulate};
 use hetu_planner::{Request, Rules, Setting, search};

@@ -38,6 +38,7 @@ fn run(options: Options) -> Result<(), Failure> {
         Some(Command::Memory(options)) => cli::memory(&options),
         Some(Command::Solve(options)) => cli::solve(&options),
         Some(Command::Compile(options)) => cli::compile(&options),
+        Some(Command::Replay(options)) => cli::replay(&options),
         Some(Command::Export(options)) => cli::export(&options),
     }
 }

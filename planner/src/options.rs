@@ -101,6 +101,11 @@ pub(crate) enum Command {
     Solve(SolveOptions),
     /// Print the program of every stage of a plan as text.
     Compile(CompileOptions),
+    /// Predict runs that others measured, and say how far off that is, by source.
+    ///
+    /// Each row of a file is a run: shape of the model, devices, how it was spread, by which software, and what a step
+    /// took; docs/replay.md names the columns. Rows that cannot be read are named by their line, and the others go on.
+    Replay(ReplayOptions),
     /// Write a plan as the arguments or the configuration of another trainer, with the line that starts it.
     ///
     /// What of the plan that trainer cannot say stands at the head of the script and on standard error, and the exit
@@ -323,6 +328,27 @@ pub(crate) struct SolveOptions {
     /// How it is solved.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) method: MethodName,
+}
+
+/// Runs to predict.
+#[derive(Args)]
+pub(crate) struct ReplayOptions {
+    /// Tables of runs.
+    #[arg(value_name = "RUNS.CSV", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Predict all rows as this software runs them: a file, or hetu, megatron-2021, megatron-2022, deepspeed-2021,
+    /// mosaicml-2023 or torchtitan-2024 [default: what each row says].
+    #[arg(long = "as", value_name = "SOFTWARE")]
+    pub(crate) software: Option<String>,
+    /// Write what was predicted beside what was measured, a line for each row.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Draw all rows as an SVG picture.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A plan to compile.

@@ -14,6 +14,8 @@ mod plots;
 mod quantity;
 pub mod rate;
 pub mod results;
+/// Predictions of many runs beside what was measured.
+pub mod scatter;
 mod table;
 pub mod verdict;
 mod work;

@@ -10,6 +10,7 @@ pub(crate) mod letters;
 pub(crate) mod library;
 pub(crate) mod outline;
 pub(crate) mod retain;
+pub(crate) mod setting;
 pub(crate) mod shape;
 pub(crate) mod spread;
 
@@ -17,10 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
 use ir::layout::Layout;
-use ir::mesh::{AxisSet, Mesh};
+use ir::mesh::AxisSet;
 use ir::model::Precision;
 use ir::op::Write;
-use ir::plan::{Plan, Shard, Strategy};
+use ir::plan::{Shard, Strategy};
 use ir::program::BlockParameter;
 use ir::units::Bytes;
 
@@ -29,6 +30,7 @@ use crate::layer::differentiate::{Differentiated, differentiate, written_once};
 use crate::layer::fragment::{Body, Homes, Pass, Slot, fragments};
 use crate::layer::library::Library;
 use crate::layer::retain::{Retained, retain};
+pub(crate) use crate::layer::setting::Setting;
 use crate::layer::spread::{Rule, Spread, Value, ValueId, spread};
 use crate::memory::place::aligned;
 
@@ -95,26 +97,6 @@ pub(crate) enum Purpose {
     Evaluation,
 }
 
-/// What all layers of a plan have in common.
-#[derive(Clone, Copy)]
-pub(crate) struct Setting<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) mesh: &'a Mesh,
-    /// Sequences of a microbatch.
-    pub(crate) sequences: u64,
-    /// What is computed in.
-    pub(crate) compute: Element,
-    pub(crate) purpose: Purpose,
-}
-
-impl<'a> Setting<'a> {
-    /// What a plan says of all its layers.
-    pub(crate) fn new(graph: &'a Graph, mesh: &'a Mesh, plan: &Plan, purpose: Purpose) -> Setting<'a> {
-        let compute = compute_element(plan.precision);
-        Setting { graph, mesh, sequences: plan.microbatch_sequences(), compute, purpose }
-    }
-}
-
 /// What numbers are computed in.
 pub(crate) fn compute_element(precision: Precision) -> Element {
     match precision {
@@ -129,9 +111,10 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let mut sizes = kind.sizes.clone();
     sizes.insert('b', setting.sequences);
     let differentiated = differentiate(kind);
-    let retained = retain(kind, &differentiated, strategy.recompute);
+    let retained = retain(kind, &differentiated, strategy.recompute, setting.manners.repeat);
     let axes = StrategyAxes::new(setting.mesh, strategy);
-    let rule = Rule { mesh: setting.mesh, axes: &axes, tensors: &differentiated.tensors };
+    let exchanges = setting.manners.tensor_exchanges;
+    let rule = Rule { mesh: setting.mesh, axes: &axes, tensors: &differentiated.tensors, exchanges };
     let kept: Vec<TensorId> = match setting.purpose {
         Purpose::Training => retained.kept.iter().copied().collect(),
         Purpose::Evaluation => Vec::new(),

@@ -8,6 +8,7 @@ use ir::mesh::Mesh;
 use ir::model::Precision;
 use ir::plan::{Shard, Strategy};
 use ir::program::{Access, Collective, Fragment};
+use ir::software::TensorExchanges;
 use ir::units::Bytes;
 
 use crate::axes::{StrategyAxes, mesh_of};
@@ -15,9 +16,10 @@ use crate::check::Violation;
 use crate::layer::differentiate::differentiate;
 use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
+use crate::layer::setting::{Manners, Setting};
 use crate::layer::shape::Shape;
 use crate::layer::spread::{Rule, Value};
-use crate::layer::{Purpose, Setting, compute_element, layer};
+use crate::layer::{Purpose, compute_element, layer};
 use crate::memory::place::aligned;
 use crate::step::body::{Boundary, conversions};
 
@@ -104,7 +106,14 @@ pub fn layer_outline(
 ) -> Result<LayerOutline, Violation> {
     let mesh = mesh_of(1, std::slice::from_ref(strategy))?;
     let compute = compute_element(batch.precision);
-    let setting = Setting { graph, mesh: &mesh, sequences: batch.sequences, compute, purpose: Purpose::Training };
+    let setting = Setting {
+        graph,
+        mesh: &mesh,
+        sequences: batch.sequences,
+        compute,
+        purpose: Purpose::Training,
+        manners: Manners::default(),
+    };
     let mut library = Library::default();
     let layer = layer(setting, kind, strategy, &mut library);
     let Library { fragments, collectives } = library;
@@ -177,7 +186,8 @@ pub fn boundary_exchanges(
     let stream = kind.input.expect("the kind has an input");
     let boundary = |strategy| {
         let axes = StrategyAxes::new(&mesh, strategy);
-        let rule = Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors };
+        let rule =
+            Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors, exchanges: TensorExchanges::Beside };
         let layout = rule.boundary(stream);
         let value = Value { tensor: stream, layout: layout.clone() };
         let shape = rule.shape(&value, &sizes).iter().map(|&(_, size)| size).collect();

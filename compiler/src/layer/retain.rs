@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, LayerKind, Node, TensorId};
 use ir::plan::Recompute;
+use ir::software::Repeat;
 
 use crate::layer::differentiate::Differentiated;
 
@@ -16,8 +17,14 @@ pub(crate) struct Retained {
     pub(crate) backward: Vec<Node>,
 }
 
-/// Keeps what the backward pass reads, but for what `recompute` drops.
-pub(crate) fn retain(kind: &LayerKind, differentiated: &Differentiated, recompute: Recompute) -> Retained {
+/// Keeps what the backward pass reads, but for what `recompute` drops. Where everything is repeated, the whole forward
+/// pass stands before the backward pass.
+pub(crate) fn retain(
+    kind: &LayerKind,
+    differentiated: &Differentiated,
+    recompute: Recompute,
+    repeat: Repeat,
+) -> Retained {
     let makers: BTreeMap<TensorId, &Node> =
         kind.nodes.iter().flat_map(|node| node.outputs.iter().map(move |&output| (output, node))).collect();
     let is_dropped = |node: &Node| match recompute {
@@ -32,6 +39,11 @@ pub(crate) fn retain(kind: &LayerKind, differentiated: &Differentiated, recomput
         done: BTreeSet::new(),
         nodes: Vec::new(),
     };
+    if (recompute, repeat) == (Recompute::Full, Repeat::Everything) {
+        for &output in kind.nodes.iter().flat_map(|node| &node.outputs) {
+            pass.need(output);
+        }
+    }
     for node in &differentiated.backward {
         for &input in &node.inputs {
             pass.need(input);
@@ -79,13 +91,24 @@ mod tests {
     fn kept(recompute: Recompute) -> Vec<String> {
         let graph = tiny().graph();
         let kind = &graph.kinds[1];
-        let retained = retain(kind, &differentiate(kind), recompute);
+        let retained = retain(kind, &differentiate(kind), recompute, Repeat::Needed);
         retained.kept.iter().map(|&id| kind.tensor(id).name.clone()).collect()
     }
 
     #[test]
     fn full_recomputation_keeps_nothing_but_the_input() {
         assert!(kept(Recompute::Full).is_empty());
+    }
+
+    #[test]
+    fn repeating_everything_computes_each_operation_once_more() {
+        let graph = tiny().graph();
+        let kind = &graph.kinds[1];
+        let differentiated = differentiate(kind);
+        let count = |repeat| retain(kind, &differentiated, Recompute::Full, repeat).backward.len();
+        assert_eq!(count(Repeat::Everything), kind.nodes.len() + differentiated.backward.len());
+        // The last product, and the sum with the residual stream behind it, are read by nobody.
+        assert_eq!(count(Repeat::Everything), count(Repeat::Needed) + 2);
     }
 
     #[test]

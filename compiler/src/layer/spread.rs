@@ -9,6 +9,7 @@ use ir::layout::{Exchange, Layout, Reduce};
 use ir::mesh::{Axis, AxisSet, Mesh};
 use ir::op::Op;
 use ir::plan::Sequence;
+use ir::software::TensorExchanges;
 
 use crate::axes::StrategyAxes;
 use crate::layer::letters;
@@ -58,6 +59,7 @@ pub(crate) struct Rule<'a> {
     pub(crate) mesh: &'a Mesh,
     pub(crate) axes: &'a StrategyAxes,
     pub(crate) tensors: &'a [Tensor],
+    pub(crate) exchanges: TensorExchanges,
 }
 
 impl Rule<'_> {
@@ -139,7 +141,9 @@ pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: 
         }
     }
     pass.wanted = wanted.map(|tensor| pass.convert(rule, tensor, rule.boundary(tensor)));
-    pass.steps = hoist(pass.steps);
+    if rule.exchanges == TensorExchanges::Beside {
+        pass.steps = hoist(pass.steps);
+    }
     pass
 }
 

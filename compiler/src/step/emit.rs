@@ -72,6 +72,7 @@ impl<'a> Emitter<'a> {
             purpose,
             microbatches: plan.microbatches,
             prefetch: plan.prefetch,
+            reduction: job.setting.manners.reduction,
             visits: visits(plan, stage, purpose),
             blocks: Vec::new(),
             instances: Vec::new(),
@@ -304,9 +305,13 @@ impl<'a> Emitter<'a> {
     fn reduce(&mut self, visit: Visit) {
         let own = &self.blocks_of[(visit.layer - self.facts.layers.start) as usize];
         let is_last = self.facts.is_last_backward(visit);
-        for (&block, buffer) in own.iter().zip(std::mem::take(&mut self.gradients)) {
+        // The pass that made what is scattered stands directly before; sums that are only joined may be older.
+        let mut made = std::mem::take(&mut self.gradients).into_iter();
+        for &block in own {
             let instance = &mut self.instances[block];
+            let made = made.next();
             if instance.is_collected() {
+                let buffer = made.expect("gradients that are collected were just made");
                 instance.scatter(&mut self.writer, visit.span(), buffer);
             } else if is_last && !instance.is_tied {
                 instance.reduce(&mut self.writer, visit.span());

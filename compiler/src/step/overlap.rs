@@ -7,8 +7,11 @@
 //! - **Joins over Tensor wait until all passes are done.** What they join comes from the reduction over Data. On
 //!   their stream stand also the exchanges inside the next passes, which would wait for that reduction, and every
 //!   stage behind them.
+//! - **Reductions over Data** wait, too, in trainers that begin them when all passes are over.
 
-use crate::step::task::{StageFacts, Task, VisitId};
+use ir::software::Reduction;
+
+use crate::step::task::{Need, StageFacts, Task, VisitId};
 
 /// The same tasks, moved.
 pub(crate) fn overlap(facts: &StageFacts, mut tasks: Vec<Task>) -> Vec<Task> {
@@ -40,6 +43,11 @@ fn place(facts: &StageFacts, task: Task) -> (VisitId, Slot) {
         Task::Gather(id) => (id.saturating_sub(facts.prefetch as usize), Slot::Gather),
         Task::Receive(id) if id > 0 && facts.sends(facts.visits[id - 1]) => (id - 1, Slot::ReceiveNext),
         Task::Receive(id) => (id, Slot::Receive),
+        Task::Reduce(id)
+            if facts.reduction == Reduction::Behind && facts.needs(facts.visits[id]).collects == Need::No =>
+        {
+            (behind, Slot::Join)
+        }
         Task::Pass(id) | Task::Reduce(id) => (id, Slot::Pass),
         Task::Add(id) => ((id + facts.prefetch as usize).min(behind), Slot::Add),
         Task::Send(id) => (id, Slot::Send),
@@ -59,6 +67,8 @@ mod tests {
     use crate::step::{Job, emitters};
     use crate::tests::{plan, strategy, tiny};
     use ir::plan::{Plan, Sequence, Shard, Strategy};
+    use ir::program::{Action, Instr};
+    use ir::software::{Reduction, Software};
 
     /// The tasks of each stage as they are due and as they overlap, as words.
     fn both(plan: &Plan) -> Vec<[Vec<String>; 2]> {
@@ -131,6 +141,27 @@ mod tests {
             |tasks: &[String]| tasks.iter().rposition(|task| task.starts_with("pass")).expect("there are passes");
         assert!(place_of(&due, "join         m1 L2 B") < last_pass(&due));
         assert!(place_of(&overlapped, "join         m1 L2 B") > last_pass(&overlapped));
+    }
+
+    #[test]
+    fn reductions_that_wait_for_all_passes_are_all_there() {
+        let graph = tiny().graph();
+        let plan = plan(&[4], vec![strategy(2, 1); 4]);
+        let behind = Software { reduction: Reduction::Behind, ..Software::preset("hetu").expect("it is shipped") };
+        let ours = Software { reduction: Reduction::Beside, ..behind.clone() };
+        let exchanges = |software: &Software| {
+            let programs = crate::compile_as(&graph, &plan, software).expect("it is legal");
+            let code = &programs.roles()[0].code;
+            let is_exchange = |instr: &&Instr| matches!(instr.action, Action::Exchange(_));
+            let last_pass = code
+                .iter()
+                .rposition(|instr| instr.span.microbatch.is_some() && matches!(instr.action, Action::Compute(_)));
+            let behind = code[last_pass.expect("there are passes")..].iter().filter(is_exchange).count();
+            (code.iter().filter(is_exchange).count(), behind)
+        };
+        let (count, behind) = exchanges(&behind);
+        assert_eq!((count, count), (exchanges(&ours).0, behind));
+        assert!(exchanges(&ours).1 < count);
     }
 
     #[test]

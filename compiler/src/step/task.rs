@@ -4,6 +4,7 @@ use std::fmt;
 
 use ir::plan::Plan;
 use ir::program::{Direction, Span, StageId};
+use ir::software::Reduction;
 
 use crate::layer::Purpose;
 use crate::step::visits::{Turn, turns};
@@ -63,6 +64,7 @@ pub(crate) struct StageFacts {
     pub(crate) purpose: Purpose,
     pub(crate) microbatches: u32,
     pub(crate) prefetch: u32,
+    pub(crate) reduction: Reduction,
     pub(crate) visits: Vec<Visit>,
     /// For each layer, what becomes of its blocks.
     pub(crate) blocks: Vec<LayerFacts>,

@@ -1,9 +1,11 @@
 //! The event loop.
 
 use ir::cluster::Execution;
+use ir::mesh::Axis;
 use ir::parallel;
 use ir::profile::Route;
 use ir::program::{Action, Draft, Stream, Streams};
+use ir::software::Reduction;
 use ir::trace::{Confidence, Totals};
 use ir::units::Seconds;
 
@@ -158,7 +160,10 @@ impl<'a> Engine<'a> {
                     }
                 }
                 Action::Compute(_) | Action::Exchange(_) | Action::Send(_) | Action::Receive(_) => {
-                    let issued = head.issued + self.prices.issue;
+                    if !player.may_issue(head) {
+                        return;
+                    }
+                    let issued = head.issued + player.late + self.prices.issue;
                     if self.prices.is_issued_aside() && issued > self.now {
                         player.pending.insert(stream);
                         player.tasks[stream].end = issued;
@@ -258,7 +263,7 @@ impl<'a> Engine<'a> {
         let (work, parties, links) = match head.action {
             Action::Compute(id) => {
                 let fragment = &self.prices.fragments[id.index()];
-                let issued = head.issued + fragment.issued_end - self.now;
+                let issued = head.issued + player.late + fragment.issued_end - self.now;
                 (fragment.price.time.max(issued), Parties::Own, 0)
             }
             Action::Exchange(id) => {
@@ -313,6 +318,21 @@ impl<'a> Engine<'a> {
             } else {
                 player.running.remove(stream);
                 self.end(role, stream);
+                if matches!(
+                    self.players[role].head(stream).map(|head| head.action),
+                    Some(Action::Receive(_) | Action::Send(_))
+                ) {
+                    let (count, _) = self.players[role].moved;
+                    self.players[role].moved = (count + 1, self.now);
+                    // The host may have waited for it.
+                    self.awake.push((role, Stream::Compute));
+                }
+                if stream == Stream::Compute {
+                    self.players[role].computed += 1;
+                    if self.prices.reduction == Reduction::Behind {
+                        self.awake.push((role, Stream::Exchange(Axis::Data)));
+                    }
+                }
                 self.players[role].pop(stream);
                 self.awake.push((role, stream));
             }

@@ -3,6 +3,7 @@
 use ir::layout::Exchange;
 use ir::mesh::{Axis, Mesh};
 use ir::program::{Action, Direction, Draft, EventId, Instr, PerStream, Role, Stream, Streams};
+use ir::software::Waits;
 use ir::trace::Totals;
 use ir::units::{Bytes, Seconds};
 
@@ -65,8 +66,12 @@ pub(super) struct Queued {
     pub(super) action: Action,
     /// Its index in the code.
     pub(super) place: u32,
-    /// When the host begins to issue it.
+    /// When the host begins to issue it, if it never waits.
     pub(super) issued: f64,
+    /// How many must have ended before the host issues it: transfers, if it is computed; kernels, if it is exchanged.
+    pub(super) after: u32,
+    /// Whether it waits until all passes are over.
+    is_behind: bool,
 }
 
 /// A role in play.
@@ -92,11 +97,23 @@ pub(super) struct Player<'a> {
     pub(super) ready: Streams,
     /// Streams that wait for an event.
     pub(super) blocked: Streams,
+    /// Transfers that have ended, and when the last one did.
+    pub(super) moved: (u32, f64),
+    /// Fragments that have ended.
+    pub(super) computed: u32,
+    /// By how much the host is late because it waited.
+    pub(super) late: f64,
     /// The earliest end of what runs or is still to be issued.
     pub(super) next: f64,
     pub(super) totals: Totals,
     /// Until when `totals` is right.
     accounted: f64,
+}
+
+/// Whether something is computed in a pass of a block, which is neither the first nor the `last` layer.
+fn is_of_block(instr: &Instr, last: u32) -> bool {
+    let is_block = instr.span.layer.is_some_and(|layer| layer > 0 && u32::from(layer) < last);
+    is_block && instr.span.microbatch.is_some() && matches!(instr.action, Action::Compute(_))
 }
 
 impl<'a> Player<'a> {
@@ -114,16 +131,32 @@ impl<'a> Player<'a> {
             count - counts[stream]
         });
         let mut ends = heads;
-        let mut queue = vec![Queued { action: Action::Free, place: 0, issued: 0.0 }; count as usize];
+        let mut queue =
+            vec![Queued { action: Action::Free, place: 0, issued: 0.0, after: 0, is_behind: false }; count as usize];
         let mut events = 0;
         let mut issued = 0.0;
+        let mut transfers = 0;
+        let (last_pass, computes) = passes(role);
+        let mut pass = None;
+        let last = draft.blocks.iter().map(|block| block.layer).max().unwrap_or(0);
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
+            if is_of_block(instr, last) && pass != Some(instr.span) {
+                pass = Some(instr.span);
+                issued += prices.issue_pass;
+            }
             let end = &mut ends[instr.stream];
-            queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued };
+            // Reductions that begin when all passes are over stand behind them, and wait for them.
+            let is_behind = place > last_pass && prices.joins_behind(instr.stream);
+            let after = if is_behind { computes } else { transfers };
+            queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued, after, is_behind };
             *end += 1;
             match instr.action {
                 Action::Compute(id) => issued += prices.fragments[id.index()].issue,
-                Action::Exchange(_) | Action::Send(_) | Action::Receive(_) => issued += prices.issue,
+                Action::Exchange(_) => issued += prices.issue_exchange,
+                Action::Send(_) | Action::Receive(_) => {
+                    issued += prices.issue_exchange;
+                    transfers += u32::from(prices.waits == Waits::Transfers);
+                }
                 Action::Free => {}
                 Action::Signal(event) | Action::Wait(event) => events = events.max(event.index() + 1),
             }
@@ -144,6 +177,9 @@ impl<'a> Player<'a> {
             arrived: Streams::NONE,
             ready: Streams::NONE,
             blocked: Streams::NONE,
+            moved: (0, 0.0),
+            computed: 0,
+            late: 0.0,
             next: f64::INFINITY,
             totals,
             accounted: 0.0,
@@ -171,6 +207,27 @@ impl<'a> Player<'a> {
             return None;
         }
         self.head(stream).map(|head| head.action)
+    }
+
+    /// Whether the host may issue the head of a stream; if it waited for it, it is late from now on.
+    pub(super) fn may_issue(&mut self, head: Queued) -> bool {
+        match head.action {
+            Action::Compute(_) if head.after > 0 => {}
+            Action::Exchange(_) if head.is_behind => return self.computed >= head.after,
+            Action::Compute(_)
+            | Action::Exchange(_)
+            | Action::Send(_)
+            | Action::Receive(_)
+            | Action::Free
+            | Action::Signal(_)
+            | Action::Wait(_) => return true,
+        }
+        let (count, last) = self.moved;
+        if count < head.after {
+            return false;
+        }
+        self.late = self.late.max(last - head.issued);
+        true
     }
 
     pub(super) fn pop(&mut self, stream: Stream) {
@@ -215,6 +272,14 @@ impl<'a> Player<'a> {
         let ends = self.running.union(self.pending).iter().map(|stream| self.tasks[stream].end);
         self.next = ends.fold(f64::INFINITY, f64::min);
     }
+}
+
+/// The place of the last kernels of a pass, and how many computations stand up to it.
+fn passes(role: &Role) -> (usize, u32) {
+    let is_compute = |instr: &&Instr| matches!(instr.action, Action::Compute(_));
+    let last = role.code.iter().rposition(|instr| instr.span.microbatch.is_some() && is_compute(&instr));
+    let last = last.unwrap_or(usize::MAX);
+    (last, role.code.iter().take(last.saturating_add(1)).filter(is_compute).count() as u32)
 }
 
 /// Whether the pipeline axis is in the group of an exchange.

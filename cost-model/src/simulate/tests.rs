@@ -1,5 +1,7 @@
 //! What verified programs can not do.
 
+use std::collections::BTreeMap;
+
 use ir::cluster::{Cluster, Device, Execution, Link};
 use ir::mesh::Mesh;
 use ir::program::{
@@ -12,7 +14,14 @@ use super::{Detail, Regime, play};
 use crate::model::CostModel;
 
 fn model() -> CostModel {
-    let link = Link { name: "link".to_owned(), rate: BytesPerSecond(1e9), latency: Seconds(0.0), efficiency: 1.0 };
+    let link = Link {
+        name: "link".to_owned(),
+        rate: BytesPerSecond(1e9),
+        latency: Seconds(0.0),
+        efficiency: 1.0,
+        efficiency_of: BTreeMap::new(),
+        start: Seconds::ZERO,
+    };
     let device = Device {
         name: "device".to_owned(),
         execution: Execution::Concurrent,

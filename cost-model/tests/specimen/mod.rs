@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hetu_cost_model::{CostModel, Detail, simulate};
 use ir::cluster::{Cluster, Device, Execution, Link};
@@ -30,6 +30,8 @@ pub(crate) fn cluster(execution: Execution) -> Cluster {
         rate: BytesPerSecond(rate),
         latency: Seconds(0.0),
         efficiency: 1.0,
+        efficiency_of: BTreeMap::new(),
+        start: Seconds::ZERO,
     };
     let device = Device {
         name: "specimen".to_owned(),

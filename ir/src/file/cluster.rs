@@ -54,6 +54,10 @@ fn check_link(key: &str, link: &Link, checks: &mut Checks) {
     checks.within(&keys([key, "rate"]), link.rate.0, Range::Positive);
     checks.within(&keys([key, "latency"]), link.latency.0, Range::NotNegative);
     checks.within(&keys([key, "efficiency"]), link.efficiency, Range::Share);
+    checks.within(&keys([key, "start"]), link.start.0, Range::NotNegative);
+    for &share in link.efficiency_of.values() {
+        checks.within(&keys([key, "efficiency_of"]), share, Range::Share);
+    }
 }
 
 #[cfg(test)]

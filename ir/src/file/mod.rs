@@ -16,6 +16,7 @@ mod plan;
 mod preset;
 mod profile;
 pub mod quantity;
+mod software;
 mod trace;
 
 pub use cluster::{parse_cluster, print_cluster};
@@ -25,4 +26,5 @@ pub use model::{parse_model, print_model};
 pub use parse::{FILE_MAX, TRACE_MAX, decode, read};
 pub use plan::{parse_plan, print_plan};
 pub use profile::{parse_profile, print_profile};
+pub use software::{parse_software, print_software};
 pub use trace::{parse_trace, print_trace, trace_beside};

@@ -4,7 +4,7 @@ mod source;
 
 use std::collections::BTreeMap;
 
-use ir::file::{parse_cluster, parse_model, parse_plan, parse_profile};
+use ir::file::{parse_cluster, parse_model, parse_plan, parse_profile, parse_software};
 use source::{Source, files, functions, identifiers, read, root, sources, words};
 
 /// What each crate may link; every crate stands behind all that it may link.
@@ -227,6 +227,8 @@ fn every_example_is_read() {
             parse_cluster(&text, &path).err()
         } else if path.contains("/profiles/") {
             parse_profile(&text, &path).err()
+        } else if path.contains("/software/") {
+            parse_software(&text, &path).err()
         } else if path.contains("/plans/") {
             parse_plan(&text, &path).err()
         } else {

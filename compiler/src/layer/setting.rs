@@ -1,0 +1,45 @@
+//! What all layers of a plan have in common, and in what unlike ways trainers go about them.
+
+use ir::graph::{Element, Graph};
+use ir::mesh::Mesh;
+use ir::plan::Plan;
+use ir::software::{Reduction, Repeat, Software, TensorExchanges};
+
+use crate::layer::{Purpose, compute_element};
+
+/// What all layers of a plan have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) mesh: &'a Mesh,
+    /// Sequences of a microbatch.
+    pub(crate) sequences: u64,
+    /// What is computed in.
+    pub(crate) compute: Element,
+    pub(crate) purpose: Purpose,
+    pub(crate) manners: Manners,
+}
+
+impl<'a> Setting<'a> {
+    /// What a plan says of all its layers.
+    pub(crate) fn new(graph: &'a Graph, mesh: &'a Mesh, plan: &Plan, purpose: Purpose) -> Setting<'a> {
+        let compute = compute_element(plan.precision);
+        let manners = Manners::default();
+        Setting { graph, mesh, sequences: plan.microbatch_sequences(), compute, purpose, manners }
+    }
+}
+
+/// How a trainer goes about its passes; the usual way is that of the programs that are run here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manners {
+    pub(crate) repeat: Repeat,
+    pub(crate) reduction: Reduction,
+    pub(crate) tensor_exchanges: TensorExchanges,
+}
+
+impl Manners {
+    pub(crate) fn of(software: &Software) -> Manners {
+        let Software { repeat, reduction, tensor_exchanges, .. } = *software;
+        Manners { repeat, reduction, tensor_exchanges }
+    }
+}

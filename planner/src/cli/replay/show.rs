@@ -1,0 +1,163 @@
+//! Predictions beside measurements, as a table, a file and a document.
+
+use std::fmt::Write as _;
+
+use reports::scatter::Beside;
+use serde_json::{Value, json};
+
+use super::Replayed;
+use super::score::{Errors, Score, memory_error, step_error};
+use crate::cli::table::{Side, Table};
+
+/// The table of all sources, and their farthest rows.
+pub(super) fn text(replayed: &[Replayed], scores: &[Score], wrong: usize) -> String {
+    let mut table = Table::new(&[
+        ("source", Side::Left),
+        ("runs", Side::Right),
+        ("mean", Side::Right),
+        ("median", Side::Right),
+        ("bias", Side::Right),
+        ("worst", Side::Right),
+        ("pairs in order", Side::Right),
+        ("regret", Side::Right),
+        ("memory", Side::Right),
+    ]);
+    for score in scores {
+        let Errors { count, mean_absolute, median_absolute, bias, worst } = score.step;
+        let [pairs, right] = score.pairs;
+        let pairs_words = if pairs > 0 { format!("{right} of {pairs}") } else { "-".to_owned() };
+        let regret = if score.groups > 0 { percent(score.regret[0]) } else { "-".to_owned() };
+        let memory = score.memory.map_or("-".to_owned(), |memory| {
+            format!("{} (bias {}, {})", percent(memory.mean_absolute), signed(memory.bias), memory.count)
+        });
+        table.push(vec![
+            score.source.clone(),
+            count.to_string(),
+            percent(mean_absolute),
+            percent(median_absolute),
+            signed(bias),
+            percent(worst),
+            pairs_words,
+            regret,
+            memory,
+        ]);
+    }
+    let mut text = table.text();
+    let mut line = |words: String| writeln!(text, "{words}").expect("a string can grow");
+    for score in scores {
+        for (id, error, reason) in &score.worst {
+            line(format!("  {id}: {}; {reason}", signed(*error)));
+        }
+    }
+    let predicted = replayed.iter().filter(|replayed| replayed.outcome.is_ok()).count();
+    line(format!("Predicted {predicted} runs; {wrong} rows could not be"));
+    text
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn signed(share: f64) -> String {
+    format!("{:+.1} %", share * 100.0)
+}
+
+/// One line for each row.
+pub(super) fn file(replayed: &[Replayed]) -> String {
+    let mut text =
+        "source,id,measured_s,predicted_s,error,micro_batch,measured_gib,predicted_gib,compute,moves,idle,why\n"
+            .to_owned();
+    for Replayed { row, outcome, .. } in replayed {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let measured = [row.source.clone(), row.id.clone(), row.step.to_string()];
+        let rest = match outcome {
+            Ok(outcome) => {
+                let [compute, moves, idle] = outcome.parts.map(|part| format!("{part:.3}"));
+                let memory = row.memory.map_or(String::new(), |memory| memory.to_string());
+                let error = memory_error(row, outcome);
+                let predicted = row.memory.zip(error).map_or_else(
+                    || format!("{:.2}", outcome.shown.as_f64() / f64::from(1 << 30)),
+                    |(memory, error)| format!("{:.2}", memory * (1.0 + error)),
+                );
+                [
+                    format!("{:.5}", outcome.step.0),
+                    format!("{:.4}", step_error(row, outcome)),
+                    outcome.micro_batch.to_string(),
+                    memory,
+                    predicted,
+                    compute,
+                    moves,
+                    idle,
+                    String::new(),
+                ]
+            }
+            Err(why) => {
+                let mut cells: [String; 9] = Default::default();
+                cells[8].clone_from(why);
+                cells
+            }
+        };
+        writer.write_record(measured.iter().chain(&rest)).expect("a list can grow");
+        text += &String::from_utf8_lossy(&writer.into_inner().expect("a list can grow"));
+    }
+    text
+}
+
+/// What a scatter plot shows.
+pub(super) fn points(replayed: &[Replayed]) -> Vec<Beside> {
+    let point = |replayed: &Replayed| {
+        let outcome = replayed.outcome.as_ref().ok()?;
+        Some(Beside {
+            series: replayed.row.source.clone(),
+            name: replayed.row.id.clone(),
+            measured: replayed.row.step,
+            predicted: outcome.step.0,
+        })
+    };
+    replayed.iter().filter_map(point).collect()
+}
+
+/// One row as data.
+pub(super) fn data(replayed: &Replayed) -> Value {
+    let Replayed { file, row, outcome } = replayed;
+    let mut data =
+        json!({ "file": file, "line": row.line, "source": row.source, "id": row.id, "measured_s": row.step });
+    match outcome {
+        Ok(outcome) => {
+            data["predicted_s"] = json!(outcome.step.0);
+            data["error"] = json!(step_error(row, outcome));
+            data["micro_batch"] = json!(outcome.micro_batch);
+            data["allocated_bytes"] = json!(outcome.allocated);
+            data["memory_error"] = json!(memory_error(row, outcome));
+            data["parts"] = json!(outcome.parts);
+        }
+        Err(why) => data["wrong"] = json!(why),
+    }
+    data
+}
+
+/// One source as data.
+pub(super) fn score_data(score: &Score) -> Value {
+    let errors = |errors: Errors| {
+        json!({
+            "count": errors.count,
+            "mean_absolute": errors.mean_absolute,
+            "median_absolute": errors.median_absolute,
+            "bias": errors.bias,
+            "worst": errors.worst,
+        })
+    };
+    let worst: Vec<Value> =
+        score.worst.iter().map(|(id, error, reason)| json!({ "id": id, "error": error, "reason": reason })).collect();
+    json!({
+        "source": score.source,
+        "step": errors(score.step),
+        "memory": score.memory.map(errors),
+        "pairs": score.pairs[0],
+        "pairs_in_order": score.pairs[1],
+        "groups": score.groups,
+        "regret_mean": score.regret[0],
+        "regret_worst": score.regret[1],
+        "worst": worst,
+    })
+}
