@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hetu_planner::{Candidate, Found, Mix, OnAll, Unusable};
 use ir::cluster::{Cluster, Execution};
 use ir::model::{Model, Precision};
-use ir::units::{Bytes, Seconds};
+use ir::units::Seconds;
 use reports::{device_rate, model_flops};
 
 use super::costs::Speed;

@@ -65,7 +65,7 @@ fn signed(share: f64) -> String {
 /// One line for each row.
 pub(super) fn file(replayed: &[Replayed]) -> String {
     let mut text =
-        "source,id,measured_s,predicted_s,error,micro_batch,measured_gib,predicted_gib,compute,moves,idle,why\n"
+        "source,id,measured_seconds,predicted_seconds,error,micro_batch,measured_gib,predicted_gib,compute,moves,idle,why\n"
             .to_owned();
     for Replayed { row, outcome, .. } in replayed {
         let mut writer = csv::Writer::from_writer(Vec::new());
@@ -121,10 +121,10 @@ pub(super) fn points(replayed: &[Replayed]) -> Vec<Beside> {
 pub(super) fn data(replayed: &Replayed) -> Value {
     let Replayed { file, row, outcome } = replayed;
     let mut data =
-        json!({ "file": file, "line": row.line, "source": row.source, "id": row.id, "measured_s": row.step });
+        json!({ "file": file, "line": row.line, "source": row.source, "id": row.id, "measured_seconds": row.step });
     match outcome {
         Ok(outcome) => {
-            data["predicted_s"] = json!(outcome.step.0);
+            data["predicted_seconds"] = json!(outcome.step.0);
             data["error"] = json!(step_error(row, outcome));
             data["micro_batch"] = json!(outcome.micro_batch);
             data["allocated_bytes"] = json!(outcome.allocated);
