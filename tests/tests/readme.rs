@@ -106,7 +106,7 @@ fn clone(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme").join(name);
     // Left by an earlier run, or not there.
     let _ = fs::remove_dir_all(&folder);
-    for kind in ["models", "clusters", "profiles", "text", "published/tiny-llama"] {
+    for kind in ["models", "clusters", "profiles", "text", "replay", "published/tiny-llama"] {
         let (from, to) = (root.join("examples").join(kind), folder.join("examples").join(kind));
         fs::create_dir_all(&to).expect("the target can be written");
         for entry in fs::read_dir(from).expect("there are examples") {
