@@ -1,6 +1,7 @@
 //! The command line.
 
 mod export;
+mod problems;
 mod rules;
 mod spread;
 mod suggested;
@@ -15,6 +16,7 @@ use solver::Method;
 
 use crate::cli::Failure;
 pub(crate) use export::{ExportOptions, MemoryOptions, Trainer};
+pub(crate) use problems::{DumpOptions, ImportOptions, Partition, SolveOptions};
 pub(crate) use rules::RuleOptions;
 pub(crate) use spread::SpreadOptions;
 use suggested::Suggested;
@@ -97,8 +99,17 @@ pub(crate) enum Command {
     Models,
     /// List the shipped devices, of which clusters are made: 8xH100, or 64x8xH100 for 64 nodes of 8.
     Clusters,
-    /// Solve a bare problem of numbers, and print assignment, objective and bound as JSON.
+    /// Solve problems of bare numbers, and print the best assignment, its objective and what is proven, as JSON.
+    ///
+    /// docs/problem.md describes the file and what is printed. Exit status 1 if nothing fits.
     Solve(SolveOptions),
+    /// Write the profiles of another planner as problems, under its own formulas.
+    ///
+    /// What a file lacks is named by file and key. `hetu-plan solve` finds the optimum, and --strategy writes it as that
+    /// planner's strategy file.
+    Import(ImportOptions),
+    /// Plan, and write the problem of bare numbers that was solved for the plan's stages and microbatches.
+    Dump(DumpOptions),
     /// Print the program of every stage of a plan as text.
     Compile(CompileOptions),
     /// Predict runs that others measured, and say how far off that is, by source.
@@ -319,17 +330,6 @@ fn price(text: &str) -> Result<f64, String> {
     price.ok_or_else(|| "give a price such as 2.5/device-hour".to_owned())
 }
 
-/// A problem to solve.
-#[derive(Args)]
-pub(crate) struct SolveOptions {
-    /// The problem, as JSON; `-` reads it from standard input.
-    #[arg(value_name = "PROBLEM.JSON")]
-    pub(crate) problem: PathBuf,
-    /// How it is solved.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) method: MethodName,
-}
-
 /// Runs to predict.
 #[derive(Args)]
 pub(crate) struct ReplayOptions {
@@ -371,8 +371,10 @@ pub(crate) struct CompileOptions {
 pub(crate) enum MethodName {
     /// A dynamic program: fast, and as exact as prices are.
     #[default]
+    #[value(alias = "dynamic")]
     Dp,
     /// An integer program, to check the other by; slow.
+    #[value(alias = "integer")]
     Ilp,
     /// Every assignment, one after another; for tiny problems only.
     Exhaustive,

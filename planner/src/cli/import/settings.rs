@@ -190,6 +190,28 @@ impl Settings {
         self.search_engine.hardware_info.num_nodes * self.search_engine.hardware_info.num_gpus_per_node
     }
 
+    /// MiB of a device that plans may use: of more than 20 GiB, a fifth is left to the allocator.
+    pub(crate) fn usable(&self) -> u64 {
+        let whole = self.search_engine.hardware_info.memory_constraint * 1024;
+        if self.search_engine.hardware_info.memory_constraint > 20 { whole - whole / 5 } else { whole }
+    }
+
+    /// The most ranks that share a layer.
+    pub(crate) fn widest(&self) -> u32 {
+        let degrees = &self.search_engine.search_space_info;
+        degrees.max_tp_deg.max(degrees.max_sp_deg).min(self.devices())
+    }
+
+    /// Batches to try.
+    pub(crate) fn batches(&self) -> Vec<u32> {
+        let batch = &self.search_engine.batch_size_info;
+        if batch.settle_bsz > 0 {
+            return vec![batch.settle_bsz as u32];
+        }
+        let first = batch.min_bsz.max(batch.bsz_scale);
+        (first..=batch.max_bsz).step_by(batch.bsz_scale as usize).map(|size| size as u32).collect()
+    }
+
     /// All that cannot be, a line each.
     pub(crate) fn mistakes(&self, name: &str) -> Vec<String> {
         let engine = &self.search_engine;
