@@ -48,6 +48,10 @@ EXAMPLES
       a Hugging Face folder with its config.json: tiny/model.yaml is written, too, where the recipe can be changed
   hetu-plan memory llama3-8b --devices 1,8,64
       will it fit: parameters, gradients, optimizer and activations by ZeRO stage
+  hetu-plan dump tiny-llama --cluster 4xCPU -o out/problem.json
+      the problem of numbers behind a plan; hetu-plan import has that of another planner's profiles
+  hetu-plan solve out/problem.json --gap 0
+      its best answer, and what is proven of it
   hetu-plan models
       the shipped models; hetu-plan clusters lists the devices
   hetu-plan --completions bash > hetu-plan.bash

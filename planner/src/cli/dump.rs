@@ -26,7 +26,7 @@ pub(crate) fn dump(options: &DumpOptions) -> Result<(), Failure> {
             "error: no problem was solved for any plan of the list: all were changed afterwards",
         ));
     };
-    let choice = choice(&question, space);
+    let choice = Choice { least_sum: Some(answer.objective), ..choice(&question, space) };
     let name = choice.name.clone();
     write_whole(&options.output, &Problems::new(vec![choice]).print())?;
     let (output, sum) = (options.output.display(), Seconds(answer.objective));
@@ -77,6 +77,7 @@ fn choice(question: &Question, space: Space) -> Choice {
         problem: space.problem,
         cuts: None,
         step: StepRule::Slowest,
+        least_sum: None,
         meaning: None,
     }
 }

@@ -34,6 +34,9 @@ pub(crate) struct Choice {
     /// `labels[kind][strategy]`: what people call a strategy; may be empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) labels: Vec<Vec<String>>,
+    /// Seconds of the best answer, if whoever wrote the file solved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) least_sum: Option<f64>,
     /// What the numbers stand for, where an answer can be written as a strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) meaning: Option<Meaning>,
@@ -140,6 +143,7 @@ impl Problems {
                 cuts: None,
                 step: StepRule::Slowest,
                 labels: Vec::new(),
+                least_sum: None,
                 meaning: None,
             }])
         } else {

@@ -157,6 +157,7 @@ fn choice(formulas: &Formulas<'_>, outer: Outer, widths: Widths, partition: Part
         cuts: (!is_free).then(|| starts.iter().map(|&start| if start == 0 { 0 } else { start + 1 }).collect()),
         step: if is_free { StepRule::Slowest } else { StepRule::Ends },
         labels: ways.iter().map(|ways| label_of(ways)).collect(),
+        least_sum: None,
         meaning: Some(meaning),
     })
 }

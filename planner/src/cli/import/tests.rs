@@ -96,7 +96,9 @@ fn check_step(settings: &Settings, outer: Outer, row: &[Value]) {
     let list = |column: usize| row[column].as_array().expect("a list");
     let layers: Vec<Way> = list(5).iter().map(|layer| way(layer.as_array().expect("a list"))).collect();
     let end = way(list(6));
-    let case = CASES.iter().find(|case| read::<Settings>(case, "case.json").model_layer_configs == settings.model_layer_configs);
+    let case = CASES
+        .iter()
+        .find(|case| read::<Settings>(case, "case.json").model_layer_configs == settings.model_layer_configs);
     let mut settings = settings.clone();
     settings.search_engine.batch_size_info.settle_bsz = i64::from(outer.batch);
     settings.search_engine.batch_size_info.settle_chunk = i64::from(outer.microbatches);
@@ -109,7 +111,8 @@ fn check_step(settings: &Settings, outer: Outer, row: &[Value]) {
     let strategies = choice.problem.layers.iter().zip(&ways).map(|(&kind, way)| {
         meaning.ways[kind].iter().position(|other| other == way).expect("the strategy is looked at")
     });
-    let assignment = Assignment { cuts: choice.cuts.clone().expect("cuts are given"), strategies: strategies.collect() };
+    let assignment =
+        Assignment { cuts: choice.cuts.clone().expect("cuts are given"), strategies: strategies.collect() };
     let score = choice.posed().score(&assignment).expect("memory has no end");
     assert_near(score.objective, row[7].as_f64().expect("a number"), &|| format!("step of {outer:?}"));
 }
