@@ -101,6 +101,9 @@ fn an_imported_problem_is_solved_and_written_back() {
     typed(&folder, &["import", "galvatron", "profiles", "--memory", "80", "--batch", "32", "--microbatches", "16"]);
     let roomy = solved(&folder, &["problem.json"]);
     assert!(roomy["choice"].as_str().unwrap().starts_with("batch 32, 16 microbatches"), "{roomy}");
+    typed(&folder, &["import", "galvatron", "profiles", "--memory", "2"]);
+    assert!(refused(&folder, &["solve", "problem.json"], 1).contains("no assignment fits: stage "));
+    typed(&folder, &["import", "galvatron", "profiles", "--memory", "80", "--batch", "32", "--microbatches", "16"]);
     // A little time is enough for an answer with a bound.
     let hasty = solved(&folder, &["problem.json", "--time-limit", "0.001"]);
     assert!(hasty["bound"].as_f64().unwrap() <= roomy["objective"].as_f64().unwrap(), "{hasty}");

@@ -99,8 +99,8 @@ impl<'p> Best<'p> {
         // Seconds of a sequence in the best answer.
         let mut least = f64::INFINITY;
         for (index, (bound, choice, posed)) in order.iter().enumerate() {
-            // What ties by all that numbers can tell is not looked at.
-            if *bound >= least * (1.0 - OPTIMAL / 1e3) {
+            // What ties by all that numbers can tell is not looked at. Before anything fits, it is said what misses least.
+            if best.found.is_some() && *bound >= least * (1.0 - OPTIMAL / 1e3) {
                 best.bound = best.bound.min(*bound).min(least);
                 break;
             }
