@@ -14,10 +14,10 @@ fn root() -> PathBuf {
 
 /// Copies the files of a folder.
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    fs::create_dir_all(to).expect("the folder can be made");
+    for entry in fs::read_dir(from).expect("there are files") {
+        let path = entry.expect("it can be read").path();
+        fs::copy(&path, to.join(path.file_name().expect("a file has a name"))).expect("it can be copied");
     }
 }
 
@@ -30,7 +30,7 @@ fn typed(folder: &Path, arguments: &[&str]) -> String {
 
 #[track_caller]
 fn solved(folder: &Path, arguments: &[&str]) -> Value {
-    serde_json::from_str(&typed(folder, &[&["solve"], arguments].concat())).unwrap()
+    serde_json::from_str(&typed(folder, &[&["solve"], arguments].concat())).expect("answers are JSON")
 }
 
 #[test]

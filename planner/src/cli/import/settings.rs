@@ -57,7 +57,21 @@ pub(crate) enum Mode {
 #[serde(default)]
 pub(crate) struct Common {
     pub(crate) sequence_parallel: bool,
-    pub(crate) global_memory_buffer: bool,
+    pub(crate) global_memory_buffer: GatherBuffer,
+}
+
+/// Whether sequences are gathered into a buffer of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "bool")]
+pub(crate) enum GatherBuffer {
+    Kept,
+    Absent,
+}
+
+impl From<bool> for GatherBuffer {
+    fn from(is_kept: bool) -> Self {
+        if is_kept { GatherBuffer::Kept } else { GatherBuffer::Absent }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -132,7 +146,7 @@ impl Default for Profiling {
 
 impl Default for Common {
     fn default() -> Self {
-        Self { sequence_parallel: true, global_memory_buffer: true }
+        Self { sequence_parallel: true, global_memory_buffer: GatherBuffer::Kept }
     }
 }
 

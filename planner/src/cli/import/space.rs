@@ -5,6 +5,7 @@ use solver::{Costs, Kind, Problem, Stage, StepRule};
 use super::super::problems::{Choice, Meaning, Recompute, Shard, Way};
 use super::costs::{CONTEXT, End, Formulas, Outer, Sizes, Times};
 use super::profile::powers;
+use super::settings::GatherBuffer;
 use crate::options::Partition;
 
 /// What else is fixed for a problem.
@@ -124,11 +125,9 @@ fn choice(formulas: &Formulas<'_>, outer: Outer, widths: Widths, partition: Part
         layers.push(2 + place);
     }
     layers.push(1);
-    let buffer = match widths.kinds {
-        WidthKinds::Any if formulas.settings.search_engine.common_train_info.global_memory_buffer => {
-            formulas.gather_buffer(outer, widths.most)
-        }
-        WidthKinds::Any | WidthKinds::Sequence => 0.0,
+    let buffer = match (widths.kinds, formulas.settings.search_engine.common_train_info.global_memory_buffer) {
+        (WidthKinds::Any, GatherBuffer::Kept) => formulas.gather_buffer(outer, widths.most),
+        (WidthKinds::Any, GatherBuffer::Absent) | (WidthKinds::Sequence, _) => 0.0,
     };
     let problem = Problem {
         ties: vec![(0, layers.len() - 1)],

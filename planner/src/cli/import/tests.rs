@@ -55,9 +55,10 @@ fn way(values: &[Value]) -> Way {
 /// Checks a row of vectors of a layer, embedding and head, or the buffer.
 fn check(formulas: &Formulas<'_>, row: &[Value]) {
     let outer = Outer { batch: count(&row[1]), microbatches: count(&row[2]), stages: count(&row[3]) };
-    let numbers = |value: &Value| match value {
-        Value::Array(list) => list.iter().map(|it| it.as_f64().expect("a number")).collect(),
-        number => vec![number.as_f64().expect("a number")],
+    let numbers = |value: &Value| -> Vec<f64> {
+        let one = std::slice::from_ref(value);
+        let list = value.as_array().map_or(one, Vec::as_slice);
+        list.iter().map(|it| it.as_f64().expect("a number")).collect()
     };
     let seconds = |milliseconds: f64| milliseconds / 1e3;
     let place = || format!("{row:?}");
