@@ -7,6 +7,7 @@
 mod fit;
 mod online;
 mod skyline;
+mod taken;
 
 use std::collections::BTreeMap;
 
