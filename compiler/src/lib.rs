@@ -52,6 +52,11 @@ use step::{Job, step};
 
 /// The programs of a training step, or every reason why there are none: rules broken, or memory missing.
 pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs, Vec<Violation>> {
+    verified(compile_draft(graph, cluster, plan)?)
+}
+
+/// The same programs before they are verified: for comparing plans, most of which nobody will run or see.
+pub fn compile_draft(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Draft, Vec<Violation>> {
     let violations = check(graph, cluster, plan);
     if !violations.is_empty() {
         return Err(violations);
@@ -65,7 +70,7 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
     let too_large = draft.roles.iter().filter(|role| role.arena > capacity);
     let memory = |role: &Role| Violation::Memory { stage: role.id.0, needed: role.arena, capacity };
     let missing: Vec<Violation> = too_large.map(memory).collect();
-    if missing.is_empty() { verified(draft) } else { Err(missing) }
+    if missing.is_empty() { Ok(draft) } else { Err(missing) }
 }
 
 /// The programs of a training step without regard to devices and memory: for tests and for asking what would be.
@@ -96,14 +101,14 @@ pub struct Sample {
 }
 
 /// The programs of the beginnings of a plan of one stage: for asking what a layer or a microbatch more would take.
-/// Layers are compiled once for all of them. Arenas are placed with the least effort; what they need at least,
+/// Layers are compiled once for all of them, and nothing is verified. Arenas are placed with the least effort; what they need at least,
 /// `live_bound`, is that of [`compile_unlimited`].
-pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result<Vec<Programs>, Vec<Violation>> {
+pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result<Vec<Draft>, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let setting = Setting::new(graph, &mesh, plan, Purpose::Training);
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
-    let programs = samples.iter().map(|&sample| {
+    let drafts = samples.iter().map(|&sample| {
         let graph = graph.part(&graph.layers[..sample.layers as usize]);
         let plan = Plan {
             batch: setting.sequences * u64::from(sample.microbatches),
@@ -111,15 +116,10 @@ pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result
             stages: std::iter::once(0..sample.layers).collect(),
             ..plan.clone()
         };
-        verified(assembled(
-            Setting { graph: &graph, ..setting },
-            &plan,
-            &layers,
-            library.clone(),
-            Manner { effort: Effort::Least, ..USUAL },
-        ))
+        let setting = Setting { graph: &graph, ..setting };
+        assembled(setting, &plan, &layers, library.clone(), Manner { effort: Effort::Least, ..USUAL })
     });
-    programs.collect()
+    Ok(drafts.collect())
 }
 
 /// The programs that compute the loss of a batch and change nothing. Their blocks are those of [`compile`].
