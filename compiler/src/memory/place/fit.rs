@@ -14,7 +14,7 @@ pub(super) fn largest_first(lifetimes: &[Lifetime]) -> Attempt {
     for item in by_size(&sizes(lifetimes)) {
         let bytes = lifetimes[item].bytes;
         let address = taken.lowest_free(&lifetimes[item]);
-        taken.take(&lifetimes[item], address..address + bytes);
+        taken.take(&lifetimes[item], &(address..address + bytes));
         addresses[item] = address;
         size = size.max(address + bytes);
     }

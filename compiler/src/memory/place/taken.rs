@@ -26,36 +26,19 @@ struct Node {
     ever: Ranges,
 }
 
-/// Leaves below a node.
-#[derive(Clone, Copy)]
-struct Stretch {
-    node: usize,
-    from: usize,
-    width: usize,
+/// Nodes that a life has to do with.
+struct Parts {
+    /// Those whose stretch it fills, while it does not fill that of the node above.
+    filled: Vec<usize>,
+    /// Of those, the lowest at its beginning and at its end: whatever is above any is above one of them.
+    lowest: [Option<usize>; 2],
 }
 
-/// How a stretch lies to a life.
-enum Lies {
-    Outside,
-    Inside,
-    Across,
-}
-
-impl Stretch {
-    fn halves(self) -> [Stretch; 2] {
-        let width = self.width / 2;
-        [0, 1].map(|half| Stretch { node: 2 * self.node + half, from: self.from + half * width, width })
-    }
-
-    fn lies(self, life: &Range<usize>) -> Lies {
-        let to = self.from + self.width;
-        if to <= life.start || life.end <= self.from {
-            Lies::Outside
-        } else if life.start <= self.from && to <= life.end {
-            Lies::Inside
-        } else {
-            Lies::Across
-        }
+impl Parts {
+    /// The nodes above, from below, on either side.
+    fn above(&self) -> [impl Iterator<Item = usize> + use<>; 2] {
+        let half = |node: usize| Some(node / 2).filter(|&above| above > 0);
+        self.lowest.map(|lowest| std::iter::successors(lowest.and_then(half), move |&node| half(node)))
     }
 }
 
@@ -66,10 +49,6 @@ impl Taken {
         starts.dedup();
         let width = starts.len().next_power_of_two();
         Taken { starts, width, nodes: vec![Node::default(); 2 * width] }
-    }
-
-    fn whole(&self) -> Stretch {
-        Stretch { node: 1, from: 0, width: self.width }
     }
 
     /// Leaves that a lifetime covers.
@@ -83,8 +62,10 @@ impl Taken {
     /// A range that overlaps the bytes behind an address rules out all addresses up to its own end. In which order such
     /// ranges are found makes no difference, so each list is read as far as it matters, until none says more.
     pub(super) fn lowest_free(&self, lifetime: &Lifetime) -> u64 {
-        let mut lists: Vec<&[Range<u64>]> = Vec::new();
-        self.gather(self.whole(), &self.life(lifetime), &mut lists);
+        let parts = self.parts(lifetime);
+        let ever = parts.filled.iter().map(|&node| &self.nodes[node].ever.0[..]);
+        let throughout = parts.above().into_iter().flatten().map(|node| &self.nodes[node].throughout.0[..]);
+        let mut lists: Vec<&[Range<u64>]> = ever.chain(throughout).filter(|list| !list.is_empty()).collect();
         let mut address = 0;
         loop {
             let before = address;
@@ -102,40 +83,40 @@ impl Taken {
         }
     }
 
-    /// All that is taken in a life.
-    fn gather<'a>(&'a self, stretch: Stretch, life: &Range<usize>, lists: &mut Vec<&'a [Range<u64>]>) {
-        let Node { throughout, ever } = &self.nodes[stretch.node];
-        match stretch.lies(life) {
-            Lies::Outside => {}
-            Lies::Inside if ever.0.is_empty() => {}
-            Lies::Inside => lists.push(&ever.0),
-            Lies::Across if ever.0.is_empty() => {}
-            Lies::Across => {
-                lists.push(&throughout.0);
-                stretch.halves().into_iter().for_each(|half| self.gather(half, life, lists));
-            }
-        }
-    }
-
     /// Takes addresses that are free for a lifetime.
-    pub(super) fn take(&mut self, lifetime: &Lifetime, range: Range<u64>) {
-        let life = self.life(lifetime);
-        self.take_in(self.whole(), &life, &range);
+    pub(super) fn take(&mut self, lifetime: &Lifetime, range: &Range<u64>) {
+        let parts = self.parts(lifetime);
+        for &node in &parts.filled {
+            self.nodes[node].throughout.add(range);
+            self.nodes[node].ever.add(range);
+        }
+        for mut way in parts.above() {
+            // Who is above knows all that is known below.
+            while let Some(node) = way.next()
+                && self.nodes[node].ever.add(range) == Added::New
+            {}
+        }
     }
 
-    fn take_in(&mut self, stretch: Stretch, life: &Range<usize>, range: &Range<u64>) {
-        let node = &mut self.nodes[stretch.node];
-        match stretch.lies(life) {
-            Lies::Outside => {}
-            Lies::Inside => {
-                node.throughout.add(range);
-                node.ever.add(range);
+    fn parts(&self, lifetime: &Lifetime) -> Parts {
+        let life = self.life(lifetime);
+        let (mut from, mut to) = (life.start + self.width, life.end + self.width);
+        let mut filled = Vec::with_capacity(2 * self.width.ilog2() as usize + 1);
+        let mut lowest = [None; 2];
+        while from < to {
+            if from % 2 == 1 {
+                lowest[0].get_or_insert(from);
+                filled.push(from);
+                from += 1;
             }
-            Lies::Across => {
-                node.ever.add(range);
-                stretch.halves().into_iter().for_each(|half| self.take_in(half, life, range));
+            if to % 2 == 1 {
+                to -= 1;
+                lowest[1].get_or_insert(to);
+                filled.push(to);
             }
+            (from, to) = (from / 2, to / 2);
         }
+        Parts { filled, lowest }
     }
 }
 
@@ -143,15 +124,27 @@ impl Taken {
 #[derive(Clone, Default)]
 struct Ranges(Vec<Range<u64>>);
 
+/// Whether a range was known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Added {
+    New,
+    Known,
+}
+
 impl Ranges {
-    fn add(&mut self, range: &Range<u64>) {
+    fn add(&mut self, range: &Range<u64>) -> Added {
         let first = self.0.partition_point(|known| known.end < range.start);
-        let last = first + self.0[first..].iter().take_while(|known| known.start <= range.end).count();
-        if first == last {
-            return self.0.insert(first, range.clone());
+        let touched = self.0[first..].iter().take_while(|known| known.start <= range.end).count();
+        match touched {
+            0 => self.0.insert(first, range.clone()),
+            1 if self.0[first].start <= range.start && range.end <= self.0[first].end => return Added::Known,
+            _ => {
+                let end = self.0[first + touched - 1].end.max(range.end);
+                self.0[first] = self.0[first].start.min(range.start)..end;
+                self.0.drain(first + 1..first + touched);
+            }
         }
-        self.0[first] = self.0[first].start.min(range.start)..self.0[last - 1].end.max(range.end);
-        self.0.drain(first + 1..last);
+        Added::New
     }
 }
 
@@ -162,11 +155,11 @@ mod tests {
     #[test]
     fn ranges_that_touch_are_one() {
         let mut ranges = Ranges::default();
-        [10..20, 40..50, 30..40, 0..5, 22..25].iter().for_each(|range| ranges.add(range));
+        [10..20, 40..50, 30..40, 0..5, 22..25].iter().for_each(|range| assert!(ranges.add(range) == Added::New));
         assert_eq!(ranges.0, [0..5, 10..20, 22..25, 30..50]);
-        ranges.add(&(20..30));
+        assert!(ranges.add(&(20..30)) == Added::New && ranges.add(&(12..48)) == Added::Known);
         assert_eq!(ranges.0, [0..5, 10..50]);
-        ranges.add(&(5..10));
+        assert!(ranges.add(&(5..10)) == Added::New);
         assert_eq!(ranges.0, [0..50]);
     }
 
@@ -175,8 +168,8 @@ mod tests {
         let life = |bytes, start, end| Lifetime { bytes, start, end };
         let lives = [life(10, 0, 9), life(10, 10, 30), life(10, 20, 25)];
         let mut taken = Taken::new(&lives);
-        taken.take(&lives[0], 0..10);
-        taken.take(&lives[1], 10..20);
+        taken.take(&lives[0], &(0..10));
+        taken.take(&lives[1], &(10..20));
         assert_eq!(taken.lowest_free(&life(10, 20, 25)), 0);
         assert_eq!(taken.lowest_free(&life(11, 20, 25)), 20);
         assert_eq!(taken.lowest_free(&life(10, 0, 10)), 20);
