@@ -38,8 +38,8 @@ pub enum Extent {
 /// Steps that differ by less than this share are equally fast: prices are not known better.
 pub(crate) const EQUALLY_FAST: f64 = 0.002;
 
-/// Steps with more microbatches than this and four for each stage are not simulated whole while plans are compared.
-const WHOLE_MAX: u32 = 12;
+/// Steps with more microbatches than this and two for each stage are not simulated whole while plans are compared.
+const WHOLE_MAX: u32 = 4;
 
 /// Compiles and simulates one plan.
 pub fn candidate(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
@@ -70,7 +70,7 @@ fn drafted(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation
 
 /// Microbatches from which on plans are not simulated whole while they are compared.
 fn long(plan: &Plan) -> u32 {
-    WHOLE_MAX + 4 * plan.stages.len() as u32
+    WHOLE_MAX + 2 * plan.stages.len() as u32
 }
 
 /// A plan whose step has so many microbatches of the same size.
