@@ -72,6 +72,15 @@ fn all_shipped_runs_are_predicted_within_a_quarter() {
         let error = source["step"]["mean_absolute"].as_f64().expect("a number");
         assert!(error < 0.25, "{}: {error}", source["source"]);
     }
+    let rows = document["rows"].as_array().expect("a list");
+    for row in rows {
+        let [low, high] = [0, 1].map(|end| row["predicted_seconds_between"][end].as_f64().expect("a number"));
+        let measured = row["measured_seconds"].as_f64().expect("a number");
+        assert_eq!(row["inside"], low <= measured && measured <= high, "{row}");
+    }
+    // Nine of ten should be, by what descriptions state of their residuals.
+    let inside = rows.iter().filter(|row| row["inside"] == true).count() as f64 / rows.len() as f64;
+    assert!((0.8..=1.0).contains(&inside), "{inside}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! becomes a model, a cluster and a plan (`run.rs`), which is compiled and simulated as the trainer of the row runs it
 //! (`predict.rs`). What comes of all rows is summed up by source (`score.rs`) and shown (`show.rs`).
 
+mod intervals;
 mod predict;
 mod rows;
 mod run;
@@ -43,9 +44,9 @@ pub(crate) fn replay(options: &ReplayOptions) -> Result<(), Failure> {
             }
         }
     }
-    let software = options.software.as_deref();
+    let software = options.software.as_deref().map(run::software).transpose().map_err(Failure::wrong)?;
     let replayed = parallel::map(all, |(file, row)| {
-        let outcome = predict(&row, software).map_err(|why| format!("error: {file}:{}: {why}", row.line));
+        let outcome = predict(&row, software.as_ref()).map_err(|why| format!("error: {file}:{}: {why}", row.line));
         Replayed { file, row, outcome }
     });
     wrong.extend(replayed.iter().filter_map(|replayed| replayed.outcome.as_ref().err().cloned()));
@@ -66,7 +67,10 @@ pub(crate) fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     if options.json {
         let rows: Vec<_> = replayed.iter().map(show::data).collect();
         let sources: Vec<_> = scores.iter().map(show::score_data).collect();
-        return print(&format!("{:#}\n", json!({ "format": 1, "sources": sources, "rows": rows, "wrong": wrong })));
+        return print(&format!(
+            "{:#}\n",
+            json!({ "format": 1, "sources": sources, "residuals": intervals::residuals(&replayed, software.as_ref()), "rows": rows, "wrong": wrong })
+        ));
     }
     print(&show::text(&replayed, &scores, wrong.len()))
 }
