@@ -340,9 +340,16 @@ pub(crate) struct ReplayOptions {
     /// mosaicml-2023 or torchtitan-2024 [default: what each row says].
     #[arg(long = "as", value_name = "SOFTWARE")]
     pub(crate) software: Option<String>,
-    /// Write what was predicted beside what was measured, a line for each row.
+    /// Write what was predicted beside what was measured, a line for each row; with --fit the description instead.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Fit the few numbers of the description that steps can say (rates and times of the host) to the rows, and predict
+    /// with them.
+    #[arg(long)]
+    pub(crate) fit: bool,
+    /// Fit to all sources but one, too, and say how far off that one then is.
+    #[arg(long, requires = "fit")]
+    pub(crate) left_out: bool,
     /// Draw all rows as an SVG picture.
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ir::residuals::Residuals;
 use ir::software::Software;
-use serde_json::{Value, json};
 
 use super::Replayed;
 use super::predict::Outcome;
@@ -25,11 +25,12 @@ pub(super) fn ratios<'a>(rows: impl Iterator<Item = (&'a Row, &'a Outcome)>) -> 
     ratios
 }
 
-/// Between which ratios nine of ten lie, if all sources weigh the same however many runs they have.
+/// Between which ratios nine of ten lie. A source weighs as the root of its runs, which share what is wrong with it:
+/// neither does the largest decide alone, nor does each of the smallest count as much.
 pub(super) fn ends<'a>(sources: impl Iterator<Item = &'a Vec<f64>>) -> Option<[f64; 2]> {
     let mut all: Vec<(f64, f64)> = Vec::new();
     for ratios in sources {
-        all.extend(ratios.iter().map(|&ratio| (ratio, 1.0 / ratios.len() as f64)));
+        all.extend(ratios.iter().map(|&ratio| (ratio, weight(ratios.len()))));
     }
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     let total: f64 = all.iter().map(|(_, weight)| weight).sum();
@@ -45,6 +46,11 @@ pub(super) fn ends<'a>(sources: impl Iterator<Item = &'a Vec<f64>>) -> Option<[f
     Some([low?, high?])
 }
 
+/// What each of so many runs of a source weighs.
+pub(super) fn weight(runs: usize) -> f64 {
+    1.0 / (runs as f64).sqrt()
+}
+
 /// The share of a source's rows that lie between what all other sources say; none if there is no other.
 pub(super) fn left_out(ratios: &Ratios, source: &str) -> Option<f64> {
     let [low, high] = ends(ratios.iter().filter(|(name, _)| **name != source).map(|(_, ratios)| ratios))?;
@@ -58,23 +64,48 @@ pub(super) fn is_inside(row: &Row, outcome: &Outcome) -> bool {
     (outcome.interval.low.0..=outcome.interval.high.0).contains(&row.step)
 }
 
-/// What descriptions may state: of each kind of device and software, that of rows or `software`, as data.
-pub(super) fn residuals(replayed: &[Replayed], software: Option<&Software>) -> Vec<Value> {
+/// How far runs of one software on one kind of device are from what is predicted.
+pub(super) struct Spread {
+    pub(super) software: String,
+    pub(super) device: String,
+    pub(super) sources: Vec<String>,
+    pub(super) runs: usize,
+    pub(super) ends: [f64; 2],
+}
+
+impl Spread {
+    /// As a description states it: to three digits, which leave no run out.
+    pub(super) fn stated(&self) -> Residuals {
+        let [low, high] = [(self.ends[0] * 1e3).floor() / 1e3, (self.ends[1] * 1e3).ceil() / 1e3];
+        let from = format!("{} runs ({})", self.runs, self.sources.join(", "));
+        Residuals { device: self.device.clone(), low: low.max(1e-3), high, from: from.chars().take(FROM_MAX).collect() }
+    }
+}
+
+/// What it rests on is one short line.
+const FROM_MAX: usize = 150;
+
+/// What descriptions may state: of each kind of device and software, that of rows or `software`.
+pub(super) fn residuals(replayed: &[Replayed], software: Option<&Software>) -> Vec<Spread> {
     let mut kinds: BTreeMap<(&str, &str), Vec<(&Row, &Outcome)>> = BTreeMap::new();
     for Replayed { row, outcome, .. } in replayed {
         if let Ok(outcome) = outcome {
-            let device = row.device.split('-').next().unwrap_or_default();
             let own = row.software.as_deref().unwrap_or(USUAL);
             let name = software.map_or(own, |software| software.name.as_str());
-            kinds.entry((name, device)).or_default().push((row, outcome));
+            kinds.entry((name, outcome.device_kind())).or_default().push((row, outcome));
         }
     }
-    let data = kinds.into_iter().map(|((software, device), rows)| {
+    let spread = |((software, device), rows): ((&str, &str), Vec<(&Row, &Outcome)>)| {
         let sources: BTreeSet<&str> = rows.iter().map(|(row, _)| row.source.as_str()).collect();
-        let [low, high] = ends(ratios(rows.iter().copied()).values()).expect("there are rows");
-        json!({ "software": software, "device": device, "sources": sources, "runs": rows.len(), "low": low, "high": high })
-    });
-    data.collect()
+        Spread {
+            software: software.to_owned(),
+            device: device.to_owned(),
+            sources: sources.into_iter().map(str::to_owned).collect(),
+            runs: rows.len(),
+            ends: ends(ratios(rows.iter().copied()).values()).expect("there are rows"),
+        }
+    };
+    kinds.into_iter().map(spread).collect()
 }
 
 #[cfg(test)]
@@ -82,11 +113,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_weigh_the_same() {
+    fn sources_weigh_as_the_root_of_their_runs() {
         let many: Vec<f64> = (1..=100).map(f64::from).collect();
         assert_eq!(ends([&many].into_iter()), Some([5.0, 95.0]));
-        // Of two sources each has half of the weight, so that 5 % of all are 10 % of one.
-        assert_eq!(ends([&many, &vec![1000.0]].into_iter()), Some([10.0, 1000.0]));
+        // Of eleven parts the first has ten: 5 % of all are 5.5 % of it.
+        assert_eq!(ends([&many, &vec![1000.0]].into_iter()), Some([6.0, 1000.0]));
         assert_eq!(ends(std::iter::empty()), None);
     }
 

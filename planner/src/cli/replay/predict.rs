@@ -25,12 +25,21 @@ pub(super) struct Outcome {
     pub(super) shown: Bytes,
     /// What the first stage holds by formulas that count blocks alone: without the state of embeddings.
     pub(super) blocks: Bytes,
+    /// The device's name.
+    device: String,
     /// The micro batch that was predicted.
     pub(super) micro_batch: u64,
     /// Parts of the step in which the slowest rank computes, exchanges or moves something, or waits.
     pub(super) parts: [f64; 3],
     /// Whether something was replaced by what is nearest.
     pub(super) approximated: bool,
+}
+
+impl Outcome {
+    /// The device without its memory: `A100` of `A100-80GB`.
+    pub(super) fn device_kind(&self) -> &str {
+        self.device.split('-').next().unwrap_or_default()
+    }
 }
 
 /// A row whose programs are compiled. They are the same whatever rates and times its software has.
@@ -98,6 +107,7 @@ impl Prepared {
             allocated,
             shown: allocated + run.cluster.device.reserved,
             blocks: Bytes(blocks.max(0.0) as u64),
+            device: run.cluster.device.name.clone(),
             micro_batch: plan.microbatch_sequences() / u64::from(row.data),
             parts: played.parts,
             approximated: row.micro_batch.is_none() || parts > 1,

@@ -6,7 +6,7 @@ use reports::scatter::Beside;
 use serde_json::{Value, json};
 
 use super::Replayed;
-use super::intervals::is_inside;
+use super::intervals::{Spread, is_inside};
 use super::score::{Errors, Far, Score, memory_error, step_error};
 use crate::cli::table::{Side, Table};
 use crate::cli::words::TimeUnit;
@@ -174,5 +174,17 @@ pub(super) fn score_data(score: &Score) -> Value {
         "regret_mean": score.regret[0],
         "regret_worst": score.regret[1],
         "worst": worst,
+    })
+}
+
+/// What a description may state of its residuals, as data.
+pub(super) fn residuals_data(spread: &Spread) -> Value {
+    json!({
+        "software": spread.software,
+        "device": spread.device,
+        "sources": spread.sources,
+        "runs": spread.runs,
+        "low": spread.ends[0],
+        "high": spread.ends[1],
     })
 }
