@@ -111,7 +111,7 @@ fn fitted(options: &ReplayOptions, rows: &[(String, Row)], given: Option<&Softwa
     let rows = || rows.iter().map(|(_, row)| row);
     let base = fit::base(rows(), given)?;
     let runs = fit::compiled(rows(), &base);
-    let fit = fit::fit(&base, &runs.iter().collect::<Vec<_>>());
+    let fit = fit::fit(&base, &runs);
     let left_out = if options.left_out { fit::left_out(&base, &runs, &fit) } else { Vec::new() };
     Ok(Fitted { fit, left_out })
 }

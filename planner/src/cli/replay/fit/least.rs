@@ -25,51 +25,100 @@ const ERROR_MIN: f64 = 1e-3;
 /// Difference of a logarithm by which slopes are found.
 const DIFFERENCE: f64 = 0.02;
 /// Steps shorter than this end the search.
-const STEP_MIN: f64 = 1e-3;
-const ROUNDS_MAX: usize = 8;
+const STEP_MIN: f64 = 2e-3;
+const ROUNDS_MAX: usize = 10;
 /// A step that makes errors larger is halved so often.
 const HALVINGS: u32 = 4;
 
-/// The values with the least squares of `errors`, each row weighing as `weights` say.
-pub(super) fn least(unknowns: &[Unknown], weights: &[f64], errors: impl Fn(&[f64]) -> Vec<f64>) -> Found {
-    let mut values: Vec<f64> = unknowns.iter().map(|unknown| unknown.start).collect();
+/// The values with the least squares of `errors`, each row weighing as `weights` say. The search begins at `near` if
+/// something like it was found before, and then takes its slopes, too: slopes are dear, as each asks for all rows anew.
+pub(super) fn least(
+    unknowns: &[Unknown],
+    weights: &[f64],
+    near: Option<Found>,
+    errors: impl Fn(&[f64]) -> Vec<f64>,
+) -> Found {
+    let is_near = near.is_some();
+    let (mut values, slopes_near) = near.map_or_else(
+        || (unknowns.iter().map(|unknown| unknown.start).collect::<Vec<f64>>(), None),
+        |near| (near.values, Some(near.slopes)),
+    );
     let mut now = errors(&values);
+    let mut are_fresh = !is_near;
+    let mut slopes = slopes_near.unwrap_or_else(|| slopes_at(&values, &now, &errors));
     for _ in 0..ROUNDS_MAX {
-        let variance = variance(&now, weights);
-        let cost = |values: &[f64], errors: &[f64]| {
-            let known = values.iter().zip(unknowns).map(|(value, unknown)| (value - unknown.start) / unknown.spread);
-            sum(weights, |row| errors[row] * errors[row]) / variance + known.map(|off| off * off).sum::<f64>()
-        };
-        let slopes = slopes(&values, &now, &errors);
-        let matrix = matrix(unknowns, weights, &slopes, variance);
-        let pull = |index: usize| {
-            let known = (values[index] - unknowns[index].start) / unknowns[index].spread.powi(2);
-            -(sum(weights, |row| slopes[index][row] * now[row]) / variance + known)
-        };
-        let step = solve(matrix, (0..values.len()).map(pull).collect());
-        let tries = (0..HALVINGS).map(|halvings| {
-            let share = 0.5f64.powi(halvings as i32);
-            let moved = values.iter().zip(&step).zip(unknowns);
-            moved
-                .map(|((value, step), unknown)| (value + share * step).clamp(unknown.range[0], unknown.range[1]))
-                .collect::<Vec<f64>>()
-        });
-        let mut tried = tries.map(|values| (errors(&values), values));
-        let before = cost(&values, &now);
-        let Some((errors, better)) = tried.find(|(errors, values)| cost(values, errors) < before) else { break };
-        let moved = values.iter().zip(&better).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        (now, values) = (errors, better);
-        if moved < STEP_MIN {
-            break;
+        match better(unknowns, weights, (&values, &now, &slopes), &errors) {
+            Some((moved, then)) => {
+                let step: Vec<f64> = moved.iter().zip(&values).map(|(a, b)| a - b).collect();
+                learn(&mut slopes, &step, (&now, &then));
+                are_fresh = false;
+                (values, now) = (moved, then);
+                if step.iter().all(|step| step.abs() < STEP_MIN) {
+                    break;
+                }
+            }
+            None if are_fresh || is_near => break,
+            None => {
+                slopes = slopes_at(&values, &now, &errors);
+                are_fresh = true;
+            }
         }
     }
-    let slopes = slopes(&values, &now, &errors);
+    if !are_fresh && !is_near {
+        slopes = slopes_at(&values, &now, &errors);
+    }
     let matrix = matrix(unknowns, weights, &slopes, variance(&now, weights));
     let deviation = |index: usize| {
         let unit = (0..values.len()).map(|other| f64::from(u8::from(other == index))).collect();
         solve(matrix.clone(), unit)[index].max(0.0).sqrt()
     };
     Found { deviations: (0..values.len()).map(deviation).collect(), values, slopes }
+}
+
+/// Values and errors, and the slopes there.
+type At<'a> = (&'a [f64], &'a [f64], &'a [Vec<f64>]);
+
+/// What a step along the slopes, or a part of it, makes better: values, and their errors.
+fn better(
+    unknowns: &[Unknown],
+    weights: &[f64],
+    (values, now, slopes): At,
+    errors: impl Fn(&[f64]) -> Vec<f64>,
+) -> Option<(Vec<f64>, Vec<f64>)> {
+    let variance = variance(now, weights);
+    let cost = |values: &[f64], errors: &[f64]| {
+        let known = values.iter().zip(unknowns).map(|(value, unknown)| (value - unknown.start) / unknown.spread);
+        sum(weights, |row| errors[row] * errors[row]) / variance + known.map(|off| off * off).sum::<f64>()
+    };
+    let pull = |index: usize| {
+        let known = (values[index] - unknowns[index].start) / unknowns[index].spread.powi(2);
+        -(sum(weights, |row| slopes[index][row] * now[row]) / variance + known)
+    };
+    let step = solve(matrix(unknowns, weights, slopes, variance), (0..values.len()).map(pull).collect());
+    let mut tried = (0..HALVINGS).map(|halvings| {
+        let share = 0.5f64.powi(halvings as i32);
+        let moved = values.iter().zip(&step).zip(unknowns);
+        let moved: Vec<f64> = moved
+            .map(|((value, step), unknown)| (value + share * step).clamp(unknown.range[0], unknown.range[1]))
+            .collect();
+        let then = errors(&moved);
+        (moved, then)
+    });
+    let before = cost(values, now);
+    tried.find(|(moved, then)| cost(moved, then) < before)
+}
+
+/// Slopes that say what the step did, and else what they said (Broyden 1965).
+fn learn(slopes: &mut [Vec<f64>], step: &[f64], (before, after): (&[f64], &[f64])) {
+    let length: f64 = step.iter().map(|step| step * step).sum();
+    if length <= 0.0 {
+        return;
+    }
+    for row in 0..before.len() {
+        let said: f64 = slopes.iter().zip(step).map(|(slopes, step)| slopes[row] * step).sum();
+        let off = (after[row] - before[row] - said) / length;
+        slopes.iter_mut().zip(step).for_each(|(slopes, step)| slopes[row] += off * step);
+    }
 }
 
 fn sum(weights: &[f64], of: impl Fn(usize) -> f64) -> f64 {
@@ -81,7 +130,7 @@ fn variance(errors: &[f64], weights: &[f64]) -> f64 {
     mean.max(ERROR_MIN * ERROR_MIN)
 }
 
-fn slopes(values: &[f64], now: &[f64], errors: impl Fn(&[f64]) -> Vec<f64>) -> Vec<Vec<f64>> {
+fn slopes_at(values: &[f64], now: &[f64], errors: impl Fn(&[f64]) -> Vec<f64>) -> Vec<Vec<f64>> {
     let slope = |index: usize| {
         let mut beside = values.to_vec();
         beside[index] += DIFFERENCE;
@@ -136,7 +185,7 @@ mod tests {
         let step = |values: &[f64], row: f64| (values[0].exp() * row + values[1].exp() * 5.0).ln();
         let truth = [0.4, -0.3, 0.0];
         let errors = |values: &[f64]| rows.iter().map(|&row| step(values, row) - step(&truth, row)).collect();
-        let found = least(&[FREE; 3], &[1.0; 9], errors);
+        let found = least(&[FREE; 3], &[1.0; 9], None, errors);
         assert!((found.values[0] - 0.4).abs() < 1e-3 && (found.values[1] + 0.3).abs() < 1e-3, "{found:?}");
         assert!(found.deviations[0] < 0.01 && found.deviations[1] < 0.01, "{found:?}");
         assert!(found.values[2].abs() < 1e-9 && (found.deviations[2] - 1.0).abs() < 1e-6, "{found:?}");
@@ -145,14 +194,22 @@ mod tests {
     #[test]
     fn numbers_that_only_their_sum_says_are_not_determined() {
         let errors = |values: &[f64]| vec![values[0] + values[1] - 0.5; 20];
-        let found = least(&[FREE; 2], &[1.0; 20], errors);
+        let found = least(&[FREE; 2], &[1.0; 20], None, errors);
         assert!((found.values[0] - 0.25).abs() < 1e-3, "{found:?}");
         assert!(found.deviations.iter().all(|deviation| *deviation > 0.6), "{found:?}");
     }
 
     #[test]
+    fn a_search_that_begins_near_finds_the_same() {
+        let errors = |values: &[f64]| (1..=9).map(|row| values[0] * f64::from(row) - values[1].exp()).collect();
+        let far = least(&[FREE; 2], &[1.0; 9], None, errors);
+        let near = least(&[FREE; 2], &[1.0; 9], Some(far.clone()), errors);
+        assert!(far.values.iter().zip(&near.values).all(|(a, b)| (a - b).abs() < 0.01), "{far:?} {near:?}");
+    }
+
+    #[test]
     fn a_range_is_kept() {
         let narrow = Unknown { range: [-0.1, 0.1], ..FREE };
-        assert_eq!(least(&[narrow], &[1.0; 4], |values| vec![values[0] - 1.0; 4]).values, [0.1]);
+        assert_eq!(least(&[narrow], &[1.0; 4], None, |values| vec![values[0] - 1.0; 4]).values, [0.1]);
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Fit {
     pub(super) numbers: Vec<Said>,
     /// Sources of the runs that it rests on, and how many of each.
     pub(super) sources: BTreeMap<String, usize>,
+    /// What was found if all numbers are free.
+    all: Found,
 }
 
 /// What runs say of a number.
@@ -95,12 +97,24 @@ pub(super) fn compiled<'a>(rows: impl Iterator<Item = &'a Row>, base: &Software)
 }
 
 /// The description `base` with numbers as these runs say.
-pub(super) fn fit(base: &Software, runs: &[&Compiled]) -> Fit {
-    let all = found(base, &Number::ALL, runs);
-    let is_determined = |index: usize| all.deviations[index] < LEFT_MAX * Number::ALL[index].spread();
-    let kept: Vec<Number> =
-        (0..Number::ALL.len()).filter(|&index| is_determined(index)).map(|index| Number::ALL[index]).collect();
-    let least = found(base, &kept, runs);
+pub(super) fn fit(base: &Software, runs: &[Compiled]) -> Fit {
+    fit_near(base, &runs.iter().collect::<Vec<_>>(), None)
+}
+
+/// The same. `near` is what was found for all of more runs, of which these
+/// are those that it tells.
+fn fit_near(base: &Software, runs: &[&Compiled], near: Option<Found>) -> Fit {
+    let all = found(base, &Number::ALL, runs, near);
+    let is_determined = |index: &usize| all.deviations[*index] < LEFT_MAX * Number::ALL[*index].spread();
+    let kept: Vec<usize> = (0..Number::ALL.len()).filter(is_determined).collect();
+    let of = |values: &[f64]| kept.iter().map(|&index| values[index]).collect::<Vec<f64>>();
+    let few = Found {
+        values: of(&all.values),
+        deviations: of(&all.deviations),
+        slopes: kept.iter().map(|&index| all.slopes[index].clone()).collect(),
+    };
+    let kept: Vec<Number> = kept.iter().map(|&index| Number::ALL[index]).collect();
+    let least = if kept.len() < Number::ALL.len() { found(base, &kept, runs, Some(few)) } else { few };
     let mut values: Values = (base.rates, base.host);
     let said = |(index, &number): (usize, &Number)| {
         let slopes = &all.slopes[index];
@@ -123,7 +137,7 @@ pub(super) fn fit(base: &Software, runs: &[&Compiled]) -> Fit {
     for run in runs {
         *sources.entry(run.row.source.clone()).or_default() += 1;
     }
-    Fit { software: Software { rates: values.0, host: values.1, ..base.clone() }, numbers, sources }
+    Fit { software: Software { rates: values.0, host: values.1, ..base.clone() }, numbers, sources, all }
 }
 
 /// To four digits, so that what is written is what was used.
@@ -131,7 +145,7 @@ fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().expect("a printed number reads back")
 }
 
-fn found(base: &Software, numbers: &[Number], runs: &[&Compiled]) -> Found {
+fn found(base: &Software, numbers: &[Number], runs: &[&Compiled], near: Option<Found>) -> Found {
     let begin: Values = (base.rates, base.host);
     let unknown = |number: &Number| Unknown {
         start: number.of(&begin).ln(),
@@ -146,7 +160,7 @@ fn found(base: &Software, numbers: &[Number], runs: &[&Compiled]) -> Found {
     let weights: Vec<f64> = runs.iter().map(|run| weight(counts[run.row.source.as_str()])).collect();
     let total: f64 = weights.iter().sum();
     let weights: Vec<f64> = weights.iter().map(|weight| weight * runs.len() as f64 / total).collect();
-    least(&unknowns, &weights, |logarithms| {
+    least(&unknowns, &weights, near, |logarithms| {
         let mut values = begin;
         for (number, logarithm) in numbers.iter().zip(logarithms) {
             number.set(logarithm.exp(), &mut values);
@@ -176,7 +190,13 @@ pub(super) fn left_out(base: &Software, runs: &[Compiled], fitted: &Fit) -> Vec<
             let mean = |of: fn(f64) -> f64| errors.iter().map(|&error| of(error)).sum::<f64>() / errors.len() as f64;
             [mean(f64::abs), mean(|error| error)]
         };
-        LeftOut { source: source.to_owned(), runs: own.len(), with: error(fitted), without: error(&fit(base, &others)) }
+        let told = |slopes: &Vec<f64>| {
+            let told = slopes.iter().zip(runs).filter(|(_, run)| run.row.source != source);
+            told.map(|(slope, _)| *slope).collect()
+        };
+        let near = Found { slopes: fitted.all.slopes.iter().map(told).collect(), ..fitted.all.clone() };
+        let without = error(&fit_near(base, &others, Some(near)));
+        LeftOut { source: source.to_owned(), runs: own.len(), with: error(fitted), without }
     };
     sources.into_iter().map(left_out).collect()
 }
