@@ -25,8 +25,8 @@ const ERROR_MIN: f64 = 1e-3;
 /// Difference of a logarithm by which slopes are found.
 const DIFFERENCE: f64 = 0.02;
 /// Steps shorter than this end the search.
-const STEP_MIN: f64 = 2e-3;
-const ROUNDS_MAX: usize = 10;
+const STEP_MIN: f64 = 3e-3;
+const ROUNDS_MAX: usize = 8;
 /// A step that makes errors larger is halved so often.
 const HALVINGS: u32 = 4;
 
@@ -63,9 +63,6 @@ pub(super) fn least(
                 are_fresh = true;
             }
         }
-    }
-    if !are_fresh && !is_near {
-        slopes = slopes_at(&values, &now, &errors);
     }
     let matrix = matrix(unknowns, weights, &slopes, variance(&now, weights));
     let deviation = |index: usize| {

@@ -28,8 +28,9 @@ pub(super) struct Fit {
     pub(super) numbers: Vec<Said>,
     /// Sources of the runs that it rests on, and how many of each.
     pub(super) sources: BTreeMap<String, usize>,
-    /// What was found if all numbers are free.
-    all: Found,
+    /// The numbers that runs determine, and how they were found.
+    kept: Vec<Number>,
+    least: Found,
 }
 
 /// What runs say of a number.
@@ -98,13 +99,8 @@ pub(super) fn compiled<'a>(rows: impl Iterator<Item = &'a Row>, base: &Software)
 
 /// The description `base` with numbers as these runs say.
 pub(super) fn fit(base: &Software, runs: &[Compiled]) -> Fit {
-    fit_near(base, &runs.iter().collect::<Vec<_>>(), None)
-}
-
-/// The same. `near` is what was found for all of more runs, of which these
-/// are those that it tells.
-fn fit_near(base: &Software, runs: &[&Compiled], near: Option<Found>) -> Fit {
-    let all = found(base, &Number::ALL, runs, near);
+    let runs: Vec<&Compiled> = runs.iter().collect();
+    let all = found(base, &Number::ALL, &runs, None);
     let is_determined = |index: &usize| all.deviations[*index] < LEFT_MAX * Number::ALL[*index].spread();
     let kept: Vec<usize> = (0..Number::ALL.len()).filter(is_determined).collect();
     let of = |values: &[f64]| kept.iter().map(|&index| values[index]).collect::<Vec<f64>>();
@@ -114,8 +110,7 @@ fn fit_near(base: &Software, runs: &[&Compiled], near: Option<Found>) -> Fit {
         slopes: kept.iter().map(|&index| all.slopes[index].clone()).collect(),
     };
     let kept: Vec<Number> = kept.iter().map(|&index| Number::ALL[index]).collect();
-    let least = if kept.len() < Number::ALL.len() { found(base, &kept, runs, Some(few)) } else { few };
-    let mut values: Values = (base.rates, base.host);
+    let least = if kept.len() < Number::ALL.len() { found(base, &kept, &runs, Some(few)) } else { few };
     let said = |(index, &number): (usize, &Number)| {
         let slopes = &all.slopes[index];
         let most = (0..runs.len()).max_by(|&a, &b| slopes[a].abs().total_cmp(&slopes[b].abs()).then(b.cmp(&a)));
@@ -130,14 +125,21 @@ fn fit_near(base: &Software, runs: &[&Compiled], near: Option<Found>) -> Fit {
         }
     };
     let numbers: Vec<Said> = Number::ALL.iter().enumerate().map(said).collect();
-    for said in numbers.iter().filter(|said| said.deviation.is_some()) {
-        said.number.set(said.value, &mut values);
-    }
     let mut sources = BTreeMap::new();
     for run in runs {
         *sources.entry(run.row.source.clone()).or_default() += 1;
     }
-    Fit { software: Software { rates: values.0, host: values.1, ..base.clone() }, numbers, sources, all }
+    let (rates, host) = values(base, &kept, &least);
+    Fit { software: Software { rates, host, ..base.clone() }, numbers, sources, kept, least }
+}
+
+/// Those of `base` with what was found of some.
+fn values(base: &Software, numbers: &[Number], found: &Found) -> Values {
+    let mut values: Values = (base.rates, base.host);
+    for (number, logarithm) in numbers.iter().zip(&found.values) {
+        number.set(rounded(logarithm.exp()), &mut values);
+    }
+    values
 }
 
 /// To four digits, so that what is written is what was used.
@@ -185,8 +187,8 @@ pub(super) fn left_out(base: &Software, runs: &[Compiled], fitted: &Fit) -> Vec<
     }
     let left_out = |source: &str| {
         let (own, others): (Vec<&Compiled>, Vec<&Compiled>) = runs.iter().partition(|run| run.row.source == source);
-        let error = |fit: &Fit| {
-            let errors = errors(&own, (fit.software.rates, fit.software.host));
+        let error = |values: Values| {
+            let errors = errors(&own, values);
             let mean = |of: fn(f64) -> f64| errors.iter().map(|&error| of(error)).sum::<f64>() / errors.len() as f64;
             [mean(f64::abs), mean(|error| error)]
         };
@@ -194,9 +196,14 @@ pub(super) fn left_out(base: &Software, runs: &[Compiled], fitted: &Fit) -> Vec<
             let told = slopes.iter().zip(runs).filter(|(_, run)| run.row.source != source);
             told.map(|(slope, _)| *slope).collect()
         };
-        let near = Found { slopes: fitted.all.slopes.iter().map(told).collect(), ..fitted.all.clone() };
-        let without = error(&fit_near(base, &others, Some(near)));
-        LeftOut { source: source.to_owned(), runs: own.len(), with: error(fitted), without }
+        let near = Found { slopes: fitted.least.slopes.iter().map(told).collect(), ..fitted.least.clone() };
+        let without = found(base, &fitted.kept, &others, Some(near));
+        LeftOut {
+            source: source.to_owned(),
+            runs: own.len(),
+            with: error((fitted.software.rates, fitted.software.host)),
+            without: error(values(base, &fitted.kept, &without)),
+        }
     };
     sources.into_iter().map(left_out).collect()
 }
