@@ -22,7 +22,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::input::read_text;
 use super::output::{check_writable, complain, show as print, write_whole};
-use crate::options::ReplayOptions;
+use crate::options::{FitName, ReplayOptions};
 use fit::{Fit, LeftOut};
 use intervals::residuals;
 use predict::{Outcome, predict};
@@ -40,9 +40,9 @@ pub(crate) fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     for output in options.output.iter().chain(&options.plot) {
         check_writable(output)?;
     }
-    let (rows, mut wrong) = read(&options.runs)?;
+    let Table { rows, mut wrong } = read(&options.runs)?;
     let mut software = options.software.as_deref().map(run::software).transpose().map_err(Failure::wrong)?;
-    let fitted = if options.fit { Some(fitted(options, &rows, software.as_ref())?) } else { None };
+    let fitted = options.fit.map(|to| fitted(to, &rows, software.as_ref())).transpose()?;
     if let Some(Fitted { fit, .. }) = &fitted {
         software = Some(fit.software.clone());
     }
@@ -79,7 +79,12 @@ pub(crate) fn replay(options: &ReplayOptions) -> Result<(), Failure> {
 }
 
 /// The rows of all files, with the file of each, and what is wrong with others.
-fn read(paths: &[PathBuf]) -> Result<(Vec<(String, Row)>, Vec<String>), Failure> {
+struct Table {
+    rows: Vec<(String, Row)>,
+    wrong: Vec<String>,
+}
+
+fn read(paths: &[PathBuf]) -> Result<Table, Failure> {
     let mut wrong = Vec::new();
     let mut all = Vec::new();
     for path in paths {
@@ -91,7 +96,7 @@ fn read(paths: &[PathBuf]) -> Result<(Vec<(String, Row)>, Vec<String>), Failure>
             }
         }
     }
-    Ok((all, wrong))
+    Ok(Table { rows: all, wrong })
 }
 
 fn replayed(rows: Vec<(String, Row)>, software: Option<&Software>) -> Vec<Replayed> {
@@ -107,12 +112,15 @@ struct Fitted {
     left_out: Vec<LeftOut>,
 }
 
-fn fitted(options: &ReplayOptions, rows: &[(String, Row)], given: Option<&Software>) -> Result<Fitted, Failure> {
+fn fitted(to: FitName, rows: &[(String, Row)], given: Option<&Software>) -> Result<Fitted, Failure> {
     let rows = || rows.iter().map(|(_, row)| row);
     let base = fit::base(rows(), given)?;
     let runs = fit::compiled(rows(), &base);
     let fit = fit::fit(&base, &runs);
-    let left_out = if options.left_out { fit::left_out(&base, &runs, &fit) } else { Vec::new() };
+    let left_out = match to {
+        FitName::All => Vec::new(),
+        FitName::LeftOut => fit::left_out(&base, &runs, &fit),
+    };
     Ok(Fitted { fit, left_out })
 }
 
