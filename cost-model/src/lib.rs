@@ -6,6 +6,7 @@
 
 mod bound;
 mod curve;
+mod factors;
 mod interval;
 mod model;
 mod network;
@@ -18,6 +19,7 @@ mod slowdown;
 mod trainer;
 
 pub use bound::lower_bound;
+pub use factors::Factors;
 pub use interval::Interval;
 pub use model::CostModel;
 pub use network::Group;

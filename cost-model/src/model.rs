@@ -14,6 +14,7 @@ use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, Seconds};
 
 use crate::curve::Curve;
+use crate::factors::Factors;
 use crate::interval::{Interval, Rule};
 use crate::network::{self, Group};
 use crate::product::ProductSurface;
@@ -40,6 +41,8 @@ pub struct CostModel {
     /// Who runs the programs, if it is another trainer.
     software: Option<Software>,
     rule: Rule,
+    /// How many times as long work is said to take as it was measured or modelled.
+    factors: Factors,
 }
 
 impl CostModel {
@@ -58,6 +61,7 @@ impl CostModel {
             slowdowns: Slowdowns::new(cluster, profile),
             software: None,
             rule: Rule::new(cluster, profile),
+            factors: Factors::default(),
         };
         if let Some(profile) = profile {
             model.learn(profile);
@@ -84,6 +88,11 @@ impl CostModel {
         }
         self.software = Some(software.clone());
         self
+    }
+
+    /// The same if work takes so many times as long as it is priced.
+    pub fn scaled(&self, factors: Factors) -> CostModel {
+        CostModel { factors: self.factors.times(factors), ..self.clone() }
     }
 
     /// Between which times a measured step is expected where this one was predicted.
@@ -137,6 +146,12 @@ impl CostModel {
 
     /// The time of `work` alone, without the time to issue it.
     pub fn price(&self, work: &Work) -> (Seconds, Confidence) {
+        let (time, confidence) = self.known_price(work);
+        (time * self.factors.of(work), confidence)
+    }
+
+    /// The same as it was measured or modelled.
+    fn known_price(&self, work: &Work) -> (Seconds, Confidence) {
         if let Some(&time) = self.samples.get(work) {
             return (time, Confidence::Measured);
         }
@@ -166,6 +181,12 @@ impl CostModel {
     /// The time of a kernel alone on one device. Sharper than [`CostModel::price`] where it was not measured: the
     /// kernel knows its operations and bytes.
     pub fn price_kernel(&self, kernel: &Kernel) -> (Seconds, Confidence) {
+        let (time, confidence) = self.known_kernel_price(kernel);
+        (time * self.factors.of_kernel(kernel.op.kind()), confidence)
+    }
+
+    /// The same as it was measured or modelled.
+    fn known_kernel_price(&self, kernel: &Kernel) -> (Seconds, Confidence) {
         let modelled = || {
             let device = &self.cluster.device;
             let by_trainer = self.software.as_ref().map(|software| trainer::kernel(device, software, kernel));

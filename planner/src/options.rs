@@ -1,10 +1,12 @@
 //! The command line.
 
 mod export;
+mod fixed;
 mod problems;
 mod rules;
 mod spread;
 mod suggested;
+mod sweep;
 
 use std::path::PathBuf;
 
@@ -16,11 +18,13 @@ use solver::Method;
 
 use crate::cli::Failure;
 pub(crate) use export::{ExportOptions, MemoryOptions, Trainer};
+pub(crate) use fixed::Fixed;
 pub(crate) use problems::{DumpOptions, ImportOptions, Partition, SolveOptions};
 pub(crate) use rules::RuleOptions;
 pub(crate) use spread::SpreadOptions;
 use suggested::Suggested;
 pub(crate) use suggested::lists;
+pub(crate) use sweep::{Sweep, SweepOptions, Varied};
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -34,6 +38,12 @@ EXAMPLES
       how long one trillion tokens take, and what they cost
   hetu-plan llama3-70b --cluster 64x8xH100 --mtbf 2000d --save-rate 20GB/s -o out/often.yaml
       each device fails every 2000 days: how often to save, and what share of the time counts
+  hetu-plan gpt2-124m --cluster 8xH100 --batch 64 --sweep devices=2..16 --csv out/sweep.csv --report out/sweep
+      the best plan for 2, 4, 8 and 16 devices side by side: how throughput, cost and efficiency go
+  hetu-plan llama3-8b --cluster 8xH100 --why-not tensor=8 --why-not stages=4,microbatches=16 -o out/why.yaml
+      what the plans that one had in mind would take, or what forbids them
+  hetu-plan llama3-8b --cluster 8xH100 --batch 64 --robust -o out/robust.yaml
+      the plan that keeps the shortest step in nine of ten cases in which prices are wrong
   hetu-plan llama3-8b --cluster 8xH100 --pick 2 -o out/second.yaml
       the second plan of the list instead of the first
   hetu-plan llama3-8b --cluster 8xH100 --batch 64 --uniform --tensor 2 -o out/uniform.yaml
@@ -177,12 +187,34 @@ pub(crate) struct PlanOptions {
     /// How much is to be trained, and what it costs.
     #[command(flatten)]
     pub(crate) training: TrainingOptions,
-    /// Describe the best plan: strategies by layer, exchanges with bytes and prices, memory by class.
+    /// By what plans are ranked.
+    #[command(flatten)]
+    pub(crate) order: OrderOptions,
+    /// Say what the best plan is with these fixed, and what forbids it or makes it slower; may be repeated. Keys: tensor,
+    /// stages, data, microbatches, shard, recompute, schedule, sequence, as in "tensor=8 stages=4".
+    #[arg(long, value_name = "KEY=VALUE ...", value_parser = fixed::fixed)]
+    pub(crate) why_not: Vec<Fixed>,
+    /// Several plans at once.
+    #[command(flatten)]
+    pub(crate) sweep: SweepOptions,
+    /// Describe the best plan: strategies by layer, exchanges with bytes and prices, memory by class; and what more
+    /// memory, faster links or more devices would give, by planning again with a little more of each.
     #[arg(long)]
     pub(crate) explain: bool,
     /// How much is printed.
     #[command(flatten)]
     pub(crate) form: FormOptions,
+}
+
+/// By what plans are ranked.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct OrderOptions {
+    /// Rank the listed plans by the step that they keep in 9 of 10 cases in which prices are wrong. In each of 64 cases
+    /// products, attention, what memory bounds, and exchanges inside and between nodes take a number of times as long as
+    /// priced, each its own (log-normal, nine of ten within the interval of the step); the list then says in which share
+    /// of them each plan is the fastest.
+    #[arg(long)]
+    pub(crate) robust: bool,
 }
 
 /// How often devices fail, and what a save takes.

@@ -69,12 +69,12 @@ fn drafted(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation
 }
 
 /// Microbatches from which on plans are not simulated whole while they are compared.
-fn long(plan: &Plan) -> u32 {
+pub(crate) fn long(plan: &Plan) -> u32 {
     WHOLE_MAX + 2 * plan.stages.len() as u32
 }
 
 /// A plan whose step has so many microbatches of the same size.
-fn shorter(plan: &Plan, microbatches: u32) -> Plan {
+pub(crate) fn shorter(plan: &Plan, microbatches: u32) -> Plan {
     let batch = plan.microbatch_sequences() * u64::from(microbatches);
     Plan { microbatches, batch, ..plan.clone() }
 }

@@ -14,6 +14,8 @@ pub struct Rules {
     pub stages: Option<u32>,
     /// Passes through the pipeline in one step.
     pub microbatches: Option<u32>,
+    /// Data degree of all layers: ranks that share the batch.
+    pub data: Option<u32>,
     /// Tensor degree of all layers.
     pub tensor: Option<u32>,
     /// What happens to the sequence in layers that are cut by Tensor.
@@ -62,7 +64,8 @@ impl Rules {
             (Mix::Free, false) => None,
             (Mix::Uniform, false) => Some(Recompute::Nothing),
         };
-        self.tensor.is_none_or(|wanted| strategy.tensor == wanted)
+        self.data.is_none_or(|wanted| strategy.data == wanted)
+            && self.tensor.is_none_or(|wanted| strategy.tensor == wanted)
             && self.sequence.is_none_or(|wanted| strategy.tensor == 1 || strategy.sequence == wanted)
             && self.shard.is_none_or(|wanted| strategy.data == 1 || strategy.shard == wanted)
             && recompute.is_none_or(|wanted| strategy.recompute == wanted)

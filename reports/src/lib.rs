@@ -16,6 +16,8 @@ pub mod rate;
 pub mod results;
 /// Predictions of many runs beside what was measured.
 pub mod scatter;
+/// What several plans come to, each for another count of devices, batch, memory or sequence.
+pub mod sweep;
 mod table;
 pub mod verdict;
 mod work;
@@ -32,6 +34,7 @@ use serde::Serialize;
 pub use choice::{Card, Choice, Grid, Side};
 pub use compare::{CompareError, Comparison, compare};
 pub use rate::{device_peak, device_rate, model_flops};
+pub use sweep::{Standard, SweepPoint, SweepReport, write_sweep};
 pub use verdict::{Evidence, Measured, Verdict, verdict};
 
 /// All that a report can show.
@@ -158,13 +161,26 @@ pub fn write_report(folder: &Path, report: &Report<'_>) -> Result<Vec<PathBuf>, 
     if !traces.is_empty() {
         files.push(("trace.json".to_owned(), perfetto::json(&traces, report.programs)));
     }
+    let mut written = put_texts(folder, files)?;
+    written.extend(put_figures(folder, &figures)?);
+    Ok(written)
+}
+
+/// Writes texts by their names into a folder.
+fn put_texts(folder: &Path, files: Vec<(String, String)>) -> Result<Vec<PathBuf>, ReportError> {
     let mut written = Vec::new();
     for (name, content) in files {
         let path = folder.join(name);
         put(&path, |part| fs::write(part, &content).map_err(|source| file_error(&path, source)))?;
         written.push(path);
     }
-    for each in &figures {
+    Ok(written)
+}
+
+/// Writes each figure into a folder, as SVG and as PNG.
+fn put_figures(folder: &Path, figures: &[figure::Figure]) -> Result<Vec<PathBuf>, ReportError> {
+    let mut written = Vec::new();
+    for each in figures {
         let path = folder.join(format!("{}.svg", each.name));
         let text = figure::draw::svg(each).map_err(|reason| ReportError::Picture { path: path.clone(), reason })?;
         put(&path, |part| fs::write(part, &text).map_err(|source| file_error(&path, source)))?;

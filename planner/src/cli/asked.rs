@@ -96,7 +96,12 @@ pub(crate) fn check_rules(rules: &Rules, graph: &Graph, cluster: &Cluster, batch
         let what = format!("--microbatches {microbatches} does not divide the batch of {batch} sequences");
         return wrong(what, "use a divisor, or another --batch".to_owned());
     }
-    let (Some(_), Some(_)) = (rules.stages, rules.tensor) else { return Ok(()) };
+    if let Some(data) = rules.data
+        && let Some(failure) = shared_by(data, (stages, tensor), rules.microbatches, batch, devices)
+    {
+        return Err(failure);
+    }
+    let (Some(_), Some(_), None) = (rules.stages, rules.tensor, rules.data) else { return Ok(()) };
     let data = u64::from(devices / group);
     let together = batch / u64::from(rules.microbatches.unwrap_or(1));
     if !together.is_multiple_of(data) {
@@ -118,6 +123,28 @@ pub(crate) fn check_rules(rules: &Rules, graph: &Graph, cluster: &Cluster, batch
         ),
         Some(_) | None => Ok(()),
     }
+}
+
+/// What forbids that so many ranks share the batch, beside stages and ranks of a product.
+fn shared_by(
+    data: u32,
+    (stages, tensor): (u32, u32),
+    microbatches: Option<u32>,
+    batch: u64,
+    devices: u32,
+) -> Option<Failure> {
+    let needed = u64::from(data) * u64::from(stages) * u64::from(tensor);
+    if needed > devices.into() {
+        let what = format!(
+            "data {data} times {tensor} of a product times {stages} stages are {needed} ranks, more than the {devices} devices"
+        );
+        return Some(Failure::wrong(what).help("use smaller degrees"));
+    }
+    let together = batch / u64::from(microbatches.unwrap_or(1));
+    (!together.is_multiple_of(data.into())).then(|| {
+        let what = format!("data {data} does not divide the {} that go together", counted(together, "sequence"));
+        Failure::wrong(what).help("use a divisor, or fewer microbatches")
+    })
 }
 
 /// Those that were given, with their values.

@@ -27,7 +27,7 @@ impl Speed {
     }
 
     /// Of all devices together.
-    fn tokens_per_second(self) -> f64 {
+    pub(crate) fn tokens_per_second(self) -> f64 {
         self.tokens / self.step.0
     }
 
@@ -36,11 +36,21 @@ impl Speed {
         short_count(self.tokens_per_second())
     }
 
+    /// Of each device.
+    pub(crate) fn of_each(self) -> f64 {
+        self.tokens_per_second() / f64::from(self.devices)
+    }
+
+    /// Days of a training of so many tokens.
+    pub(crate) fn days(self, tokens: f64) -> f64 {
+        tokens / self.tokens_per_second() / DAY
+    }
+
     /// In words: tokens of all devices, and of each.
     pub(crate) fn words(self) -> String {
         let all = self.tokens_per_second();
         let whole = |count: f64| thousands(count.round() as u64);
-        let each = all / f64::from(self.devices);
+        let each = self.of_each();
         format!("{} tokens/s, {} a device", whole(all), if each < 100.0 { format!("{each:.2}") } else { whole(each) })
     }
 
@@ -72,7 +82,7 @@ impl Speed {
         let hours = seconds.map(|seconds| self.device_hours(seconds));
         json!({
             "tokens_per_second": all,
-            "tokens_per_second_per_device": all / f64::from(self.devices),
+            "tokens_per_second_per_device": self.of_each(),
             "training_tokens": asked.tokens,
             "training_days": seconds.map(|seconds| seconds / DAY),
             "training_device_hours": hours,
@@ -82,7 +92,7 @@ impl Speed {
 }
 
 /// A number of things that are not whole: three digits or more.
-fn rounded(number: f64) -> String {
+pub(crate) fn rounded(number: f64) -> String {
     match number {
         n if n >= 100.0 => thousands(n.round() as u64),
         n if n >= 1.0 => format!("{n:.1}"),

@@ -10,16 +10,20 @@ use ir::trace::Confidence;
 use ir::units::Seconds;
 
 use super::classes::{Classes, layers_of};
+use super::margins;
 use super::plan::{Planned, Question, layer_name};
 use super::table::{Side, Table};
 use super::words::{SizeUnit, TimeUnit, recompute_word, sequence_word, shard_word};
 
-/// Three tables.
+/// Tables.
 pub(crate) fn explain(question: &Question, outcome: &Planned) -> String {
     let plan = &outcome.found.candidates[outcome.picked].plan;
     let (layers, exchanges, memory) =
         (strategies(&question.graph, plan), exchanges(question, outcome), memory_table(question, outcome).text());
-    format!("\nStrategies\n{layers}\nExchanges of the ranks of a stage, in one step\n{exchanges}\nMemory\n{memory}\n")
+    let margins = outcome.margins.as_deref().map_or(String::new(), |known| format!("\n{}", margins::text(known)));
+    format!(
+        "\nStrategies\n{layers}\nExchanges of the ranks of a stage, in one step\n{exchanges}\nMemory\n{memory}{margins}\n"
+    )
 }
 
 fn strategies(graph: &Graph, plan: &Plan) -> String {

@@ -1,7 +1,7 @@
 //! Results as JSON: times in seconds, sizes in bytes, under names that say so.
 
 use cost_model::CostModel;
-use hetu_planner::{Baseline, Candidate, Extent, Mix, NoPlan, OnAll, Sums, Unusable};
+use hetu_planner::{Baseline, Candidate, Extent, Mix, NoPlan, OnAll, Robustness, SAMPLES, Sums, Unusable};
 use ir::file::Digest;
 use ir::plan::{Plan, Strategy};
 use ir::trace::Totals;
@@ -11,37 +11,14 @@ use serde_json::{Value, json};
 use super::costs::Speed;
 use super::input::Origin;
 use super::losers::{Parts, reason};
+use super::margins;
 use super::plan::{Planned, Question};
+use super::why_not;
 use super::words::{precision_word, recompute_word, schedule_word, sequence_word, shard_word, split_layers};
 
 /// The whole answer of a search. Equal questions give equal documents.
 pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
     let best = &outcome.found.candidates[0];
-    let candidates: Vec<Value> = outcome
-        .found
-        .candidates
-        .iter()
-        .enumerate()
-        .map(|(index, each)| {
-            let mut value = candidate(each, &question.costs);
-            if let Some(goodput) = question.goodput(each) {
-                value["failures"] = json!({
-                    "mtbf_seconds": goodput.mtbf,
-                    "save_seconds": goodput.save,
-                    "save_interval_seconds": goodput.interval,
-                    "goodput": goodput.share,
-                });
-            }
-            let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, each.trace.step);
-            value["speed"] = speed.data(question.training);
-            value["tie"] = json!(index > 0 && best.ties_with(each));
-            value["strategies"] = json!(each.plan.counts().len());
-            if index > 0 {
-                value["slower_because"] = json!(reason(best, each));
-            }
-            value
-        })
-        .collect();
     let effort = outcome.found.effort;
     let cluster = &question.devices.cluster;
     let flops = model_flops(&question.model, &question.graph, question.batch);
@@ -76,13 +53,50 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         "on_all_devices": on_all(outcome.found.on_all),
         "model_flops_per_second_per_device": rate.0,
         "share_of_peak": share,
-        "candidates": candidates,
+        "candidates": candidates(question, outcome),
         "picked": outcome.picked + 1,
         "uniform": question.rules.mix == Mix::Uniform,
         "best_with_unlike_layers_seconds": outcome.free,
         "recipes": outcome.found.baselines.iter().map(|each| recipe(each, &question.costs)).collect::<Vec<_>>(),
+        "robust": outcome.robust.as_ref().map(|robust| json!({ "cases": SAMPLES, "times_between": robust.ratios })),
+        "shadow_prices": outcome.margins.as_deref().map(margins::document),
+        "why_not": why_not::documents(question, best, &outcome.why_not),
         "written": outcome.written,
     })
+}
+
+/// The list of plans.
+fn candidates(question: &Question, outcome: &Planned) -> Vec<Value> {
+    let best = &outcome.found.candidates[0];
+    outcome
+        .found
+        .candidates
+        .iter()
+        .enumerate()
+        .map(|(index, each)| {
+            let mut value = candidate(each, &question.costs);
+            if let Some(goodput) = question.goodput(each) {
+                value["failures"] = json!({
+                    "mtbf_seconds": goodput.mtbf,
+                    "save_seconds": goodput.save,
+                    "save_interval_seconds": goodput.interval,
+                    "goodput": goodput.share,
+                });
+            }
+            let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, each.trace.step);
+            value["speed"] = speed.data(question.training);
+            value["tie"] = json!(index > 0 && best.ties_with(each));
+            value["robust"] = json!(outcome.robust.as_ref().map(|robust| {
+                let Robustness { step_90, best_share } = robust.plans[index];
+                json!({ "step_seconds_90": step_90, "best_share": best_share })
+            }));
+            value["strategies"] = json!(each.plan.counts().len());
+            if index > 0 {
+                value["slower_because"] = json!(reason(best, each));
+            }
+            value
+        })
+        .collect()
 }
 
 /// What sums of layer costs prove.
@@ -172,7 +186,7 @@ fn totals(totals: &Totals) -> Value {
 }
 
 /// A plan in the words of its file.
-fn plan(plan: &Plan) -> Value {
+pub(crate) fn plan(plan: &Plan) -> Value {
     let stages: Vec<[u32; 2]> = plan.stages.iter().map(|stage| [stage.start, stage.end]).collect();
     let runs = plan.runs();
     let layers: Vec<Value> = runs

@@ -7,9 +7,12 @@ use super::costs::Speed;
 use super::losers::{composition, reason};
 use super::output::columns;
 use super::plan::{Planned, Question};
+use super::robust::Robust;
 use super::table::{Side, Table, indented};
 use super::text::share_words;
-use super::words::{SizeUnit, TimeUnit, degree_range, schedule_word, signed_percent, strategy_words, tensor_cell};
+use super::words::{
+    SizeUnit, TimeUnit, degree_range, percent, schedule_word, signed_percent, strategy_words, tensor_cell,
+};
 
 /// The list as the terminal prints it.
 pub(crate) fn candidates(question: &Question, outcome: &Planned) -> String {
@@ -25,14 +28,14 @@ pub(crate) fn candidates(question: &Question, outcome: &Planned) -> String {
 /// What should be known of the list.
 pub(crate) fn candidates_notes(outcome: &Planned) -> Vec<String> {
     let list = &outcome.found.candidates;
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = outcome.robust.iter().map(Robust::note).collect();
     if list.iter().skip(1).any(|each| list[0].ties_with(each)) {
         notes
             .push(format!("tie: within {:.1} % of the first, which of them has the fewest strategies.", NOISE * 100.0));
     }
     if list.iter().any(|each| each.extent == Extent::Extended) {
         let words =
-            "The first was simulated whole; of others with very many microbatches, a step so long that it repeats.";
+            "The fastest was simulated whole; of others with very many microbatches, a step so long that it repeats.";
         notes.push(words.to_owned());
     }
     notes
@@ -59,6 +62,8 @@ pub(crate) fn candidates_table(question: &Question, outcome: &Planned) -> Table 
         ("peak", Side::Right),
         ("goodput", Side::Right),
         ("step with failures", Side::Right),
+        ("in 9 of 10", Side::Right),
+        ("best in", Side::Right),
         ("estimate off", Side::Right),
         ("why", Side::Left),
     ])
@@ -69,6 +74,7 @@ pub(crate) fn candidates_table(question: &Question, outcome: &Planned) -> Table 
         let plan = &each.plan;
         let [shard, recompute] = strategy_words(plan);
         let goodput = question.goodput(each);
+        let robust = outcome.robust.as_ref().map(|robust| robust.plans[index]);
         let off = each.estimated.map(|estimated| signed_percent(estimated.0 / each.trace.step.0 - 1.0));
         table.push(vec![
             (index + 1).to_string(),
@@ -85,6 +91,8 @@ pub(crate) fn candidates_table(question: &Question, outcome: &Planned) -> Table 
             size.show(each.peak),
             goodput.map_or(String::new(), |goodput| share_words(goodput.share)),
             goodput.map_or(String::new(), |goodput| time.show(Seconds(each.trace.step.0 / goodput.share))),
+            robust.map_or(String::new(), |robust| time.show(robust.step_90)),
+            robust.map_or(String::new(), |robust| percent(robust.best_share)),
             off.unwrap_or_default(),
             if index == 0 { composition(best) } else { reason(best, each) },
         ]);

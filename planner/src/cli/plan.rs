@@ -24,9 +24,12 @@ use super::input::{
     CLUSTER, Devices, Named, Origin, check_published, devices, is_published, profile, read_published_or_model,
     read_text, write_published,
 };
+use super::margins::Margin;
 use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, show_painted, write_whole};
+use super::robust::Robust;
 use super::solve::{check_count, ways_to_cut};
-use super::{explain, json, no_plan, page, text};
+use super::why_not::WhyNot;
+use super::{explain, json, margins, no_plan, page, robust, sweep, text, why_not};
 use crate::options::{Form, MethodName, PlanOptions, TrainingOptions};
 
 /// What is asked for, with everything read.
@@ -53,6 +56,32 @@ pub(crate) struct Question {
 }
 
 impl Question {
+    /// The same of another model, other devices or another batch.
+    pub(super) fn with(&self, model: Model, devices: Devices, batch: u64) -> Question {
+        let headroom = Headroom::of(&devices.cluster, Some(self.headroom.share));
+        Question {
+            model_path: self.model_path.clone(),
+            model_origin: self.model_origin.clone(),
+            graph: model.graph(),
+            model,
+            changed_model: None,
+            roomy: headroom.taken(&devices.cluster),
+            headroom,
+            rules: self.rules.clone(),
+            profile: self.profile.clone(),
+            costs: CostModel::new(&devices.cluster, self.profile.as_ref()),
+            devices,
+            batch,
+            failures: self.failures,
+            training: self.training,
+        }
+    }
+
+    /// The devices with what stays free taken away.
+    pub(super) fn roomy(&self) -> &Cluster {
+        &self.roomy
+    }
+
     /// What failures leave of a plan, if they count.
     pub(crate) fn goodput(&self, candidate: &Candidate) -> Option<Goodput> {
         let (parameters, devices) = (self.graph.parameter_count(), candidate.plan.rank_count());
@@ -67,6 +96,12 @@ pub(crate) struct Planned {
     pub(crate) free: Option<Seconds>,
     /// Which of them was picked, from 0.
     pub(crate) picked: usize,
+    /// What came of plans that one had in mind.
+    pub(crate) why_not: Vec<WhyNot>,
+    /// What more of each resource gives, if it was asked.
+    pub(crate) margins: Option<Vec<Margin>>,
+    /// How the plans do where prices are wrong, if it was asked; then they are in that order.
+    pub(crate) robust: Option<Robust>,
     /// The picked plan, simulated whole.
     pub(crate) picked_whole: Candidate,
     /// Its programs, if something is told of them.
@@ -83,6 +118,9 @@ impl Planned {
 }
 
 pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
+    if let Some(asked) = &options.sweep.sweep {
+        return sweep::sweep(options, asked);
+    }
     let question = question(options)?;
     check_writable(&options.output)?;
     check_writable(&trace_beside(&options.output))?;
@@ -98,7 +136,7 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     end_at_interrupt()?;
     let form = options.form.form();
     let start = Instant::now();
-    let found = searched(&question, options, form, &question.rules)?;
+    let mut found = searched(&question, options, form, &question.rules)?;
     let free = match question.rules.mix {
         Mix::Uniform if options.method != MethodName::Exhaustive => {
             let free = searched(&question, options, form, &question.rules.free())?;
@@ -108,14 +146,19 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
         Mix::Uniform | Mix::Free => None,
     };
     let elapsed = Seconds(start.elapsed().as_secs_f64());
+    let robust = options.order.robust.then(|| robust::rank(&question, &mut found));
+    let margins = options.explain.then(|| margins::margins(&question, options, &found)).transpose()?;
     let picked = options.pick as usize - 1;
     let Some(candidate) = found.candidates.get(picked) else {
         let count = found.candidates.len();
         return Err(Failure::wrong(format!("--pick {}: the list has {count} plans", options.pick))
             .help("pick one of the list; --keep says how long it may be"));
     };
+    let why_not = options.why_not.iter().map(|fixed| why_not::ask(&question, options, fixed));
+    let why_not = why_not.collect::<Result<Vec<WhyNot>, Failure>>()?;
     let Whole { candidate: picked_whole, programs } = whole(&question, options, candidate)?;
-    let mut outcome = Planned { found, free, picked, picked_whole, programs, elapsed, written: Vec::new() };
+    let mut outcome =
+        Planned { found, free, picked, why_not, margins, robust, picked_whole, programs, elapsed, written: Vec::new() };
     write(&question, &mut outcome, options)?;
     match form {
         Form::Json => show(&format!("{:#}\n", json::answer(&question, &outcome))),
@@ -141,6 +184,13 @@ fn beside(options: &PlanOptions, name: &str) -> PathBuf {
 }
 
 pub(crate) fn question(options: &PlanOptions) -> Result<Question, Failure> {
+    let question = read_question(options)?;
+    check_rules(&question.rules, &question.graph, &question.roomy, question.batch)?;
+    Ok(question)
+}
+
+/// The same, whatever its rules leave.
+pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> {
     let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
     let told = options.sequence_length.filter(|_| is_published(&model_path));
     let Named { mut model, origin: mut model_origin } = read_published_or_model(&model_path, told)?;
@@ -165,7 +215,6 @@ pub(crate) fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let (graph, rules) = (model.graph(), options.rules.rules());
     let headroom = Headroom::of(&devices.cluster, options.memory_headroom);
     let roomy = headroom.taken(&devices.cluster);
-    check_rules(&rules, &graph, &roomy, batch)?;
     Ok(Question {
         graph,
         model_path: changed_model.clone().unwrap_or(model_path),

@@ -68,7 +68,7 @@ fn plan(model: &Model, found: &Devices, options: &SpreadOptions) -> Result<Plan,
 
 /// Layers of each stage: blocks in equal numbers, the first stages one more where they do not divide; the embedding
 /// with the first, the head with the last.
-fn cut(blocks: u32, stages: u32) -> Vec<Range<u32>> {
+pub(super) fn cut(blocks: u32, stages: u32) -> Vec<Range<u32>> {
     let (each, more) = (blocks / stages, blocks % stages);
     let end = |stage: u32| if stage == stages { blocks + 2 } else { 1 + stage * each + stage.min(more) };
     (0..stages).map(|stage| if stage == 0 { 0 } else { end(stage) }..end(stage + 1)).collect()

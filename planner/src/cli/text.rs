@@ -13,6 +13,7 @@ use super::input::Origin;
 use super::lists::{candidates, recipes};
 use super::output::columns;
 use super::plan::{Planned, Question};
+use super::why_not;
 use super::words::{TimeUnit, counted, duration, one_line, percent, short_count, signed_percent, thousands};
 
 /// All that is said of a search but its last line.
@@ -32,6 +33,9 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
         line("Bound", wrapped(&words));
     }
     text += &format!("\n{}\n{}\n", candidates(question, outcome), recipes(question, outcome));
+    if !outcome.why_not.is_empty() {
+        text += &format!("{}\n", why_not::table(&outcome.found.candidates[0], &outcome.why_not));
+    }
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     if let Some(words) = idle(question, outcome) {
         line("Devices", wrapped(&words));

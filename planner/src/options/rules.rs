@@ -38,6 +38,7 @@ impl RuleOptions {
             mix: if self.uniform { Mix::Uniform } else { Mix::Free },
             stages: self.stages,
             microbatches: self.microbatches,
+            data: None,
             tensor: self.tensor,
             sequence: None,
             shard: self.shard.map(ShardName::value),

@@ -3,6 +3,7 @@
 mod glossary;
 mod headline;
 mod strategies;
+mod sweep;
 
 use std::fmt::Write as _;
 
@@ -10,6 +11,7 @@ use crate::figure::{Figure, inline};
 use crate::quantity::{counted, percent};
 use crate::table::Table;
 use crate::{Choice, Comparison, Report};
+pub(crate) use sweep::html as sweep_html;
 
 /// Kinds of work shown in the page; results.json has all.
 const KINDS_SHOWN: usize = 12;
@@ -32,13 +34,9 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// The whole page.
 pub(crate) fn html(report: &Report<'_>, comparison: Option<&Comparison>, figures: &[Figure]) -> String {
-    let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n");
-    html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    html.push_str("<meta name=\"color-scheme\" content=\"light dark\">\n");
-    let _ = writeln!(html, "<title>{}</title>", escape(report.title));
-    let _ = writeln!(html, "<style>\n{}{}</style></head>\n<body><main>", colours(), include_str!("style.css"));
+    let mut html = head(report.title);
     html.push_str(&headline::html(report, comparison));
-    facts(&mut html, report);
+    facts(&mut html, &[("Model", report.model), ("Cluster", report.cluster)]);
     html.push_str("<section><h2>Strategy of each layer</h2>\n");
     html.push_str(&strategies::html(report));
     html.push_str("</section>\n");
@@ -63,8 +61,23 @@ pub(crate) fn html(report: &Report<'_>, comparison: Option<&Comparison>, figures
     }
     html.push_str(&glossary::html(report));
     footer(&mut html, report);
-    let _ = writeln!(html, "</main><script>\n{}</script></body></html>", include_str!("script.js"));
+    html.push_str(&tail());
     html
+}
+
+/// The beginning of a page, up to its content.
+fn head(title: &str) -> String {
+    let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n");
+    html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+    html.push_str("<meta name=\"color-scheme\" content=\"light dark\">\n");
+    let _ = writeln!(html, "<title>{}</title>", escape(title));
+    let _ = writeln!(html, "<style>\n{}{}</style></head>\n<body><main>", colours(), include_str!("style.css"));
+    html
+}
+
+/// The end of a page, behind its content.
+fn tail() -> String {
+    format!("</main><script>\n{}</script></body></html>\n", include_str!("script.js"))
 }
 
 fn section(html: &mut String, figure: &Figure) {
@@ -113,17 +126,17 @@ fn colours() -> String {
 }
 
 /// Model and cluster, side by side where there is room.
-fn facts(html: &mut String, report: &Report<'_>) {
-    if report.model.is_empty() && report.cluster.is_empty() {
+fn facts(html: &mut String, lists: &[(&str, &[(String, String)])]) {
+    if lists.iter().all(|(_, rows)| rows.is_empty()) {
         return;
     }
     html.push_str("<section class=\"facts\">\n");
-    for (name, rows) in [("Model", report.model), ("Cluster", report.cluster)] {
+    for (name, rows) in lists {
         if rows.is_empty() {
             continue;
         }
         let _ = write!(html, "<div><h2>{name}</h2><dl>");
-        for (key, value) in rows {
+        for (key, value) in *rows {
             let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", escape(key), escape(value));
         }
         html.push_str("</dl></div>\n");
