@@ -3,7 +3,7 @@
 use ir::plan::{Plan, Schedule};
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
-use solver::{Shortage, Solved, lower_bound};
+use solver::{Shortage, Solved, lower_bound, quick_bound};
 
 use crate::known::Known;
 use crate::outer::Outer;
@@ -148,7 +148,7 @@ impl Bounded {
     /// Those of outer choices that have a space, the best bound first.
     pub(crate) fn sorted(setting: Setting<'_>, known: &Known, outers: Vec<Outer>) -> Vec<Bounded> {
         let bounded = |outer: Outer| {
-            let bound = lower_bound(&Space::fastest(setting, known, &outer)?.problem);
+            let bound = quick_bound(&Space::fastest(setting, known, &outer)?.problem);
             Some(Bounded { outer, bound })
         };
         let mut order: Vec<Bounded> = outers.into_par_iter().filter_map(bounded).collect();
@@ -221,13 +221,14 @@ impl Opened {
     /// Solves the problem of an outer choice, and narrower ones. None if some layer has no legal strategy.
     fn new(request: &Request<'_>, known: &Known, outer: &Outer, upper: f64) -> Option<Opened> {
         let whole = Space::new(request.setting, known, outer)?;
-        let mut opened = Opened { estimates: Vec::new(), shortage: None, bound: lower_bound(&whole.problem) };
+        let mut bound = lower_bound(&whole.problem);
+        let mut opened = Opened { estimates: Vec::new(), shortage: None, bound };
         let mut next = Some(whole);
         let mut degrees: Vec<u32> = outer.degrees.clone();
         degrees.pop();
         let mut is_whole = true;
         while let Some(mut space) = next {
-            if lower_bound(&space.problem) < upper {
+            if bound < upper {
                 let solved = space.solve(request.setting, &request.method.below(upper));
                 // Narrower ones are part of the first.
                 if std::mem::replace(&mut is_whole, false) {
@@ -249,6 +250,7 @@ impl Opened {
                 }
             }
             next = degrees.pop().and_then(|most| space.narrowed(most));
+            bound = next.as_ref().map_or(bound, |space| lower_bound(&space.problem));
         }
         Some(opened)
     }

@@ -13,6 +13,7 @@ mod exhaustive;
 mod ilp;
 mod memory;
 mod problem;
+mod quick;
 
 pub use memory::Shortage;
 pub use problem::{Assignment, Costs, Kind, Mistake, Problem, Score, Stage, StageScore, Violation};
@@ -144,4 +145,10 @@ pub fn solve(problem: &Problem, method: &Method) -> Solved {
 /// under the stage's memory, without costs between layouts; over ranges, the least sum and the least maximum apart.
 pub fn lower_bound(problem: &Problem) -> f64 {
     dynamic::lower_bound(problem)
+}
+
+/// Seconds that no assignment of `problem` can beat, whatever memory there is: in time that grows with its layers alone.
+/// No better than [`lower_bound`] is without a limit on memory, and as good where cuts are free.
+pub fn quick_bound(problem: &Problem) -> f64 {
+    quick::bound(problem)
 }
