@@ -31,12 +31,12 @@ const TRIED_AT_ONCE: usize = 8;
 /// A change must save this share of the step.
 const WORTHWHILE: f64 = 1e-4;
 
-/// Changes without any gain after which no more are tried.
-const FRUITLESS_MAX: usize = 24;
+/// Changes without any gain after which no more are tried, and as a part of all that may be.
+const FRUITLESS: (usize, usize) = (24, 4);
 
 /// By how much the sum of a changed plan may lie above that of the plan, relative to it: sums do not see what hides
 /// behind other work.
-const BEHIND: f64 = 0.003;
+const BEHIND: f64 = 0.05;
 
 /// All changes together must save this share of the step, or no more are tried.
 const WORTH_ANOTHER_ROUND: f64 = 1e-3;
@@ -116,8 +116,8 @@ impl Round {
         let changes = moves(setting, &mut judges.least, &self.best).into_iter();
         let both = |change: Move| [Rest::Stays, Rest::Balanced].map(|rest| Change { change: change.clone(), rest });
         let mut promising = self.promising(judges, changes.flat_map(both).collect());
-        let mut fruitless = 0;
-        while !promising.is_empty() && self.tried < self.most && fruitless < FRUITLESS_MAX {
+        let (mut fruitless, fruitless_max) = (0, FRUITLESS.0.max(self.most / FRUITLESS.1));
+        while !promising.is_empty() && self.tried < self.most && fruitless < fruitless_max {
             let mut plans: Vec<Plan> = Vec::new();
             while plans.len() < TRIED_AT_ONCE
                 && let Some(change) = promising.pop_front()
