@@ -11,7 +11,7 @@ use ir::seed::Seed;
 use ir::units::Seconds;
 use rayon::prelude::*;
 
-use crate::play::{Candidate, long, shorter};
+use crate::play::{Candidate, shorter, shorter_counts};
 use crate::space::Setting;
 
 /// Cases that are tried.
@@ -61,12 +61,12 @@ fn factors([low, high]: [f64; 2], case: u64) -> Factors {
 /// and the known step changes in proportion.
 fn steps(setting: Setting<'_>, candidate: &Candidate, cases: &[CostModel]) -> Vec<f64> {
     let Candidate { plan, trace, .. } = candidate;
-    let long = long(plan);
-    let is_short = plan.microbatches <= long || plan.schedule == Schedule::AllForward;
-    let parts = if is_short { vec![plan.clone()] } else { vec![shorter(plan, long / 2), shorter(plan, long)] };
+    let [few, many] = shorter_counts(plan);
+    let is_short = plan.microbatches <= few + many || plan.schedule == Schedule::AllForward;
+    let parts = if is_short { vec![plan.clone()] } else { vec![shorter(plan, few), shorter(plan, many)] };
     let compiled = |part: &Plan| compiler::compile_unlimited(setting.graph, part).expect("a listed plan is legal");
     let programs: Vec<Programs> = parts.iter().map(compiled).collect();
-    let growth = f64::from(plan.microbatches.saturating_sub(long)) / f64::from(long - long / 2);
+    let growth = f64::from(plan.microbatches.saturating_sub(many)) / f64::from(many - few);
     let step = |costs: &CostModel| {
         let play = |programs| simulate(programs, costs, Detail::Totals).expect("verified programs do not deadlock");
         let steps: Vec<f64> = programs.iter().map(|programs| play(programs).step.0).collect();
