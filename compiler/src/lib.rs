@@ -24,9 +24,10 @@ mod synchronize;
 
 use ir::cluster::Cluster;
 use ir::graph::Graph;
+use ir::mesh::Mesh;
 use ir::parallel;
 use ir::plan::Plan;
-use ir::program::{Draft, Programs, Role, StageId, StepSize};
+use ir::program::{Block, Draft, Programs, StageId, StepSize, Transfer};
 use ir::software::Software;
 use ir::units::Bytes;
 
@@ -45,8 +46,8 @@ use layer::Purpose;
 use layer::layers::Layers;
 use layer::library::Library;
 use layer::setting::{Manners, Setting};
-use memory::arena::arena;
-use memory::place::Effort;
+use memory::arena::Arena;
+use memory::place::{Effort, Placement};
 use step::transfers::Transfers;
 use step::{Job, step};
 
@@ -57,15 +58,29 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
         return Err(violations);
     }
     let capacity = cluster.capacity();
-    let mut draft = draft(graph, plan, Purpose::Training, USUAL)?;
-    let could_fit = |role: &Role| role.live_bound <= capacity;
-    if draft.roles.iter().any(|role| role.arena > capacity) && draft.roles.iter().all(could_fit) {
-        draft = self::draft(graph, plan, Purpose::Training, Manner { effort: Effort::Most, ..USUAL })?;
+    let mesh = mesh(plan).map_err(|violation| vec![violation])?;
+    let step = written_step(graph, &mesh, plan, Purpose::Training);
+    verified(step.within(capacity)?)
+}
+
+/// The same programs before they are verified: for comparing plans, most of which nobody will run or see. Of those that
+/// cannot fit, however they were placed, nothing is placed: the memory that is said to be missing is the least.
+pub fn compile_draft(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Draft, Vec<Violation>> {
+    let violations = check(graph, cluster, plan);
+    if !violations.is_empty() {
+        return Err(violations);
     }
-    let too_large = draft.roles.iter().filter(|role| role.arena > capacity);
-    let memory = |role: &Role| Violation::Memory { stage: role.id.0, needed: role.arena, capacity };
-    let missing: Vec<Violation> = too_large.map(memory).collect();
-    if missing.is_empty() { verified(draft) } else { Err(missing) }
+    let capacity = cluster.capacity();
+    let mesh = mesh(plan).map_err(|violation| vec![violation])?;
+    let step = written_step(graph, &mesh, plan, Purpose::Training);
+    let missing = missing(step.arenas.iter().map(Arena::least), capacity);
+    if missing.is_empty() { step.within(capacity) } else { Err(missing) }
+}
+
+/// What is said of stages that need more than there is.
+fn missing(needs: impl Iterator<Item = Bytes>, capacity: Bytes) -> Vec<Violation> {
+    let too_large = (0..).zip(needs).filter(|&(_, needed)| needed > capacity);
+    too_large.map(|(stage, needed)| Violation::Memory { stage, needed, capacity }).collect()
 }
 
 /// The programs of a training step without regard to devices and memory: for tests and for asking what would be.
@@ -83,7 +98,7 @@ pub fn compile_as(graph: &Graph, plan: &Plan, software: &Software) -> Result<Pro
     let setting = Setting { manners: Manners::of(software), ..Setting::new(graph, &mesh, plan, Purpose::Training) };
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
-    verified(assembled(setting, plan, &layers, library, Manner { effort: Effort::Least, ..USUAL }))
+    verified(Written::new(setting, plan, &layers, library).assembled(Manner { effort: Effort::Least, ..USUAL }))
 }
 
 /// The beginning of a plan: its first layers, for so many microbatches.
@@ -96,14 +111,14 @@ pub struct Sample {
 }
 
 /// The programs of the beginnings of a plan of one stage: for asking what a layer or a microbatch more would take.
-/// Layers are compiled once for all of them. Arenas are placed with the least effort; what they need at least,
+/// Layers are compiled once for all of them, and nothing is verified. Arenas are placed with the least effort; what they need at least,
 /// `live_bound`, is that of [`compile_unlimited`].
-pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result<Vec<Programs>, Vec<Violation>> {
+pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result<Vec<Draft>, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let setting = Setting::new(graph, &mesh, plan, Purpose::Training);
     let mut library = Library::default();
     let layers = Layers::new(setting, plan, &mut library);
-    let programs = samples.iter().map(|&sample| {
+    let drafts = samples.iter().map(|&sample| {
         let graph = graph.part(&graph.layers[..sample.layers as usize]);
         let plan = Plan {
             batch: setting.sequences * u64::from(sample.microbatches),
@@ -111,15 +126,10 @@ pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result
             stages: std::iter::once(0..sample.layers).collect(),
             ..plan.clone()
         };
-        verified(assembled(
-            Setting { graph: &graph, ..setting },
-            &plan,
-            &layers,
-            library.clone(),
-            Manner { effort: Effort::Least, ..USUAL },
-        ))
+        let setting = Setting { graph: &graph, ..setting };
+        Written::new(setting, &plan, &layers, library.clone()).assembled(Manner { effort: Effort::Least, ..USUAL })
     });
-    programs.collect()
+    Ok(drafts.collect())
 }
 
 /// The programs that compute the loss of a batch and change nothing. Their blocks are those of [`compile`].
@@ -149,31 +159,78 @@ const USUAL: Manner = Manner { effort: Effort::Usual, last: Pass::Synchronize };
 
 fn draft(graph: &Graph, plan: &Plan, purpose: Purpose, manner: Manner) -> Result<Draft, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
-    let setting = Setting::new(graph, &mesh, plan, purpose);
-    let mut library = Library::default();
-    let layers = Layers::new(setting, plan, &mut library);
-    Ok(assembled(setting, plan, &layers, library, manner))
+    Ok(written_step(graph, &mesh, plan, purpose).assembled(manner))
 }
 
-/// Passes 5 to 8.
-fn assembled(setting: Setting<'_>, plan: &Plan, layers: &Layers, mut library: Library, manner: Manner) -> Draft {
-    let transfers = Transfers::new(setting, plan);
-    let job = Job { setting, plan, layers, transfers: &transfers };
-    let (writers, blocks) = step(job, &mut library.collectives);
-    let roles = parallel::map(writers.into_iter().enumerate().collect(), |(stage, writer)| {
-        let mut role = arena(StageId(stage as u32), writer, manner.effort);
-        if manner.last >= Pass::Synchronize {
-            synchronize::synchronize(&mut role, &library.fragments);
+/// Passes 1 to 6.
+fn written_step<'a>(graph: &'a Graph, mesh: &'a Mesh, plan: &Plan, purpose: Purpose) -> Written<'a> {
+    let setting = Setting::new(graph, mesh, plan, purpose);
+    let mut library = Library::default();
+    let layers = Layers::new(setting, plan, &mut library);
+    Written::new(setting, plan, &layers, library)
+}
+
+/// A step whose code is written, but whose buffers have no addresses.
+struct Written<'a> {
+    setting: Setting<'a>,
+    microbatches: u32,
+    library: Library,
+    blocks: Vec<Block>,
+    transfers: Vec<Transfer>,
+    /// One for each stage.
+    arenas: Vec<Arena>,
+}
+
+impl<'a> Written<'a> {
+    /// Passes 5 and 6.
+    fn new(setting: Setting<'a>, plan: &Plan, layers: &Layers, mut library: Library) -> Written<'a> {
+        let transfers = Transfers::new(setting, plan);
+        let job = Job { setting, plan, layers, transfers: &transfers };
+        let (writers, blocks) = step(job, &mut library.collectives);
+        let arenas = parallel::map(writers, Arena::new);
+        Written { setting, microbatches: plan.microbatches, library, blocks, transfers: transfers.all, arenas }
+    }
+
+    /// Passes 7 and 8 for devices of this capacity; all stages that do not fit.
+    fn within(self, capacity: Bytes) -> Result<Draft, Vec<Violation>> {
+        let sizes = |placements: &[Placement]| -> Vec<Bytes> {
+            self.arenas.iter().zip(placements).map(|(arena, placement)| arena.size(placement)).collect()
+        };
+        let mut placements = self.placements(Effort::Usual);
+        let fits = |bytes: Bytes| bytes <= capacity;
+        if !sizes(&placements).into_iter().all(fits) && self.arenas.iter().all(|arena| fits(arena.least())) {
+            placements = self.placements(Effort::Most);
         }
-        role
-    });
-    let sequence = setting.graph.sequence;
-    let step = StepSize { microbatches: plan.microbatches, sequences: setting.sequences, sequence };
-    let Library { fragments, collectives } = library;
-    let mesh = setting.mesh.clone();
-    let role_of = Draft::roles_along(&mesh);
-    let transfers = transfers.all;
-    Draft { step, fragments, collectives: collectives.all, blocks, transfers, roles, role_of, mesh }
+        let missing = missing(sizes(&placements).into_iter(), capacity);
+        if missing.is_empty() { Ok(self.placed(placements, Pass::Synchronize)) } else { Err(missing) }
+    }
+
+    /// Passes 7 and 8.
+    fn assembled(self, manner: Manner) -> Draft {
+        let placements = self.placements(manner.effort);
+        self.placed(placements, manner.last)
+    }
+
+    fn placements(&self, effort: Effort) -> Vec<Placement> {
+        parallel::map(self.arenas.iter().collect(), |arena: &Arena| arena.place(effort))
+    }
+
+    fn placed(self, placements: Vec<Placement>, last: Pass) -> Draft {
+        let Written { setting, microbatches, library, blocks, transfers, arenas } = self;
+        let stages = (0..).map(StageId).zip(arenas.into_iter().zip(placements)).collect();
+        let roles = parallel::map(stages, |(stage, (arena, placement)): (StageId, (Arena, Placement))| {
+            let mut role = arena.role(stage, &placement);
+            if last >= Pass::Synchronize {
+                synchronize::synchronize(&mut role, &library.fragments);
+            }
+            role
+        });
+        let step = StepSize { microbatches, sequences: setting.sequences, sequence: setting.graph.sequence };
+        let Library { fragments, collectives } = library;
+        let mesh = setting.mesh.clone();
+        let role_of = Draft::roles_along(&mesh);
+        Draft { step, fragments, collectives: collectives.all, blocks, transfers, roles, role_of, mesh }
+    }
 }
 
 #[cfg(test)]

@@ -22,4 +22,4 @@ pub use interval::Interval;
 pub use model::CostModel;
 pub use network::Group;
 pub use prices::Prices;
-pub use simulate::{Deadlock, Detail, Stuck, simulate};
+pub use simulate::{Deadlock, Detail, Stuck, simulate, simulate_draft};

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use compiler::{
     BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, boundary_exchanges, compile_samples, layer_outline,
 };
-use cost_model::{CostModel, Detail, Group, simulate};
+use cost_model::{CostModel, Detail, Group, simulate_draft};
 use ir::cluster::Execution;
 use ir::graph::{Graph, KindId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
-use ir::program::{Collective, Programs};
+use ir::program::{Collective, Draft};
 use ir::units::Bytes;
 use solver::Costs;
 
@@ -297,17 +297,15 @@ impl Costing<'_> {
     fn played(&self, layers: &[(KindId, &Strategy)], lengths: &[u32]) -> Vec<Played> {
         let sample = |&layers| self.counts.map(|microbatches| Sample { layers, microbatches });
         let samples: Vec<Sample> = lengths.iter().flat_map(sample).collect();
-        let programs = self.sampled(layers, &samples);
-        let step = |programs| {
-            simulate(programs, self.model, Detail::Totals).expect("verified programs do not deadlock").step.0
-        };
-        let played = programs.chunks(self.counts.len());
+        let drafts = self.sampled(layers, &samples);
+        let step = |draft| simulate_draft(draft, self.model, Detail::Totals).expect("samples do not deadlock").step.0;
+        let played = drafts.chunks(self.counts.len());
         let played = played.map(|of| Played { steps: [step(&of[0]), step(&of[1])], peak: of[0].peak() });
         played.collect()
     }
 
     /// Programs of these layers alone.
-    fn sampled(&self, layers: &[(KindId, &Strategy)], samples: &[Sample]) -> Vec<Programs> {
+    fn sampled(&self, layers: &[(KindId, &Strategy)], samples: &[Sample]) -> Vec<Draft> {
         let kinds: Vec<KindId> = layers.iter().map(|&(kind, _)| kind).collect();
         let plan = Plan {
             batch: self.sequences,

@@ -87,7 +87,7 @@ pub(crate) fn moves(setting: Setting<'_>, least: &mut Least<'_>, best: &Candidat
     for row in rows(setting.graph, plan) {
         let kind = &setting.graph.kinds[setting.graph.layers[row.start].index()];
         let current = &plan.strategies[row.start];
-        for other in others(kind, plan, current) {
+        for other in others(setting.graph, kind, plan, current) {
             let room = room(setting, least, best, row.start, &other);
             let layers = parts(&row, room);
             all.extend(layers.into_iter().map(|layers| Move::Layers { layers, strategy: other.clone() }));
@@ -117,12 +117,17 @@ fn next_counts(plan: &Plan) -> impl Iterator<Item = u32> {
     (1..now).rev().find(divides).into_iter().chain((now.saturating_add(1)..=most).find(divides))
 }
 
-/// Other strategies of a layer. Of inner layers, those that differ in how it is cut or in what it keeps, not both.
-fn others(kind: &LayerKind, plan: &Plan, current: &Strategy) -> Vec<Strategy> {
+/// Other strategies of a layer, without those that change nothing: a first layer keeps nothing. Of inner layers, those that differ in how it is cut or in what it keeps, not both.
+fn others(graph: &Graph, kind: &LayerKind, plan: &Plan, current: &Strategy) -> Vec<Strategy> {
     let is_inner = kind.input.is_some() && kind.output.is_some();
+    let keeps_nothing = kind.input.is_none() && graph.tie.is_none();
+    let has_effect = |other: &Strategy| !keeps_nothing || other.recompute == current.recompute;
     let mut all = compiler::strategies(kind, current.ranks(), plan.microbatch_sequences());
     all.retain(|other| {
-        other != current && (!is_inner || is_near(current, other)) && !only_recomputes_more(current, other)
+        other != current
+            && has_effect(other)
+            && (!is_inner || is_near(current, other))
+            && !only_recomputes_more(current, other)
     });
     all
 }

@@ -1,7 +1,7 @@
 //! Simulates plans: whole, or, where a step has very many microbatches, as far as it does not repeat itself.
 
-use compiler::{Violation, compile};
-use cost_model::{Detail, simulate};
+use compiler::{Violation, compile, compile_draft};
+use cost_model::{Detail, simulate, simulate_draft};
 use ir::plan::{Plan, Schedule};
 use ir::program::Programs;
 use ir::trace::{Totals, Trace};
@@ -20,7 +20,7 @@ pub struct Candidate {
     pub trace: Trace,
     /// Its largest arena.
     pub peak: Bytes,
-    /// Digest of its programs.
+    /// Digest of its programs; 0 while it is only compared with others, and its programs are not verified.
     pub digest: u64,
     /// Whether every microbatch was simulated.
     pub extent: Extent,
@@ -38,8 +38,8 @@ pub enum Extent {
 /// Steps that differ by less than this share are equally fast: prices are not known better.
 pub(crate) const EQUALLY_FAST: f64 = 0.002;
 
-/// Steps with more microbatches than this and four for each stage are not simulated whole while plans are compared.
-const WHOLE_MAX: u32 = 12;
+/// Steps with more microbatches than this and two for each stage are not simulated whole while plans are compared.
+const WHOLE_MAX: u32 = 4;
 
 /// Compiles and simulates one plan.
 pub fn candidate(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
@@ -60,19 +60,34 @@ pub fn played(setting: Setting<'_>, plan: &Plan, programs: &Programs) -> Candida
     }
 }
 
-/// What a plan costs, for comparison with others. Of very many microbatches, two shorter steps are simulated: between
+/// Compiles and simulates one plan for comparison: its programs are not verified.
+fn drafted(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
+    let draft = compile_draft(setting.graph, setting.cluster, plan)?;
+    let trace = simulate_draft(&draft, setting.costs, Detail::Totals)
+        .map_err(|deadlock| vec![Violation::Program(deadlock.to_string())])?;
+    Ok(Candidate { plan: plan.clone(), estimated: None, trace, peak: draft.peak(), digest: 0, extent: Extent::Whole })
+}
+
+/// Microbatches from which on plans are not simulated whole while they are compared.
+fn long(plan: &Plan) -> u32 {
+    WHOLE_MAX + 2 * plan.stages.len() as u32
+}
+
+/// A plan whose step has so many microbatches of the same size.
+fn shorter(plan: &Plan, microbatches: u32) -> Plan {
+    let batch = plan.microbatch_sequences() * u64::from(microbatches);
+    Plan { microbatches, batch, ..plan.clone() }
+}
+
+/// What a plan costs, for comparison with others; its programs are not verified. Of very many microbatches, two shorter steps are simulated: between
 /// its warm-up and its end a pipeline with one forward and one backward turn repeats itself, so time grows evenly.
 pub(crate) fn compared(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
-    let long = WHOLE_MAX + 4 * plan.stages.len() as u32;
+    let long = long(plan);
     // All-forward steps hold all microbatches: their memory has to be seen whole.
     if plan.microbatches <= long || plan.schedule == Schedule::AllForward {
-        return candidate(setting, plan);
+        return drafted(setting, plan);
     }
-    let shorter = |microbatches: u32| {
-        let batch = plan.microbatch_sequences() * u64::from(microbatches);
-        candidate(setting, &Plan { microbatches, batch, ..plan.clone() })
-    };
-    let [less, more] = [shorter(long / 2)?, shorter(long)?];
+    let [less, more] = [drafted(setting, &shorter(plan, long / 2))?, drafted(setting, &shorter(plan, long))?];
     let growth = f64::from(plan.microbatches - long) / f64::from(long - long / 2);
     let extend = |less: Seconds, more: Seconds| Seconds(more.0 + (more.0 - less.0) * growth);
     let totals = less.trace.totals.iter().zip(&more.trace.totals).map(|(less, more)| Totals {
@@ -96,20 +111,25 @@ pub(crate) fn compared(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, V
 /// By how much of itself the peak of a whole step may differ from that of a shorter one, which is placed otherwise.
 const PEAK_VARIES: f64 = 0.02;
 
-/// A plan that was simulated in part, if it fits whole: one that comes near the capacity is compiled for that.
-pub(crate) fn confirmed(setting: Setting<'_>, candidate: Candidate) -> Option<Candidate> {
+/// A plan as it may be listed: its programs are verified. Of one that was simulated in part, those are of that part,
+/// unless it comes so near the capacity that the whole has to be seen to fit.
+pub(crate) fn confirmed(setting: Setting<'_>, candidate: Candidate) -> Result<Candidate, Vec<Violation>> {
     let surely = setting.cluster.capacity().as_f64() * (1.0 - PEAK_VARIES);
-    if candidate.extent == Extent::Whole || candidate.peak.as_f64() <= surely {
-        return Some(candidate);
-    }
-    let programs = compile(setting.graph, setting.cluster, &candidate.plan).ok()?;
-    Some(Candidate { peak: programs.peak(), digest: programs.digest(), ..candidate })
+    let plan = &candidate.plan;
+    let programs = if candidate.extent == Extent::Extended && candidate.peak.as_f64() <= surely {
+        compile(setting.graph, setting.cluster, &shorter(plan, long(plan)))?
+    } else {
+        compile(setting.graph, setting.cluster, plan)?
+    };
+    let (peak, digest) = (programs.peak(), programs.digest());
+    let trace = Trace { digest, ..candidate.trace };
+    Ok(Candidate { peak, digest, trace, ..candidate })
 }
 
 /// The same simulated whole, if it fits.
 pub(crate) fn whole(setting: Setting<'_>, known: Candidate) -> Option<Candidate> {
     match known.extent {
-        Extent::Whole => Some(known),
+        Extent::Whole => confirmed(setting, known).ok(),
         Extent::Extended => {
             let whole = candidate(setting, &known.plan).ok()?;
             Some(Candidate { estimated: known.estimated, ..whole })

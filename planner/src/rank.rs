@@ -74,7 +74,7 @@ pub(crate) fn confirm(setting: Setting<'_>, candidates: &mut Vec<Candidate>, kee
     let mut listed = std::mem::take(candidates).into_iter();
     candidates.extend(listed.find_map(|each| whole(setting, each)));
     let others: Vec<Candidate> = listed.take(keep.saturating_sub(1)).collect();
-    let others = others.into_par_iter().filter_map(|each| confirmed(setting, each));
+    let others = others.into_par_iter().filter_map(|each| confirmed(setting, each).ok());
     candidates.extend(others.collect::<Vec<Candidate>>());
 }
 

@@ -6,7 +6,7 @@ use ir::units::Bytes;
 use rayon::prelude::*;
 
 use crate::costing::PREFETCH;
-use crate::play::{Candidate, compared};
+use crate::play::{Candidate, compared, confirmed};
 use crate::space::Setting;
 
 /// A recipe and what came of it.
@@ -92,7 +92,10 @@ fn best(setting: Setting<'_>, batch: u64, strategy: &Strategy) -> Result<Candida
         }
     }
     let fastest = fitting.into_iter().min_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-    fastest.ok_or_else(|| least.expect("a recipe that never fits has failed"))
+    match fastest {
+        Some(fastest) => confirmed(setting, fastest).map_err(unusable),
+        None => Err(least.expect("a recipe that never fits has failed")),
+    }
 }
 
 fn play(setting: Setting<'_>, batch: u64, microbatches: u32, strategy: &Strategy) -> Result<Candidate, Unusable> {
@@ -106,14 +109,17 @@ fn play(setting: Setting<'_>, batch: u64, microbatches: u32, strategy: &Strategy
         strategies: vec![strategy.clone(); layers],
         prefetch: PREFETCH,
     };
-    compared(setting, &plan).map_err(|violations| {
-        let needs = violations.iter().filter_map(|violation| {
-            let Violation::Memory { needed, capacity, .. } = violation else { return None };
-            Some((*needed, *capacity))
-        });
-        match needs.max() {
-            Some((needed, capacity)) => Unusable::Memory { needed, capacity },
-            None => Unusable::Illegal(violations[0].to_string()),
-        }
-    })
+    compared(setting, &plan).map_err(unusable)
+}
+
+/// Why there are no programs.
+fn unusable(violations: Vec<Violation>) -> Unusable {
+    let needs = violations.iter().filter_map(|violation| {
+        let Violation::Memory { needed, capacity, .. } = violation else { return None };
+        Some((*needed, *capacity))
+    });
+    match needs.max() {
+        Some((needed, capacity)) => Unusable::Memory { needed, capacity },
+        None => Unusable::Illegal(violations[0].to_string()),
+    }
 }

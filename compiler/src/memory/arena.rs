@@ -3,49 +3,58 @@
 use ir::program::{Action, Role, StageId};
 use ir::units::Bytes;
 
-use crate::memory::place::{Effort, Lifetime, place};
+use crate::memory::place::{Effort, Lifetime, Placement, live_bound, place};
 use crate::step::transfers::role_of;
 use crate::step::writer::Writer;
 
-/// Gives every buffer its address.
-pub(crate) fn arena(stage: StageId, mut writer: Writer, effort: Effort) -> Role {
-    let Arena { size, alive, .. } = lay_out(&mut writer, effort);
-    let Writer { buffers, code, operands, .. } = writer;
-    Role {
-        id: role_of(stage),
-        stages: vec![stage],
-        buffers,
-        code,
-        operand_list: operands,
-        arena: size,
-        live_bound: alive,
-    }
-}
-
-/// What a role's buffers take.
+/// The code of a role, with when its buffers need memory.
 pub(crate) struct Arena {
-    pub(crate) size: Bytes,
-    /// The most that lives at once.
-    pub(crate) alive: Bytes,
-    /// The most that lives or is held at once: no arena can be smaller.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold the size beside it"))]
-    pub(crate) bound: Bytes,
+    writer: Writer,
+    /// Bytes of what lives longer than the step: it lies lowest.
+    resident: u64,
+    /// Buffers of the step in the order of their first use.
+    order: Vec<usize>,
+    /// When the memory of each is theirs.
+    lifetimes: Vec<Lifetime>,
+    /// The most of it that lives at once.
+    alive: u64,
 }
 
-/// Places residents first, then what lives within the step.
-pub(crate) fn lay_out(writer: &mut Writer, effort: Effort) -> Arena {
-    let mut resident = 0;
-    for buffer in writer.buffers.iter_mut().filter(|buffer| buffer.is_resident()) {
-        buffer.address = resident;
-        resident += buffer.bytes.0;
+impl Arena {
+    pub(crate) fn new(mut writer: Writer) -> Arena {
+        let mut resident = 0;
+        for buffer in writer.buffers.iter_mut().filter(|buffer| buffer.is_resident()) {
+            buffer.address = resident;
+            resident += buffer.bytes.0;
+        }
+        let (order, lifetimes, alive) = lifetimes(&writer);
+        Arena { writer, resident, order, lifetimes, alive }
     }
-    let (order, lifetimes, alive) = lifetimes(writer);
-    let placement = place(&lifetimes, resident, effort);
-    for (&buffer, address) in order.iter().zip(&placement.addresses) {
-        writer.buffers[buffer].address = resident + address;
+
+    /// The most that lives or is held at once: no arena can be smaller.
+    pub(crate) fn least(&self) -> Bytes {
+        Bytes(self.resident + live_bound(&self.lifetimes))
     }
-    let [size, alive, bound] = [placement.size, alive, placement.bound].map(|bytes| Bytes(resident + bytes));
-    Arena { size, alive, bound }
+
+    /// Addresses for what lives within the step, above the residents.
+    pub(crate) fn place(&self, effort: Effort) -> Placement {
+        place(&self.lifetimes, self.resident, effort)
+    }
+
+    /// What an arena with this placement takes.
+    pub(crate) fn size(&self, placement: &Placement) -> Bytes {
+        Bytes(self.resident + placement.size)
+    }
+
+    /// The role, whose buffers have these addresses.
+    pub(crate) fn role(mut self, stage: StageId, placement: &Placement) -> Role {
+        let (arena, live_bound) = (self.size(placement), Bytes(self.resident + self.alive));
+        for (&buffer, address) in self.order.iter().zip(&placement.addresses) {
+            self.writer.buffers[buffer].address = self.resident + address;
+        }
+        let Writer { buffers, code, operands, .. } = self.writer;
+        Role { id: role_of(stage), stages: vec![stage], buffers, code, operand_list: operands, arena, live_bound }
+    }
 }
 
 /// Buffers of the step in the order of their first use, when their memory is theirs, and the most that lives at once.

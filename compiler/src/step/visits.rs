@@ -31,32 +31,41 @@ pub(crate) fn turns(schedule: Schedule, stages: u32, stage: u32, microbatches: u
     turns
 }
 
-/// Microbatches whose saved tensors `stage` holds at once, at most.
+/// Microbatches whose saved tensors `stage` holds at once, at most: those that it is ahead, and the one that it turns.
 pub fn in_flight(schedule: Schedule, stages: u32, stage: u32, microbatches: u32) -> u32 {
-    let mut held: u32 = 0;
-    let mut most = 0;
-    for turn in turns(schedule, stages, stage, microbatches) {
-        match turn.direction {
-            Direction::Forward => held += 1,
-            Direction::Backward => held -= 1,
-        }
-        most = most.max(held);
+    match schedule {
+        Schedule::AllForward => microbatches,
+        Schedule::OneForwardOneBackward => (stages - stage).min(microbatches),
     }
-    most
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_forward_one_backward_holds_as_many_as_stages_behind() {
-        for (stages, microbatches) in [(1, 4), (4, 8), (4, 2), (8, 8)] {
-            for stage in 0..stages {
-                let held = in_flight(Schedule::OneForwardOneBackward, stages, stage, microbatches);
-                assert_eq!(held, (stages - stage).min(microbatches));
+    /// The same, turn by turn.
+    fn held_at_most(schedule: Schedule, stages: u32, stage: u32, microbatches: u32) -> u32 {
+        let (mut held, mut most) = (0, 0);
+        for turn in turns(schedule, stages, stage, microbatches) {
+            match turn.direction {
+                Direction::Forward => held += 1,
+                Direction::Backward => held -= 1,
             }
-            assert_eq!(in_flight(Schedule::AllForward, stages, 0, microbatches), microbatches);
+            most = most.max(held);
+        }
+        most
+    }
+
+    #[test]
+    fn a_stage_holds_what_its_turns_hold() {
+        for schedule in [Schedule::OneForwardOneBackward, Schedule::AllForward] {
+            for (stages, microbatches) in (1..=6).flat_map(|stages| (1..=9).map(move |count| (stages, count))) {
+                for stage in 0..stages {
+                    let held = held_at_most(schedule, stages, stage, microbatches);
+                    let place = format!("{schedule:?}, stage {stage} of {stages}, {microbatches} microbatches");
+                    assert_eq!(in_flight(schedule, stages, stage, microbatches), held, "{place}");
+                }
+            }
         }
     }
 }

@@ -107,8 +107,9 @@ fn samples_are_the_beginnings_of_a_plan() {
         let whole = plan(&[4], vec![strategy; 4]);
         for (layers, microbatches) in [(2, 1), (3, 1), (3, 2), (4, 5)] {
             let sample = Sample { layers, microbatches };
-            let programs = compile_samples(&graph, &whole, &[Sample { layers: 4, microbatches: 1 }, sample]);
-            let sampled = &programs.expect("the plan is legal")[1];
+            let drafts = compile_samples(&graph, &whole, &[Sample { layers: 4, microbatches: 1 }, sample]);
+            let sampled = drafts.expect("the plan is legal").swap_remove(1);
+            let sampled = Programs::verified(sampled, ir::units::Bytes(u64::MAX)).expect("samples are programs");
             let alone = Plan {
                 batch: whole.microbatch_sequences() * u64::from(microbatches),
                 microbatches,
@@ -123,7 +124,7 @@ fn samples_are_the_beginnings_of_a_plan() {
                 let code = programs.roles()[0].code.iter();
                 code.filter(|instr| !matches!(instr.action, Action::Signal(_) | Action::Wait(_))).count()
             };
-            assert_eq!(work(sampled), work(&alone));
+            assert_eq!(work(&sampled), work(&alone));
         }
     }
 }

@@ -9,7 +9,7 @@ use super::tiny;
 use crate::layer::layers::Layers;
 use crate::layer::library::Library;
 use crate::layer::{Purpose, Setting};
-use crate::memory::arena::lay_out;
+use crate::memory::arena::Arena;
 use crate::memory::place::Effort;
 use crate::step::transfers::Transfers;
 use crate::step::{Job, step};
@@ -67,9 +67,9 @@ fn over_bound(graph: &Graph, plan: &Plan) -> Vec<f64> {
     let layers = Layers::new(setting, plan, &mut library);
     let transfers = Transfers::new(setting, plan);
     let job = Job { setting, plan, layers: &layers, transfers: &transfers };
-    let (mut writers, _) = step(job, &mut library.collectives);
-    let arenas = writers.iter_mut().map(|writer| lay_out(writer, Effort::Usual));
-    arenas.map(|arena| arena.size.as_f64() / arena.bound.as_f64()).collect()
+    let (writers, _) = step(job, &mut library.collectives);
+    let arenas = writers.into_iter().map(Arena::new);
+    arenas.map(|arena| arena.size(&arena.place(Effort::Usual)).as_f64() / arena.least().as_f64()).collect()
 }
 
 /// Where few large buffers take turns, as in a stage of one block that computes all again, the bound may be out of

@@ -50,6 +50,11 @@ pub fn simulate(programs: &Programs, model: &CostModel, detail: Detail) -> Resul
     Ok(Trace { digest: programs.digest(), ..trace })
 }
 
+/// The same of programs that were not verified, for comparing plans; the digest is left 0.
+pub fn simulate_draft(draft: &Draft, model: &CostModel, detail: Detail) -> Result<Trace, Deadlock> {
+    play(draft, model, detail, Regime::of(model))
+}
+
 /// The time that a step would take if nothing slowed anything, and each rank could do all its streams at once.
 pub(crate) fn ideal_step(draft: &Draft, model: &CostModel) -> Result<Seconds, Deadlock> {
     play(draft, model, Detail::Totals, Regime::Ideal).map(|trace| trace.step)

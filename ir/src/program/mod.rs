@@ -119,6 +119,11 @@ impl Draft {
         (0..).zip(&self.role_of).filter(move |&(_, &other)| other == role).map(|(rank, _)| rank)
     }
 
+    /// The largest arena of all roles.
+    pub fn peak(&self) -> Bytes {
+        self.roles.iter().map(|role| role.arena).max().unwrap_or(Bytes::ZERO)
+    }
+
     /// The role of each rank where roles stand along the mesh's pipeline axis in their order.
     pub fn roles_along(mesh: &Mesh) -> Vec<RoleId> {
         (0..mesh.rank_count()).map(|rank| RoleId(mesh.coordinate(rank, Mesh::PIPELINE))).collect()
@@ -180,7 +185,7 @@ impl Programs {
 
     /// The largest arena of all roles.
     pub fn peak(&self) -> Bytes {
-        self.draft.roles.iter().map(|role| role.arena).max().unwrap_or(Bytes::ZERO)
+        self.draft.peak()
     }
 
     /// The most that lives at once in any role: no arena can be smaller.

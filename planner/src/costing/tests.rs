@@ -4,6 +4,8 @@ use ir::cluster::Cluster;
 use ir::model::{Bias, Embeddings, Family, Model, Training};
 use ir::seed::{Draws, Seed};
 
+use cost_model::simulate;
+
 use super::*;
 
 const CLUSTERS: [&str; 6] = ["4xCPU", "8xA100-80GB", "2x4xH100", "8xH200", "8xV100-32GB", "4x2xA100-40GB"];

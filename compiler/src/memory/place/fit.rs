@@ -3,86 +3,22 @@
 
 use ir::seed::{Draws, Seed};
 
-use super::{Attempt, Change, Lifetime, VISIT, changes};
+use super::taken::Taken;
+use super::{Attempt, Change, Lifetime, changes};
 
-/// Places the largest first, of equal ones the first. Most live for a visit or less and meet few others: for them it
-/// is not asked of all that is placed whether they meet it.
+/// Places the largest first, of equal ones the first.
 pub(super) fn largest_first(lifetimes: &[Lifetime]) -> Attempt {
     let mut addresses = vec![0; lifetimes.len()];
     let mut size = 0;
-    let mut placed = PlacedByTime::new(lifetimes);
+    let mut taken = Taken::new(lifetimes);
     for item in by_size(&sizes(lifetimes)) {
-        let address = placed.lowest_free(&lifetimes[item]);
-        placed.insert(address, &lifetimes[item]);
+        let bytes = lifetimes[item].bytes;
+        let address = taken.lowest_free(&lifetimes[item]);
+        taken.take(&lifetimes[item], &(address..address + bytes));
         addresses[item] = address;
-        size = size.max(address + lifetimes[item].bytes);
+        size = size.max(address + bytes);
     }
     Attempt { addresses, size }
-}
-
-/// Something that has its address.
-#[derive(Clone, Copy)]
-struct Placed {
-    address: u64,
-    end: u64,
-    lifetime: Lifetime,
-}
-
-/// What is placed, in lists that are sorted by address.
-struct PlacedByTime {
-    all: Vec<Placed>,
-    /// What lives longer than a visit.
-    long: Vec<Placed>,
-    /// For each visit, what lives shorter and starts in it, in the one before or in the one behind.
-    short: Vec<Vec<Placed>>,
-}
-
-impl PlacedByTime {
-    fn new(lifetimes: &[Lifetime]) -> PlacedByTime {
-        let last = lifetimes.iter().map(|lifetime| lifetime.start).max().unwrap_or(0);
-        PlacedByTime { all: Vec::new(), long: Vec::new(), short: vec![Vec::new(); visit(last) + 2] }
-    }
-
-    /// The lowest address at which nothing that lives at the same time is met.
-    fn lowest_free(&self, lifetime: &Lifetime) -> u64 {
-        let is_long = lifetime.length() > VISIT;
-        let [one, other] =
-            if is_long { [&self.all[..], &[]] } else { [&self.long[..], &self.short[visit(lifetime.start)]] };
-        let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
-        let mut address = 0;
-        loop {
-            let next = match (one.peek(), other.peek()) {
-                (Some(a), Some(b)) if b.address < a.address => other.next(),
-                (Some(_), _) => one.next(),
-                (None, _) => other.next(),
-            };
-            match next {
-                Some(next) if next.address < address + lifetime.bytes => {
-                    if next.end > address && next.lifetime.meets(lifetime) {
-                        address = next.end;
-                    }
-                }
-                Some(_) | None => return address,
-            }
-        }
-    }
-
-    fn insert(&mut self, address: u64, lifetime: &Lifetime) {
-        let placed = Placed { address, end: address + lifetime.bytes, lifetime: *lifetime };
-        let insert = |list: &mut Vec<Placed>| {
-            list.insert(list.partition_point(|other| other.address < address), placed);
-        };
-        insert(&mut self.all);
-        if lifetime.length() > VISIT {
-            return insert(&mut self.long);
-        }
-        let visit = visit(lifetime.start);
-        self.short[visit.saturating_sub(1)..=visit + 1].iter_mut().for_each(insert);
-    }
-}
-
-fn visit(instant: u32) -> usize {
-    (instant / VISIT) as usize
 }
 
 fn sizes(lifetimes: &[Lifetime]) -> Vec<u64> {

@@ -7,6 +7,7 @@
 mod fit;
 mod online;
 mod skyline;
+mod taken;
 
 use std::collections::BTreeMap;
 
@@ -84,8 +85,7 @@ impl Effort {
 /// The smallest of a few placements. `lifetimes` must be sorted by start; `resident` is what lies beside them: memory
 /// that is wasted is small or large compared to all.
 pub(crate) fn place(lifetimes: &[Lifetime], resident: u64, effort: Effort) -> Placement {
-    let ends = by_end(lifetimes);
-    let bound = live_bound(lifetimes, &ends);
+    let bound = live_bound(lifetimes);
     if effort == Effort::Least {
         let Attempt { addresses, size } = side_by_side(lifetimes);
         return Placement { addresses, size, bound };
@@ -199,10 +199,10 @@ fn changes<'a>(lifetimes: &'a [Lifetime], ends: &'a [u32]) -> impl Iterator<Item
 }
 
 /// The largest sum of what lives at once.
-fn live_bound(lifetimes: &[Lifetime], ends: &[u32]) -> u64 {
+pub(crate) fn live_bound(lifetimes: &[Lifetime]) -> u64 {
     let mut live = 0;
     let mut most = 0;
-    for change in changes(lifetimes, ends) {
+    for change in changes(lifetimes, &by_end(lifetimes)) {
         match change {
             Change::Start(index) => live += lifetimes[index].bytes,
             Change::End(index) => live -= lifetimes[index].bytes,
@@ -334,7 +334,7 @@ mod tests {
                 lifetimes.iter().filter(|life| life.start <= now && now <= life.end).map(|life| life.bytes).sum()
             };
             let most = (0..400).map(live).max().expect("time is not empty");
-            assert_eq!(live_bound(&lifetimes, &by_end(&lifetimes)), most, "seed {seed}");
+            assert_eq!(live_bound(&lifetimes), most, "seed {seed}");
         }
     }
 }
