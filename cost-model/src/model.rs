@@ -273,12 +273,10 @@ impl CostModel {
     }
 
     fn price_shape(&self, (op, element, write): (OpKind, Element, Write), shape: &Shape) -> Option<f64> {
+        let modelled = roofline::named(&self.cluster.device, op, element, shape).0;
         match shape {
-            Shape::Product(product) => {
-                let modelled = roofline::named(&self.cluster.device, op, element, shape);
-                Some(self.products.get(&(element, write))?.excess(product)? * modelled.0)
-            }
-            Shape::Letters(sizes) => self.kernels.get(&(op, element, write))?.at(amount(op, sizes)),
+            Shape::Product(product) => Some(self.products.get(&(element, write))?.excess(product)? * modelled),
+            Shape::Letters(sizes) => self.kernels.get(&(op, element, write))?.at_with(amount(op, sizes), modelled),
         }
     }
 
