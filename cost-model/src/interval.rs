@@ -6,6 +6,7 @@
 
 use ir::cluster::{Cluster, Execution};
 use ir::profile::Profile;
+use ir::residuals::Residuals;
 use ir::trace::Trace;
 use ir::units::Seconds;
 
@@ -21,11 +22,12 @@ pub struct Interval {
 /// How many times as long as predicted steps were: where 5 % and 95 % of them lie.
 type Ratios = [f64; 2];
 
-/// GPUs from a shipped description: 114 published runs of dense models in bf16 on 8 to 512 A100 and H100 by software
-/// with fused attention and one pass forward, one backward (MosaicML llm-foundry 2023: 102, NeMo Megatron: 7,
-/// zero-bubble's 1F1B baselines 2023: 5), each checked with its own sizes and degrees; median 1.35.
+/// GPUs whose description states no residuals: those of the shipped ones. They rest on 114 published runs of dense
+/// models in bf16 on 8 to 512 A100 and H100 by software with fused attention and one pass forward, one backward
+/// (MosaicML llm-foundry 2023: 102, NeMo Megatron: 7, zero-bubble's 1F1B baselines 2023: 5), each checked with its own
+/// sizes and degrees; median 1.35.
 const DESCRIBED_GPU: Ratios = [1.11, 1.84];
-/// CPU ranks from a shipped or detected description: its numbers are guesses, and nothing says within what.
+/// CPU ranks whose description states none: its numbers are guesses, and nothing says within what.
 const DESCRIBED_CPU: Ratios = [0.5, 2.0];
 /// GPUs from a profile: least and most of eight plans on two and four H100 (`reports/results/gpu.md`, 2026-11-28).
 const PROFILED_GPU: Ratios = [1.016, 1.053];
@@ -40,7 +42,8 @@ const QUARTILES: f64 = 2.44;
 pub(crate) struct Rule {
     profiled: Option<Profiled>,
     described: Ratios,
-    execution: Execution,
+    /// What `described` rests on.
+    words: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +55,27 @@ struct Profiled {
 
 impl Rule {
     pub(crate) fn new(cluster: &Cluster, profile: Option<&Profile>) -> Rule {
-        let execution = cluster.device.execution;
-        let (described, ratios) = match execution {
-            Execution::Concurrent => (DESCRIBED_GPU, PROFILED_GPU),
-            Execution::Shared { .. } => (DESCRIBED_CPU, PROFILED_CPU),
+        let (described, from, ratios) = match cluster.device.execution {
+            Execution::Concurrent => (DESCRIBED_GPU, Some("114 published runs on A100 and H100"), PROFILED_GPU),
+            Execution::Shared { .. } => (DESCRIBED_CPU, None, PROFILED_CPU),
         };
         let profiled = profile.map(|profile| Profiled { ratios, scatter: scatter(profile) });
-        Rule { profiled, described, execution }
+        let [low, high] = described;
+        let words = from.map_or_else(
+            || format!("{low} to {high} times, as numbers of CPUs are guesses"),
+            |from| words(described, from),
+        );
+        let rule = Rule { profiled, described, words };
+        match &cluster.device.residuals {
+            Some(residuals) => rule.described_by(residuals),
+            None => rule,
+        }
+    }
+
+    /// The same, with what another description states of what it predicts.
+    pub(crate) fn described_by(self, residuals: &Residuals) -> Rule {
+        let described = [residuals.low, residuals.high];
+        Rule { described, words: words(described, &residuals.from), ..self }
     }
 
     /// The ends for one second, if this share of it is modelled by formula.
@@ -71,22 +88,20 @@ impl Rule {
     pub(crate) fn interval(&self, trace: &Trace) -> Interval {
         let total: f64 = trace.shares.iter().map(|share| share.0).sum();
         let modelled = if total > 0.0 { trace.shares[2].0 / total } else { 0.0 };
-        let [low, high] = self.ends(modelled).map(|ratio| Seconds(trace.step.0 * ratio));
+        self.around(trace.step, modelled)
+    }
+
+    /// Around a step of which this share is modelled by formula.
+    pub(crate) fn around(&self, step: Seconds, modelled: f64) -> Interval {
+        let [low, high] = self.ends(modelled).map(|ratio| Seconds(step.0 * ratio));
         Interval { low, high }
     }
 
     /// What the rule rests on, in a sentence.
     pub(crate) fn basis(&self) -> String {
-        let [low, high] = self.described;
-        let described = match self.execution {
-            Execution::Concurrent => format!(
-                "5 to 95 % of 114 published runs took {low} to {high} times as long as steps predicted from shipped \
-                 descriptions of GPUs"
-            ),
-            Execution::Shared { .. } => format!("{low} to {high} times, as numbers of CPUs are guesses"),
-        };
+        let described = &self.words;
         match self.profiled {
-            None => described,
+            None => described.clone(),
             Some(Profiled { ratios: [low, high], scatter }) => format!(
                 "steps predicted from profiles took {low} to {high} times as long, and samples of this one scatter by \
                  {:.1} %; for modelled parts: {described}",
@@ -94,6 +109,10 @@ impl Rule {
             ),
         }
     }
+}
+
+fn words([low, high]: Ratios, from: &str) -> String {
+    format!("5 to 95 % of {from} took {low} to {high} times as long as predicted from the description")
 }
 
 /// The spreads of all samples together: errors of a kernel repeat in every layer and microbatch, so they are added as
@@ -138,12 +157,24 @@ mod tests {
         let rule = Rule::new(&gpu, None);
         assert_eq!(ends(&rule, [0.0, 0.0, 10.0]), [11_100, 18_400]);
         assert!(
-            rule.basis().starts_with("5 to 95 % of 114 published runs took 1.11 to 1.84 times"),
+            rule.basis().starts_with("5 to 95 % of 114 published runs on A100 and H100 took 1.11 to 1.84 times"),
             "{}",
             rule.basis()
         );
         let cpu = Cluster::preset("4xCPU").expect("a shipped device");
         assert_eq!(ends(&Rule::new(&cpu, None), [0.0, 0.0, 10.0]), [5_000, 20_000]);
+    }
+
+    #[test]
+    fn descriptions_state_their_own_residuals() {
+        let mut gpu = Cluster::preset("8xH100").expect("a shipped device");
+        let residuals = Residuals { device: String::new(), low: 0.9, high: 1.25, from: "seven runs".to_owned() };
+        gpu.device.residuals = Some(residuals.clone());
+        let rule = Rule::new(&gpu, None);
+        assert_eq!(ends(&rule, [0.0, 0.0, 10.0]), [9_000, 12_500]);
+        assert!(rule.basis().starts_with("5 to 95 % of seven runs took 0.9 to 1.25 times"), "{}", rule.basis());
+        let other = rule.described_by(&Residuals { low: 1.0, high: 2.0, ..residuals });
+        assert_eq!(ends(&other, [0.0, 0.0, 10.0]), [10_000, 20_000]);
     }
 
     #[test]

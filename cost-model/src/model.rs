@@ -73,7 +73,18 @@ impl CostModel {
     pub fn run_by(mut self, software: &Software) -> CostModel {
         self.issue = software.host.kernel.unwrap_or(self.issue);
         let device = &mut self.cluster.device;
-        device.memory_efficiency = software.memory_efficiency.unwrap_or(device.memory_efficiency);
+        device.memory_efficiency =
+            software.memory_efficiency.unwrap_or(device.memory_efficiency) * software.rates.memory;
+        device.product_efficiency *= software.rates.products;
+        if let Some(residuals) = software.residuals.iter().find(|known| device.name.starts_with(&known.device)) {
+            self.rule = self.rule.described_by(residuals);
+        }
+        for (link, times) in
+            [(&mut self.cluster.inside, software.rates.inside), (&mut self.cluster.between, software.rates.between)]
+        {
+            link.efficiency *= times;
+            link.efficiency_of.values_mut().for_each(|share| *share *= times);
+        }
         self.software = Some(software.clone());
         self
     }
@@ -81,6 +92,11 @@ impl CostModel {
     /// Between which times a measured step is expected where this one was predicted.
     pub fn interval(&self, trace: &Trace) -> Interval {
         self.rule.interval(trace)
+    }
+
+    /// The same around a step of which all was modelled by formula.
+    pub fn interval_around(&self, step: Seconds) -> Interval {
+        self.rule.around(step, 1.0)
     }
 
     /// What intervals rest on, in words.

@@ -28,8 +28,12 @@ pub(crate) fn kernel(device: &Device, software: &Software, kernel: &Kernel) -> S
     let first = || kernel.operands().next().map_or(0.0, |operand| operand.elements() as f64);
     let beside = |bytes: f64| usual() + roofline::memory_time(device, Bytes(bytes as u64));
     match kernel.op {
-        Op::Attention(_) => attention(device, software, kernel, Pass::Forward).unwrap_or_else(usual),
-        Op::AttentionGradient(_) => attention(device, software, kernel, Pass::Backward).unwrap_or_else(usual),
+        Op::Attention(_) => {
+            attention(device, software, kernel, Pass::Forward).unwrap_or_else(usual) * (1.0 / software.rates.attention)
+        }
+        Op::AttentionGradient(_) => {
+            attention(device, software, kernel, Pass::Backward).unwrap_or_else(usual) * (1.0 / software.rates.attention)
+        }
         // A block has two norms.
         Op::Norm(_) => beside(first() * software.passes.forward / 2.0),
         Op::NormGradient(_) => beside(first() * software.passes.backward / 2.0),

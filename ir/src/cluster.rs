@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::file::quantity;
+use crate::residuals::Residuals;
 use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 /// Equal nodes of equal devices.
@@ -58,6 +59,9 @@ pub struct Device {
     pub product_efficiency: f64,
     /// Share of the best memory rate that streaming kernels reach.
     pub memory_efficiency: f64,
+    /// How far measured steps were from those that its numbers predict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residuals: Option<Residuals>,
     /// Where the numbers come from.
     pub source: String,
 }

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod profile;
 pub mod program;
 pub mod region;
+pub mod residuals;
 pub mod seed;
 pub mod shares;
 pub mod software;

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::file::quantity;
+use crate::residuals::Residuals;
 use crate::units::{FlopsPerSecond, Seconds};
 
 /// What a trainer does.
@@ -36,13 +37,16 @@ pub struct Software {
     pub tensor_exchanges: TensorExchanges,
     /// How what a kernel made is added to the residual stream, and its gradient to that of the stream.
     #[serde(default)]
-    pub residuals: Residuals,
+    pub residual_sums: ResidualSums,
     /// Over how many adapters of a node its exchanges between nodes go.
     #[serde(default)]
     pub adapters: Adapters,
     /// Share of the best memory rate that kernels other than products reach; that of the device if absent.
     #[serde(default)]
     pub memory_efficiency: Option<f64>,
+    /// Rates that it reaches, beside those that descriptions of devices say.
+    #[serde(default)]
+    pub rates: Rates,
     /// Bytes that a block reads and writes beside its programs, for each number of its residual stream.
     #[serde(default)]
     pub passes: Passes,
@@ -52,6 +56,9 @@ pub struct Software {
     /// What memory holds beside the arena.
     #[serde(default)]
     pub memory: Held,
+    /// How far measured steps were from those that this description predicts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residuals: Vec<Residuals>,
     /// Where the numbers come from.
     pub source: String,
 }
@@ -130,7 +137,7 @@ pub enum TensorExchanges {
 /// How what a kernel made is added to the residual stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Residuals {
+pub enum ResidualSums {
     /// By a pass of its own.
     #[default]
     Apart,
@@ -147,6 +154,28 @@ pub enum Adapters {
     All,
     /// One ring over all members, which enters and leaves a node over one adapter.
     One,
+}
+
+/// How many times the rate that the description of a device or link says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rates {
+    /// Of products.
+    pub products: f64,
+    /// Of attention, in one kernel or by stored scores.
+    pub attention: f64,
+    /// Of kernels that pass over memory.
+    pub memory: f64,
+    /// Of links within a node.
+    pub inside: f64,
+    /// Of links between nodes.
+    pub between: f64,
+}
+
+impl Default for Rates {
+    fn default() -> Rates {
+        Rates { products: 1.0, attention: 1.0, memory: 1.0, inside: 1.0, between: 1.0 }
+    }
 }
 
 /// Bytes that are read and written beside programs: of a block, for each number of its residual stream, if nothing

@@ -37,6 +37,8 @@ fn run(options: Options) -> Result<(), Failure> {
         Some(Command::Clusters) => cli::clusters(),
         Some(Command::Memory(options)) => cli::memory(&options),
         Some(Command::Solve(options)) => cli::solve(&options),
+        Some(Command::Import(options)) => cli::import(&options),
+        Some(Command::Dump(options)) => cli::dump(&options),
         Some(Command::Compile(options)) => cli::compile(&options),
         Some(Command::Replay(options)) => cli::replay(&options),
         Some(Command::Export(options)) => cli::export(&options),

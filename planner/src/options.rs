@@ -1,6 +1,7 @@
 //! The command line.
 
 mod export;
+mod problems;
 mod rules;
 mod spread;
 mod suggested;
@@ -15,6 +16,7 @@ use solver::Method;
 
 use crate::cli::Failure;
 pub(crate) use export::{ExportOptions, MemoryOptions, Trainer};
+pub(crate) use problems::{DumpOptions, ImportOptions, Partition, SolveOptions};
 pub(crate) use rules::RuleOptions;
 pub(crate) use spread::SpreadOptions;
 use suggested::Suggested;
@@ -46,6 +48,10 @@ EXAMPLES
       a Hugging Face folder with its config.json: tiny/model.yaml is written, too, where the recipe can be changed
   hetu-plan memory llama3-8b --devices 1,8,64
       will it fit: parameters, gradients, optimizer and activations by ZeRO stage
+  hetu-plan dump tiny-llama --cluster 4xCPU -o out/problem.json
+      the problem of numbers behind a plan; hetu-plan import has that of another planner's profiles
+  hetu-plan solve out/problem.json --gap 0
+      its best answer, and what is proven of it
   hetu-plan models
       the shipped models; hetu-plan clusters lists the devices
   hetu-plan --completions bash > hetu-plan.bash
@@ -97,8 +103,17 @@ pub(crate) enum Command {
     Models,
     /// List the shipped devices, of which clusters are made: 8xH100, or 64x8xH100 for 64 nodes of 8.
     Clusters,
-    /// Solve a bare problem of numbers, and print assignment, objective and bound as JSON.
+    /// Solve problems of bare numbers, and print the best assignment, its objective and what is proven, as JSON.
+    ///
+    /// docs/problem.md describes the file and what is printed. Exit status 1 if nothing fits.
     Solve(SolveOptions),
+    /// Write the profiles of another planner as problems, under its own formulas.
+    ///
+    /// What a file lacks is named by file and key. `hetu-plan solve` finds the optimum, and --strategy writes it as that
+    /// planner's strategy file.
+    Import(ImportOptions),
+    /// Plan, and write the problem of bare numbers that was solved for the plan's stages and microbatches.
+    Dump(DumpOptions),
     /// Print the program of every stage of a plan as text.
     Compile(CompileOptions),
     /// Predict runs that others measured, and say how far off that is, by source.
@@ -319,17 +334,6 @@ fn price(text: &str) -> Result<f64, String> {
     price.ok_or_else(|| "give a price such as 2.5/device-hour".to_owned())
 }
 
-/// A problem to solve.
-#[derive(Args)]
-pub(crate) struct SolveOptions {
-    /// The problem, as JSON; `-` reads it from standard input.
-    #[arg(value_name = "PROBLEM.JSON")]
-    pub(crate) problem: PathBuf,
-    /// How it is solved.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) method: MethodName,
-}
-
 /// Runs to predict.
 #[derive(Args)]
 pub(crate) struct ReplayOptions {
@@ -340,15 +344,28 @@ pub(crate) struct ReplayOptions {
     /// mosaicml-2023 or torchtitan-2024 [default: what each row says].
     #[arg(long = "as", value_name = "SOFTWARE")]
     pub(crate) software: Option<String>,
-    /// Write what was predicted beside what was measured, a line for each row.
+    /// Write what was predicted beside what was measured, a line for each row; with --fit the description instead.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Fit the few numbers of the description that steps can say (rates and times of the host) to the rows, and predict
+    /// with them; `--fit=left-out` fits to all sources but one, too, and says how far off that one then is.
+    #[arg(long, value_enum, value_name = "TO", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub(crate) fit: Option<FitName>,
     /// Draw all rows as an SVG picture.
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// To which sources a description is fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FitName {
+    /// To all.
+    All,
+    /// To all, and to all but one, for each.
+    LeftOut,
 }
 
 /// A plan to compile.
@@ -371,8 +388,10 @@ pub(crate) struct CompileOptions {
 pub(crate) enum MethodName {
     /// A dynamic program: fast, and as exact as prices are.
     #[default]
+    #[value(alias = "dynamic")]
     Dp,
     /// An integer program, to check the other by; slow.
+    #[value(alias = "integer")]
     Ilp,
     /// Every assignment, one after another; for tiny problems only.
     Exhaustive,

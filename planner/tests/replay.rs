@@ -72,6 +72,15 @@ fn all_shipped_runs_are_predicted_within_a_quarter() {
         let error = source["step"]["mean_absolute"].as_f64().expect("a number");
         assert!(error < 0.25, "{}: {error}", source["source"]);
     }
+    let rows = document["rows"].as_array().expect("a list");
+    for row in rows {
+        let [low, high] = [0, 1].map(|end| row["predicted_seconds_between"][end].as_f64().expect("a number"));
+        let measured = row["measured_seconds"].as_f64().expect("a number");
+        assert_eq!(row["inside"], low <= measured && measured <= high, "{row}");
+    }
+    // Nine of ten should be, by what descriptions state of their residuals.
+    let inside = rows.iter().filter(|row| row["inside"] == true).count() as f64 / rows.len() as f64;
+    assert!((0.8..=1.0).contains(&inside), "{inside}");
 }
 
 #[test]
@@ -89,5 +98,64 @@ fn bad_rows_are_named_and_the_others_go_on() {
     fs::write(folder.join("none.csv"), HEADER).expect("the folder is new");
     assert!(refused(&folder, &["replay", "none.csv"], 2).contains("no row can be predicted"));
     let said = refused(&folder, &["replay", "runs.csv", "--as", "nobody"], 2);
+    assert!(said.contains("nobody"), "{said}");
+}
+
+/// Small and large layers, on a node and over nodes, by Data, Tensor and stages: what numbers of a description differ in.
+const SHAPES: &str = "\
+a,1,4,1024,16,8192,1024,A100-80GB,1,8,8,1,1,1,32,full,x,1
+a,2,4,4096,32,8192,2048,A100-80GB,1,8,1,8,1,2,8,full,x,1
+a,3,4,4096,32,8192,2048,A100-80GB,1,8,8,1,1,2,64,full,x,1
+a,4,4,2048,16,8192,4096,A100-80GB,1,8,2,4,1,1,8,full,x,1
+a,5,4,4096,32,8192,8192,A100-80GB,1,8,4,2,1,1,8,full,x,1
+a,6,8,2048,16,8192,2048,A100-80GB,2,8,4,2,2,1,16,full,x,1
+a,7,8,6144,48,8192,2048,A100-80GB,4,8,32,1,1,1,32,full,x,1
+a,8,8,6144,48,8192,2048,A100-80GB,4,8,8,4,1,1,16,full,x,1
+b,9,4,512,8,8192,512,A100-80GB,1,8,2,2,2,1,64,full,x,1
+b,10,8,1024,16,8192,512,A100-80GB,1,8,1,8,1,1,8,full,x,1
+b,11,8,5120,40,8192,1024,A100-80GB,2,8,2,8,1,4,16,full,x,1
+b,12,8,5120,40,8192,1024,A100-80GB,2,8,16,1,1,4,64,full,x,1
+";
+
+#[test]
+fn numbers_that_made_the_rows_are_found_again() {
+    let folder = folder("replay-fit");
+    let [known, base] = ["megatron-2021", "megatron-2021"].map(|name| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../examples/software/{name}.yaml"));
+        fs::read_to_string(file).expect("it is shipped").replace("waits: transfers", "waits: nothing")
+    });
+    let truth = [("products", 0.85), ("attention", 0.7), ("memory", 0.8), ("inside", 0.7), ("between", 0.6)];
+    let rates: Vec<String> = truth.iter().map(|(rate, times)| format!("{rate}: {times}")).collect();
+    let known = known.replace("1.38 ms", "0.9 ms") + &format!("\nrates: {{ {} }}\n", rates.join(", "));
+    fs::write(folder.join("known.yaml"), known).expect("the folder is new");
+    fs::write(folder.join("base.yaml"), base).expect("the folder is new");
+    fs::write(folder.join("shapes.csv"), format!("{HEADER}{SHAPES}")).expect("the folder is new");
+    replayed(&folder, "2", &["shapes.csv", "--as", "known.yaml"]);
+    let made = fs::read_to_string(folder.join("out.csv")).expect("it was written");
+    let runs = made.lines().skip(1).zip(SHAPES.lines()).map(|(made, shape)| {
+        let seconds = made.split(',').nth(3).expect("there is a prediction");
+        shape.strip_suffix('1').expect("steps are 1").to_owned() + seconds + "\n"
+    });
+    fs::write(folder.join("runs.csv"), HEADER.to_owned() + &runs.collect::<String>()).expect("the folder is new");
+    let fit = ["replay", "runs.csv", "--as", "base.yaml", "--fit", "-o", "fitted.yaml", "--json"];
+    let (status, text, said) = status_and_texts(&run(&folder, &fit));
+    assert_eq!((status, said.as_str()), (0, ""));
+    let document: Value = serde_json::from_str(&text).expect("it is JSON");
+    let number = |key: &str| {
+        let numbers = document["fit"]["numbers"].as_array().expect("a list");
+        let found = numbers.iter().find(|number| number["number"] == key).expect("all are listed");
+        assert_eq!(found["is_determined"], true, "{found}");
+        found["value"].as_f64().expect("a number")
+    };
+    for (rate, times) in truth {
+        let found = number(&format!("rates.{rate}"));
+        assert!((found / times - 1.0).abs() < 0.03, "{rate}: {found}, not {times}");
+    }
+    let pass = number("host.pass");
+    assert!((pass / 0.9e-3 - 1.0).abs() < 0.03, "{pass}");
+    // The description is one that replay reads, and states how far off it is.
+    let [_, again] = replayed(&folder, "2", &["runs.csv", "--as", "fitted.yaml"]);
+    assert_eq!(again.lines().filter(|line| line.contains(",true,")).count(), 12, "{again}");
+    let said = refused(&folder, &["replay", "runs.csv", "--fit", "--as", "nobody"], 2);
     assert!(said.contains("nobody"), "{said}");
 }

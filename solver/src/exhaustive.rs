@@ -24,7 +24,7 @@ pub(crate) fn solve(problem: &Problem) -> Solved {
 }
 
 /// The next strategies in the order of a counter whose first digit turns fastest; false after the last.
-fn advance(problem: &Problem, strategies: &mut [usize]) -> bool {
+pub(crate) fn advance(problem: &Problem, strategies: &mut [usize]) -> bool {
     for (layer, strategy) in strategies.iter_mut().enumerate() {
         *strategy += 1;
         if *strategy < problem.strategies(layer).len() {

@@ -9,12 +9,15 @@
 
 mod dynamic;
 mod exhaustive;
+mod given;
 #[cfg(feature = "ilp")]
 mod ilp;
 mod memory;
+mod posed;
 mod problem;
 
 pub use memory::Shortage;
+pub use posed::{Posed, StepRule};
 pub use problem::{Assignment, Costs, Kind, Mistake, Problem, Score, Stage, StageScore, Violation};
 
 /// How to solve a [`Problem`].

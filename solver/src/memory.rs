@@ -67,7 +67,20 @@ impl Shortage {
         let worst = (0..stages).max_by_key(|&stage| (excess(stage, ranges[stage].clone()), stages - stage));
         let stage = worst.expect("a checked problem has a stage");
         let Range { start, end } = ranges[stage].clone();
-        let need = need(problem, stage, start..end);
+        Self::in_stage(problem, stage, start..end)
+    }
+
+    /// The shortage of given cuts: of the stage that misses most.
+    pub(crate) fn of_cuts(problem: &Problem, cuts: &[usize]) -> Self {
+        let end = |stage: usize| cuts.get(stage + 1).copied().unwrap_or(problem.layers.len());
+        let shortages = (0..cuts.len()).map(|stage| Self::in_stage(problem, stage, cuts[stage]..end(stage)));
+        let worst = shortages.max_by_key(|it| (it.excess_bytes(), cuts.len() - it.stage));
+        worst.expect("a checked problem has a stage")
+    }
+
+    fn in_stage(problem: &Problem, stage: usize, layers: Range<usize>) -> Self {
+        let Range { start, end } = layers;
+        let need = need(problem, stage, layers);
         Self { stage, start, end, need, capacity_bytes: problem.stages[stage].capacity_bytes }
     }
 }

@@ -8,7 +8,7 @@ use ir::layout::Exchange;
 use ir::mesh::Axis;
 use ir::op::{Op, Write};
 use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentId, Kernel, Offset, Operand, Output};
-use ir::software::Residuals;
+use ir::software::ResidualSums;
 use ir::units::Bytes;
 
 use crate::layer::Homes;
@@ -80,7 +80,7 @@ pub(crate) struct Pass<'a> {
     /// How gradients of parameters are written.
     pub(crate) gradients: Write,
     /// How what kernels make is added to the residual stream.
-    pub(crate) residuals: Residuals,
+    pub(crate) residual_sums: ResidualSums,
 }
 
 /// Cuts a pass into fragments and exchanges.

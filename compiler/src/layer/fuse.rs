@@ -3,7 +3,7 @@
 
 use ir::graph::Class;
 use ir::op::Op;
-use ir::software::Residuals;
+use ir::software::ResidualSums;
 
 use crate::layer::fragment::Pass;
 use crate::layer::spread::{Step, ValueId, makes};
@@ -11,7 +11,7 @@ use crate::layer::spread::{Step, ValueId, makes};
 /// The steps of a pass; sums are taken over by the kernels that can, unless the trainer leaves them apart.
 pub(crate) fn fuse(pass: &Pass<'_>) -> Vec<Step> {
     let mut steps = pass.spread.steps.clone();
-    if pass.residuals == Residuals::Apart {
+    if pass.residual_sums == ResidualSums::Apart {
         return steps;
     }
     let mut at = 0;
@@ -136,7 +136,7 @@ mod tests {
             homes: &Kept(kept.to_vec()),
             compute: Element::F32,
             gradients: Write::Accumulate,
-            residuals: Residuals::Fused,
+            residual_sums: ResidualSums::Fused,
         };
         fuse(&pass).iter().map(words).collect()
     }

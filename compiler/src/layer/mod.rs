@@ -144,7 +144,7 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
         homes: &homes.0,
         compute,
         gradients: Write::Accumulate,
-        residuals: setting.manners.residuals,
+        residual_sums: setting.manners.residual_sums,
     };
     let forward_body = fragments(&pass, library);
     let pass = Pass { name: name("backward"), spread: &backward, homes: &homes.1, ..pass };

@@ -3,7 +3,7 @@
 use ir::graph::{Element, Graph};
 use ir::mesh::Mesh;
 use ir::plan::Plan;
-use ir::software::{Reduction, Repeat, Residuals, Software, TensorExchanges};
+use ir::software::{Reduction, Repeat, ResidualSums, Software, TensorExchanges};
 
 use crate::layer::{Purpose, compute_element};
 
@@ -35,7 +35,7 @@ pub(crate) struct Manners {
     pub(crate) repeat: Repeat,
     pub(crate) reduction: Reduction,
     pub(crate) tensor_exchanges: TensorExchanges,
-    pub(crate) residuals: Residuals,
+    pub(crate) residual_sums: ResidualSums,
 }
 
 impl Manners {
@@ -44,11 +44,11 @@ impl Manners {
         repeat: Repeat::Needed,
         reduction: Reduction::Beside,
         tensor_exchanges: TensorExchanges::Beside,
-        residuals: Residuals::Fused,
+        residual_sums: ResidualSums::Fused,
     };
 
     pub(crate) fn of(software: &Software) -> Manners {
-        let Software { repeat, reduction, tensor_exchanges, residuals, .. } = *software;
-        Manners { repeat, reduction, tensor_exchanges, residuals }
+        let Software { repeat, reduction, tensor_exchanges, residual_sums, .. } = *software;
+        Manners { repeat, reduction, tensor_exchanges, residual_sums }
     }
 }

@@ -33,6 +33,7 @@ fn model() -> CostModel {
         issue: Seconds(0.0),
         product_efficiency: 1.0,
         memory_efficiency: 1.0,
+        residuals: None,
         source: "made up".to_owned(),
     };
     let name = "one node".to_owned();

@@ -44,6 +44,7 @@ pub(crate) fn cluster(execution: Execution) -> Cluster {
         issue: Seconds(0.0),
         product_efficiency: 1.0,
         memory_efficiency: 1.0,
+        residuals: None,
         source: "made up".to_owned(),
     };
     let name = "specimens".to_owned();

@@ -1,8 +1,10 @@
 //! cluster.yaml, read with its rules.
 
+use super::locate::Segment;
 use super::parse::{Checks, Range, keys, parse};
 use crate::cluster::{Cluster, Execution, Link};
 use crate::error::Mistakes;
+use crate::residuals::Residuals;
 
 /// More devices than this are refused.
 pub(crate) const DEVICES_MAX: u64 = 1 << 16;
@@ -47,6 +49,20 @@ fn check_device(cluster: &Cluster, checks: &mut Checks) {
     checks.within(&keys(["device", "issue"]), device.issue.0, Range::NotNegative);
     checks.within(&keys(["device", "product_efficiency"]), device.product_efficiency, Range::Share);
     checks.within(&keys(["device", "memory_efficiency"]), device.memory_efficiency, Range::Share);
+    if let Some(residuals) = &device.residuals {
+        check_residuals(&keys(["device", "residuals"]), residuals, checks);
+    }
+}
+
+/// Checks what stands at `path`: quantiles in their order, and a source.
+pub(super) fn check_residuals(path: &[Segment], residuals: &Residuals, checks: &mut Checks) {
+    let at = |key: &str| [path, &keys([key])].concat();
+    checks.name(&at("from"), &residuals.from);
+    checks.within(&at("low"), residuals.low, Range::Positive);
+    checks.within(&at("high"), residuals.high, Range::Positive);
+    if residuals.high < residuals.low {
+        checks.wrong(&at("high"), format!("`high` ({}) is below `low` ({})", residuals.high, residuals.low));
+    }
 }
 
 fn check_link(key: &str, link: &Link, checks: &mut Checks) {

@@ -1,5 +1,7 @@
 //! software.yaml, read with its rules.
 
+use super::cluster::check_residuals;
+use super::locate::Segment;
 use super::parse::{Checks, Range, keys, parse};
 use crate::error::{Mistake, Mistakes, nearest, shown};
 use crate::software::Software;
@@ -9,6 +11,20 @@ pub fn parse_software(text: &str, file: &str) -> Result<Software, Mistakes> {
     let software: Software = parse(text, file)?;
     let mut checks = Checks::new(text, file);
     checks.name(&keys(["name"]), &software.name);
+    let rates = software.rates;
+    let rates = [
+        ("products", rates.products),
+        ("attention", rates.attention),
+        ("memory", rates.memory),
+        ("inside", rates.inside),
+        ("between", rates.between),
+    ];
+    for (key, times) in rates {
+        checks.within(&keys(["rates", key]), times, Range::Positive);
+    }
+    for (index, residuals) in software.residuals.iter().enumerate() {
+        check_residuals(&["residuals".into(), Segment::Index(index)], residuals, &mut checks);
+    }
     let passes = software.passes;
     let passes = [
         ("forward", passes.forward),
@@ -85,6 +101,19 @@ mod tests {
             assert_eq!(software.name, name);
             assert_eq!(parse_software(&print_software(&software), name), Ok(software));
         }
+    }
+
+    #[test]
+    fn residuals_have_an_order_and_rates_are_above_nothing() {
+        let text = "format: 1\nname: x\nsource: a guess\nrates: { products: 0 }\nresiduals:\n  - { low: 0.9, high: 1.2, from: two runs }\n  - { device: H, low: 1.3, high: 1.2, from: one run }\n";
+        let said = parse_software(text, "s.yaml").expect_err("two are wrong").to_string();
+        assert!(said.contains("s.yaml:4: `rates.products` must be"), "{said}");
+        assert!(said.contains("s.yaml:7: `high` (1.2) is below `low` (1.3)"), "{said}");
+        let text = text.replace("products: 0", "products: 0.5").replace("low: 1.3", "low: 1.1");
+        let software = parse_software(&text, "s.yaml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(software.rates.products, 0.5);
+        assert_eq!((software.rates.attention, software.residuals[1].high), (1.0, 1.2));
+        assert_eq!(parse_software(&print_software(&software), "s.yaml"), Ok(software));
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn beside(options: &PlanOptions, name: &str) -> PathBuf {
     options.output.with_file_name(name)
 }
 
-fn question(options: &PlanOptions) -> Result<Question, Failure> {
+pub(crate) fn question(options: &PlanOptions) -> Result<Question, Failure> {
     let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
     let told = options.sequence_length.filter(|_| is_published(&model_path));
     let Named { mut model, origin: mut model_origin } = read_published_or_model(&model_path, told)?;
@@ -228,7 +228,12 @@ fn assignments(question: &Question) -> f64 {
     outers.iter().map(of_one).sum()
 }
 
-fn searched(question: &Question, options: &PlanOptions, form: Form, rules: &Rules) -> Result<Found, Failure> {
+pub(crate) fn searched(
+    question: &Question,
+    options: &PlanOptions,
+    form: Form,
+    rules: &Rules,
+) -> Result<Found, Failure> {
     let setting = setting(question);
     let method = options.method.method()?;
     let request = Request { setting, batch: question.batch, method, keep: options.keep as usize, rules: rules.clone() };
@@ -252,7 +257,7 @@ fn searched(question: &Question, options: &PlanOptions, form: Form, rules: &Rule
     })
 }
 
-fn setting(question: &Question) -> Setting<'_> {
+pub(crate) fn setting(question: &Question) -> Setting<'_> {
     Setting {
         graph: &question.graph,
         cluster: &question.roomy,

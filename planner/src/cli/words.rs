@@ -254,6 +254,21 @@ pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A strategy on one line, without what it does not use: `DP 4, TP 2, shards gradients`.
+pub(crate) fn strategy_line(strategy: &Strategy) -> String {
+    let mut words = vec![format!("DP {}", strategy.data), format!("TP {}", strategy.tensor)];
+    if strategy.sequence == Sequence::Split {
+        words.push("splits the sequence".into());
+    }
+    if strategy.shard != Shard::Nothing {
+        words.push(format!("shards {}", shard_word(strategy.shard)));
+    }
+    if strategy.recompute != Recompute::Nothing {
+        words.push(format!("recomputes {}", recompute_word(strategy.recompute)));
+    }
+    words.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

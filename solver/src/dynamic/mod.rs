@@ -18,7 +18,7 @@ mod labels;
 mod range;
 mod relaxation;
 mod ticks;
-mod ties;
+pub(crate) mod ties;
 
 use allowance::Allowance;
 use bound::Bounds;

@@ -1,11 +1,12 @@
 //! What a run should take: compiled and simulated as its software runs it.
 
 use compiler::{LayerBatch, LayerBytes, Violation, in_flight, layer_bytes};
-use cost_model::{CostModel, Detail, simulate};
+use cost_model::{CostModel, Detail, Interval, simulate};
 use ir::graph::{Graph, KindId};
 use ir::plan::{Plan, Recompute, Sequence};
 use ir::profile::Route;
-use ir::software::{Gradients, Scores, Software};
+use ir::program::Programs;
+use ir::software::{Gradients, Host, Rates, Scores, Software};
 use ir::units::{Bytes, Seconds};
 
 use super::rows::Row;
@@ -16,12 +17,16 @@ use super::run::{Run, run};
 pub(super) struct Outcome {
     /// Of a step.
     pub(super) step: Seconds,
+    /// Between which a measured step is expected in nine of ten cases.
+    pub(super) interval: Interval,
     /// What the fullest device holds: the arena, and what the software holds beside it.
     pub(super) allocated: Bytes,
     /// The same with what the driver counts besides.
     pub(super) shown: Bytes,
     /// What the first stage holds by formulas that count blocks alone: without the state of embeddings.
     pub(super) blocks: Bytes,
+    /// The device's name.
+    device: String,
     /// The micro batch that was predicted.
     pub(super) micro_batch: u64,
     /// Parts of the step in which the slowest rank computes, exchanges or moves something, or waits.
@@ -30,49 +35,91 @@ pub(super) struct Outcome {
     pub(super) approximated: bool,
 }
 
-/// The prediction of a row; else what is wrong with it.
-pub(super) fn predict(row: &Row, software: Option<&str>) -> Result<Outcome, String> {
+impl Outcome {
+    /// The device without its memory: `A100` of `A100-80GB`.
+    pub(super) fn device_kind(&self) -> &str {
+        self.device.split('-').next().unwrap_or_default()
+    }
+}
+
+/// A row whose programs are compiled. They are the same whatever rates and times its software has.
+pub(super) struct Prepared {
+    run: Run,
+    graph: Graph,
+    /// Of each plan that is tried: its steps, or why it has none.
+    steps: Vec<Result<Steps, String>>,
+}
+
+/// The row with its programs; else what is wrong with it.
+pub(super) fn prepare(row: &Row, software: Option<&Software>) -> Result<Prepared, String> {
     let run = run(row, software)?;
     let graph = run.model.graph();
-    let capacity = run.cluster.device.memory;
-    let outcomes = run.plans.iter().map(|plan| outcome(row, &run, &graph, plan));
-    let mut best: Option<Outcome> = None;
-    let mut wrong = None;
-    for outcome in outcomes {
-        match outcome {
-            Err(what) => wrong = Some(what),
-            Ok(outcome) => {
-                let fits = |outcome: &Outcome| outcome.allocated <= capacity;
-                let better =
-                    best.as_ref().is_none_or(|best| (!fits(best), best.step.0) > (!fits(&outcome), outcome.step.0));
-                if better {
-                    best = Some(outcome);
+    let steps = |plan: &Plan| steps(&graph, plan, &run.software).map_err(|violations| words(&violations));
+    let steps = run.plans.iter().map(steps).collect();
+    Ok(Prepared { run, graph, steps })
+}
+
+impl Prepared {
+    /// The software that the row is run by.
+    pub(super) fn software(&self) -> &Software {
+        &self.run.software
+    }
+
+    /// The prediction with these rates and times of the host.
+    pub(super) fn outcome_with(&self, row: &Row, (rates, host): (Rates, Host)) -> Result<Outcome, String> {
+        let software = Software { rates, host, ..self.run.software.clone() };
+        let costs = CostModel::new(&self.run.cluster, None).run_by(&software);
+        let capacity = self.run.cluster.device.memory;
+        let mut best: Option<Outcome> = None;
+        let mut wrong = None;
+        for (plan, steps) in self.run.plans.iter().zip(&self.steps) {
+            let outcome =
+                steps.as_ref().map_err(String::clone).and_then(|steps| self.outcome(row, plan, steps, &costs));
+            match outcome {
+                Err(what) => wrong = Some(what),
+                Ok(outcome) => {
+                    let fits = |outcome: &Outcome| outcome.allocated <= capacity;
+                    let better =
+                        best.as_ref().is_none_or(|best| (!fits(best), best.step.0) > (!fits(&outcome), outcome.step.0));
+                    if better {
+                        best = Some(outcome);
+                    }
                 }
             }
         }
+        best.ok_or_else(|| wrong.unwrap_or_else(|| "there is no plan".to_owned()))
     }
-    best.ok_or_else(|| wrong.unwrap_or_else(|| "there is no plan".to_owned()))
+
+    fn outcome(&self, row: &Row, plan: &Plan, steps: &Steps, costs: &CostModel) -> Result<Outcome, String> {
+        let Prepared { run, graph, .. } = self;
+        let played = played(plan, steps, costs);
+        let parts = row.interleave.unwrap_or(1);
+        let step =
+            if parts > 1 && row.stages > 1 { interleaved(run, plan, costs, &played, parts) } else { played.step };
+        let fullest = (0..plan.stages.len()).map(|stage| of_stage(run, graph, plan, (stage, steps.live[stage], parts)));
+        let stages = fullest.collect::<Result<Vec<f64>, String>>()?;
+        let fullest = stages.iter().copied().fold(0.0, f64::max);
+        let allocated = Bytes((fullest * (1.0 + run.software.memory.unused)) as u64);
+        let blocks = stages[0] - bytes_of(graph, plan, 0)?.state.as_f64();
+        Ok(Outcome {
+            step,
+            interval: costs.interval_around(step),
+            allocated,
+            shown: allocated + run.cluster.device.reserved,
+            blocks: Bytes(blocks.max(0.0) as u64),
+            device: run.cluster.device.name.clone(),
+            micro_batch: plan.microbatch_sequences() / u64::from(row.data),
+            parts: played.parts,
+            approximated: row.micro_batch.is_none() || parts > 1,
+        })
+    }
 }
 
-fn outcome(row: &Row, run: &Run, graph: &Graph, plan: &Plan) -> Result<Outcome, String> {
-    let costs = CostModel::new(&run.cluster, None).run_by(&run.software);
-    let played = played(graph, plan, &costs, &run.software).map_err(|violations| words(&violations))?;
-    let parts = row.interleave.unwrap_or(1);
-    let step = if parts > 1 && row.stages > 1 { interleaved(run, plan, &costs, &played, parts) } else { played.step };
-    let fullest = (0..plan.stages.len()).map(|stage| of_stage(run, graph, plan, (stage, played.live[stage], parts)));
-    let stages = fullest.collect::<Result<Vec<f64>, String>>()?;
-    let fullest = stages.iter().copied().fold(0.0, f64::max);
-    let allocated = Bytes((fullest * (1.0 + run.software.memory.unused)) as u64);
-    let blocks = stages[0] - bytes_of(graph, plan, 0)?.state.as_f64();
-    Ok(Outcome {
-        step,
-        allocated,
-        shown: allocated + run.cluster.device.reserved,
-        blocks: Bytes(blocks.max(0.0) as u64),
-        micro_batch: plan.microbatch_sequences() / u64::from(row.data),
-        parts: played.parts,
-        approximated: row.micro_batch.is_none() || parts > 1,
-    })
+/// The prediction of a row; else what is wrong with it.
+pub(super) fn predict(row: &Row, software: Option<&Software>) -> Result<Outcome, String> {
+    let prepared = prepare(row, software)?;
+    let Software { rates, host, .. } = *prepared.software();
+    prepared.outcome_with(row, (rates, host))
 }
 
 fn words(violations: &[Violation]) -> String {
@@ -83,41 +130,56 @@ struct Played {
     step: Seconds,
     /// What one microbatch more takes.
     growth: Seconds,
+    parts: [f64; 3],
+}
+
+/// A step that is simulated, and a shorter one that says how it grows.
+struct Steps {
+    long: Programs,
+    /// Microbatches of the long one.
+    microbatches: u32,
+    /// The short one, and how many microbatches fewer it has.
+    short: Option<(Programs, u32)>,
     /// The most that lives at once on a rank of each stage.
     live: Vec<Bytes>,
-    parts: [f64; 3],
 }
 
 /// Steps with more microbatches than this and four for each stage are not simulated whole.
 const WHOLE_MAX: u32 = 8;
 
-/// Simulates a step. Of very many microbatches two shorter steps are simulated: between its warm-up and its end a
-/// pipeline repeats itself, so time grows evenly.
-fn played(graph: &Graph, plan: &Plan, costs: &CostModel, software: &Software) -> Result<Played, Vec<Violation>> {
-    let short = |microbatches: u32| {
+/// Of very many microbatches two shorter steps are simulated: between its warm-up and its end a pipeline repeats
+/// itself, so time grows evenly.
+fn steps(graph: &Graph, plan: &Plan, software: &Software) -> Result<Steps, Vec<Violation>> {
+    let compiled = |microbatches: u32| {
         let batch = plan.microbatch_sequences() * u64::from(microbatches);
-        let programs = compiler::compile_as(graph, &Plan { microbatches, batch, ..plan.clone() }, software)?;
-        let trace = simulate(&programs, costs, Detail::Totals).expect("verified programs do not deadlock");
-        let live: Vec<Bytes> = programs.roles().iter().map(|role| role.live_bound).collect();
-        Ok::<_, Vec<Violation>>((trace, live))
+        compiler::compile_as(graph, &Plan { microbatches, batch, ..plan.clone() }, software)
     };
     let stages = plan.stages.len() as u32;
-    let long = WHOLE_MAX.max(2 * stages + 2).min(plan.microbatches);
-    let (more, live) = short(long)?;
-    let needs_growth = plan.microbatches > long || (stages > 1 && long > 1);
-    let step = long - (long / 4).max(1);
-    let growth = if needs_growth && step > 0 {
-        let (less, _) = short(step)?;
-        Seconds((more.step.0 - less.step.0) / f64::from(long - step))
-    } else {
-        Seconds(more.step.0 / f64::from(long))
+    let microbatches = WHOLE_MAX.max(2 * stages + 2).min(plan.microbatches);
+    let long = compiled(microbatches)?;
+    let needs_growth = plan.microbatches > microbatches || (stages > 1 && microbatches > 1);
+    let fewer = (microbatches / 4).max(1);
+    let short =
+        if needs_growth && microbatches > fewer { Some((compiled(microbatches - fewer)?, fewer)) } else { None };
+    let live = long.roles().iter().map(|role| role.live_bound).collect();
+    Ok(Steps { long, microbatches, short, live })
+}
+
+/// Simulates a step.
+fn played(plan: &Plan, steps: &Steps, costs: &CostModel) -> Played {
+    let trace =
+        |programs: &Programs| simulate(programs, costs, Detail::Totals).expect("verified programs do not deadlock");
+    let more = trace(&steps.long);
+    let growth = match &steps.short {
+        Some((short, fewer)) => Seconds((more.step.0 - trace(short).step.0) / f64::from(*fewer)),
+        None => Seconds(more.step.0 / f64::from(steps.microbatches)),
     };
     let busiest = more.totals.iter().max_by(|a, b| a.compute.0.total_cmp(&b.compute.0)).expect("there are ranks");
     let share = |time: f64| (time / more.step.0).clamp(0.0, 1.0);
     let parts =
         [share(busiest.compute.0), share(more.step.0 - busiest.compute.0 - busiest.idle.0), share(busiest.idle.0)];
-    let step = Seconds(more.step.0 + growth.0 * f64::from(plan.microbatches - long));
-    Ok(Played { step, growth, live, parts })
+    let step = Seconds(more.step.0 + growth.0 * f64::from(plan.microbatches - steps.microbatches));
+    Played { step, growth, parts }
 }
 
 /// A step in which each rank has several parts of the model (Narayanan et al. 2021, §2.2): the pipeline fills and

@@ -21,14 +21,18 @@ pub(super) struct Run {
     pub(super) plans: Vec<Plan>,
 }
 
+/// The software of rows that name none.
+pub(super) const USUAL: &str = "hetu";
+
 /// Micro batches that are tried where a row names none.
 const MICRO_BATCHES: [u64; 5] = [1, 2, 4, 8, 16];
 
-/// The run of a row, by the software of the row or by that of `override_software`; else what is wrong with it.
-pub(super) fn run(row: &Row, software: Option<&str>) -> Result<Run, String> {
+/// The run of a row, by `software` or by that of the row; else what is wrong with it.
+pub(super) fn run(row: &Row, software: Option<&Software>) -> Result<Run, String> {
     let model = model(row)?;
     let cluster = cluster(row)?;
-    let mut software = self::software(software.or(row.software.as_deref()).unwrap_or("hetu"))?;
+    let mut software =
+        software.cloned().map_or_else(|| self::software(row.software.as_deref().unwrap_or(USUAL)), Ok)?;
     let is_repeated = row.recompute.as_deref() == Some("attention") && software.attention == Scores::Stored;
     if is_repeated {
         software.attention = Scores::Repeated;
@@ -129,7 +133,7 @@ fn is_file(name: &str) -> bool {
 }
 
 /// A shipped description, or a file.
-fn software(name: &str) -> Result<Software, String> {
+pub(super) fn software(name: &str) -> Result<Software, String> {
     let found = if is_file(name) {
         let text = read_text(std::path::Path::new(name)).map_err(|failure| first(&failure.text))?;
         parse_software(&text, name)

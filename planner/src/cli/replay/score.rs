@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Replayed;
+use super::intervals::{is_inside, left_out, ratios};
 use super::predict::Outcome;
 use super::rows::Row;
+use cost_model::Interval;
+use ir::units::Seconds;
 
 /// All rows of a source that were predicted.
 #[derive(Debug)]
@@ -12,14 +15,29 @@ pub(super) struct Score {
     pub(super) source: String,
     pub(super) step: Errors,
     pub(super) memory: Option<Errors>,
+    /// The share of measured steps in the intervals that descriptions state.
+    pub(super) inside: f64,
+    /// The same in those that all other sources give.
+    pub(super) inside_left_out: Option<f64>,
     /// Of pairs of runs of one model, batch and devices whose measured steps differ by more than 5 %: how many there
     /// are, and how many are predicted in the right order.
     pub(super) pairs: [usize; 2],
     /// Groups of such runs, and by how much the one that is predicted fastest is slower than the fastest: mean, worst.
     pub(super) groups: usize,
     pub(super) regret: [f64; 2],
-    /// The farthest rows: id, error, likely reason.
-    pub(super) worst: Vec<(String, f64, String)>,
+    /// The farthest rows.
+    pub(super) worst: Vec<Far>,
+}
+
+/// A row that is far off.
+#[derive(Debug)]
+pub(super) struct Far {
+    pub(super) id: String,
+    pub(super) error: f64,
+    pub(super) measured: Seconds,
+    pub(super) interval: Interval,
+    /// What is likely behind it.
+    pub(super) reason: String,
 }
 
 /// Relative errors, predicted over measured less 1.
@@ -46,7 +64,11 @@ pub(super) fn scores(replayed: &[Replayed]) -> Vec<Score> {
             sources.entry(&row.source).or_default().push((row, outcome));
         }
     }
-    sources.into_iter().map(|(source, rows)| score(source, &rows)).collect()
+    let ratios = ratios(sources.values().flatten().copied());
+    let scored = sources
+        .into_iter()
+        .map(|(source, rows)| Score { inside_left_out: left_out(&ratios, source), ..score(source, &rows) });
+    scored.collect()
 }
 
 /// Predicted over measured step, less 1.
@@ -69,12 +91,20 @@ fn score(source: &str, rows: &[(&Row, &Outcome)]) -> Score {
     let memory: Vec<f64> = rows.iter().filter_map(|(row, outcome)| memory_error(row, outcome)).collect();
     let mut far: Vec<&(&Row, &Outcome)> = rows.iter().collect();
     far.sort_by(|a, b| step_error(b.0, b.1).abs().total_cmp(&step_error(a.0, a.1).abs()));
-    let worst =
-        far.iter().take(WORST).map(|(row, outcome)| (row.id.clone(), step_error(row, outcome), reason(row, outcome)));
+    let worst = far.iter().take(WORST).map(|(row, outcome)| Far {
+        id: row.id.clone(),
+        error: step_error(row, outcome),
+        measured: Seconds(row.step),
+        interval: outcome.interval,
+        reason: reason(row, outcome),
+    });
+    let inside = rows.iter().filter(|(row, outcome)| is_inside(row, outcome)).count();
     let mut score = Score {
         source: source.to_owned(),
         step: errors(&steps).expect("a source has rows"),
         memory: errors(&memory),
+        inside: inside as f64 / rows.len() as f64,
+        inside_left_out: None,
         pairs: [0; 2],
         groups: 0,
         regret: [0.0; 2],

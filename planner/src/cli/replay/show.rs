@@ -6,8 +6,10 @@ use reports::scatter::Beside;
 use serde_json::{Value, json};
 
 use super::Replayed;
-use super::score::{Errors, Score, memory_error, step_error};
+use super::intervals::{Spread, is_inside};
+use super::score::{Errors, Far, Score, memory_error, step_error};
 use crate::cli::table::{Side, Table};
+use crate::cli::words::TimeUnit;
 
 /// The table of all sources, and their farthest rows.
 pub(super) fn text(replayed: &[Replayed], scores: &[Score], wrong: usize) -> String {
@@ -21,6 +23,8 @@ pub(super) fn text(replayed: &[Replayed], scores: &[Score], wrong: usize) -> Str
         ("pairs in order", Side::Right),
         ("regret", Side::Right),
         ("memory", Side::Right),
+        ("in 90 %", Side::Right),
+        ("left out", Side::Right),
     ]);
     for score in scores {
         let Errors { count, mean_absolute, median_absolute, bias, worst } = score.step;
@@ -40,13 +44,17 @@ pub(super) fn text(replayed: &[Replayed], scores: &[Score], wrong: usize) -> Str
             pairs_words,
             regret,
             memory,
+            percent(score.inside),
+            score.inside_left_out.map_or("-".to_owned(), percent),
         ]);
     }
     let mut text = table.text();
     let mut line = |words: String| writeln!(text, "{words}").expect("a string can grow");
     for score in scores {
-        for (id, error, reason) in &score.worst {
-            line(format!("  {id}: {}; {reason}", signed(*error)));
+        for Far { id, error, measured, interval, reason } in &score.worst {
+            let unit = TimeUnit::of(*measured);
+            let [measured, between] = [unit.show(*measured), unit.range(*interval)];
+            line(format!("  {id}: {}, {measured} measured ({between} expected); {reason}", signed(*error)));
         }
     }
     let predicted = replayed.iter().filter(|replayed| replayed.outcome.is_ok()).count();
@@ -65,7 +73,7 @@ fn signed(share: f64) -> String {
 /// One line for each row.
 pub(super) fn file(replayed: &[Replayed]) -> String {
     let mut text =
-        "source,id,measured_seconds,predicted_seconds,error,micro_batch,measured_gib,predicted_gib,compute,moves,idle,why\n"
+        "source,id,measured_seconds,predicted_seconds,low_seconds,high_seconds,inside,error,micro_batch,measured_gib,predicted_gib,compute,moves,idle,why\n"
             .to_owned();
     for Replayed { row, outcome, .. } in replayed {
         let mut writer = csv::Writer::from_writer(Vec::new());
@@ -81,6 +89,9 @@ pub(super) fn file(replayed: &[Replayed]) -> String {
                 );
                 [
                     format!("{:.5}", outcome.step.0),
+                    format!("{:.5}", outcome.interval.low.0),
+                    format!("{:.5}", outcome.interval.high.0),
+                    is_inside(row, outcome).to_string(),
                     format!("{:.4}", step_error(row, outcome)),
                     outcome.micro_batch.to_string(),
                     memory,
@@ -92,8 +103,8 @@ pub(super) fn file(replayed: &[Replayed]) -> String {
                 ]
             }
             Err(why) => {
-                let mut cells: [String; 9] = Default::default();
-                cells[8].clone_from(why);
+                let mut cells: [String; 12] = Default::default();
+                cells[11].clone_from(why);
                 cells
             }
         };
@@ -125,6 +136,8 @@ pub(super) fn data(replayed: &Replayed) -> Value {
     match outcome {
         Ok(outcome) => {
             data["predicted_seconds"] = json!(outcome.step.0);
+            data["predicted_seconds_between"] = json!([outcome.interval.low, outcome.interval.high]);
+            data["inside"] = json!(is_inside(row, outcome));
             data["error"] = json!(step_error(row, outcome));
             data["micro_batch"] = json!(outcome.micro_batch);
             data["allocated_bytes"] = json!(outcome.allocated);
@@ -148,16 +161,30 @@ pub(super) fn score_data(score: &Score) -> Value {
         })
     };
     let worst: Vec<Value> =
-        score.worst.iter().map(|(id, error, reason)| json!({ "id": id, "error": error, "reason": reason })).collect();
+        score.worst.iter().map(|far| json!({ "id": far.id, "error": far.error, "reason": far.reason })).collect();
     json!({
         "source": score.source,
         "step": errors(score.step),
         "memory": score.memory.map(errors),
+        "inside": score.inside,
+        "inside_left_out": score.inside_left_out,
         "pairs": score.pairs[0],
         "pairs_in_order": score.pairs[1],
         "groups": score.groups,
         "regret_mean": score.regret[0],
         "regret_worst": score.regret[1],
         "worst": worst,
+    })
+}
+
+/// What a description may state of its residuals, as data.
+pub(super) fn residuals_data(spread: &Spread) -> Value {
+    json!({
+        "software": spread.software,
+        "device": spread.device,
+        "sources": spread.sources,
+        "runs": spread.runs,
+        "low": spread.ends[0],
+        "high": spread.ends[1],
     })
 }

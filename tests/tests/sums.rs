@@ -11,7 +11,7 @@ use hetu_tests::training::{compiled, trained};
 use ir::model::{Model, Precision};
 use ir::plan::Plan;
 use ir::program::Programs;
-use ir::software::{Residuals, Software};
+use ir::software::{ResidualSums, Software};
 
 /// Plans in which all sums, those of the gradient, and none go to other kernels: of a tensor degree above one, products
 /// in front of sums are partial.
@@ -27,7 +27,7 @@ const STEPS: usize = 5;
 
 /// The programs with all sums apart.
 fn apart(model: &Model, plan: &Plan) -> Programs {
-    let software = Software { residuals: Residuals::Apart, ..Software::preset("hetu").expect("it is shipped") };
+    let software = Software { residual_sums: ResidualSums::Apart, ..Software::preset("hetu").expect("it is shipped") };
     compiler::compile_as(&model.graph(), plan, &software).expect("the plan is legal")
 }
 
