@@ -6,7 +6,7 @@
 //! | 1 | differentiate | operations write their gradients | on the logical graph, before anything is cut |
 //! | 2 | retain | keeps or recomputes what the backward pass reads | recomputed operations are spread like any other |
 //! | 3 | spread | local kernels and the exchanges between them | from layouts alone |
-//! | 4 | fragment | runs of kernels with their temporaries placed | once for equal layers, all microbatches |
+//! | 4 | fragment | sums join kernels; runs of kernels with their temporaries placed | once for equal layers, all microbatches |
 //! | 5 | schedule | layers × microbatches as a list of tasks, each where it is due | needs what layers need |
 //! | 6 | overlap | moves tasks: gathers ahead by the plan's depth, joins behind what would wait for them | before there is code |
 //! | 7 | arena | an address for every buffer | from lifetimes in the order of the code |
