@@ -35,10 +35,10 @@ pub use axes::mesh;
 pub use check::{Violation, check};
 pub use explain::{Pass, explain};
 pub use layer::fragment::BodyAction;
-pub use layer::legal::strategies;
+pub use layer::legal::{may_cut, strategies};
 pub use layer::outline::{
-    LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, layer_bytes,
-    layer_outline,
+    LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, can_repeat, layer_bytes,
+    layer_outline, stream_size,
 };
 pub use step::visits::in_flight;
 

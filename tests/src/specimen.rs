@@ -18,6 +18,7 @@ pub fn llama() -> Model {
         embeddings: Embeddings::Untied,
         rotary_base: 10_000.0,
         rotary_scaling: None,
+        images: None,
         head_size: None,
         attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,

@@ -17,7 +17,7 @@ pub(crate) mod spread;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
-use ir::layout::Layout;
+use ir::layout::{Layout, Reduce};
 use ir::mesh::AxisSet;
 use ir::model::Precision;
 use ir::op::Write;
@@ -66,10 +66,10 @@ impl BlockTemplate {
 pub(crate) struct Layer {
     pub(crate) axes: StrategyAxes,
     pub(crate) shard: Shard,
-    /// How the residual stream lies before, between and behind layers: `b s h`.
-    pub(crate) boundary: Layout,
-    /// Local shape of it.
-    pub(crate) boundary_shape: Vec<u64>,
+    /// How what comes from the layer before lies; of the first layer, how what goes to the next lies.
+    pub(crate) input: Boundary,
+    /// How what goes to the layer behind lies; of the last layer, how what comes to it lies.
+    pub(crate) output: Boundary,
     pub(crate) forward: Body,
     /// Adds to the gradients that are there.
     pub(crate) backward: Body,
@@ -81,10 +81,38 @@ pub(crate) struct Layer {
     pub(crate) blocks: Vec<BlockTemplate>,
 }
 
-impl Layer {
-    /// What the residual stream takes before and behind this layer.
-    pub(crate) fn boundary_bytes(&self, element: Element) -> Bytes {
-        Bytes(self.boundary_shape.iter().product::<u64>() * element.bytes())
+/// How the residual stream lies at an end of a layer: sequences × positions × width.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Boundary {
+    pub(crate) layout: Layout,
+    /// Local shape.
+    pub(crate) shape: [u64; 3],
+    /// Axes of the layer's tensor parallelism.
+    pub(crate) tensor: AxisSet,
+}
+
+impl Boundary {
+    /// At an end of a layer where this tensor is. Its first letter is of sequences, its last of their width, and all
+    /// between of positions: layers may have unlike letters for what one gives and the next takes.
+    pub(crate) fn of(rule: Rule<'_>, tensor: TensorId, sizes: &Sizes) -> Boundary {
+        let layout = rule.boundary(tensor);
+        let shape = rule.shape(&Value { tensor, layout: layout.clone() }, sizes);
+        let ([(_, sequences), positions @ .., (_, width)], [batch, between @ .., inner]) =
+            (shape.as_slice(), layout.splits())
+        else {
+            panic!("what goes between layers has sequences and a width")
+        };
+        let splits = vec![batch.clone(), between.concat(), inner.clone()];
+        Boundary {
+            layout: Layout::new(splits, layout.partial(), Reduce::Sum),
+            shape: [*sequences, positions.iter().map(|&(_, size)| size).product(), *width],
+            tensor: rule.axes.tensor.iter().copied().collect(),
+        }
+    }
+
+    /// What it takes.
+    pub(crate) fn bytes(&self, element: Element) -> Bytes {
+        Bytes(self.shape.iter().product::<u64>() * element.bytes())
     }
 }
 
@@ -158,15 +186,12 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let saved = saved.collect();
     let reads_input = |input: TensorId| retained.backward.iter().any(|node| node.inputs.contains(&input));
     let keeps_input = setting.purpose == Purpose::Training && kind.input.is_some_and(reads_input);
-    let stream = kind.input.or(kind.output).expect("a layer has an input or an output");
-    let boundary = rule.boundary(stream);
-    let value = Value { tensor: stream, layout: boundary.clone() };
-    let boundary_shape = rule.shape(&value, &sizes).iter().map(|&(_, size)| size).collect();
+    let [input, output] = ends(kind).map(|tensor| Boundary::of(rule, tensor, &sizes));
     Layer {
         axes: axes.clone(),
         shard: strategy.shard,
-        boundary,
-        boundary_shape,
+        input,
+        output,
         forward: forward_body,
         backward: backward_body,
         backward_anew,
@@ -176,13 +201,20 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     }
 }
 
+/// What comes from the layer before, and what goes to the layer behind; where there is no such layer, the other.
+pub(crate) fn ends(kind: &LayerKind) -> [TensorId; 2] {
+    let one = || kind.input.or(kind.output).expect("a layer has an input or an output");
+    [kind.input, kind.output].map(|end| end.unwrap_or_else(one))
+}
+
 fn given(rule: Rule<'_>, tensors: impl Iterator<Item = TensorId>) -> Vec<Value> {
     tensors.map(|tensor| Value { tensor, layout: rule.boundary(tensor) }).collect()
 }
 
 /// Tensors that are there before any pass: parameters, tokens, targets, the layer's input.
 fn before(kind: &LayerKind) -> impl Iterator<Item = TensorId> {
-    let is_given = |class: Class| matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Targets);
+    let is_given =
+        |class: Class| matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Patches | Class::Targets);
     let ids = (0..kind.tensors.len() as u32).map(TensorId);
     ids.filter(move |&id| is_given(kind.tensor(id).class) || Some(id) == kind.input)
 }
@@ -274,6 +306,7 @@ fn decay_of(kind: &LayerKind, id: TensorId) -> Decay {
         | Class::Activation
         | Class::Statistic
         | Class::Tokens
+        | Class::Patches
         | Class::Targets
         | Class::Loss) => panic!("{class:?} is no parameter"),
     }
@@ -312,7 +345,7 @@ impl HomeTable<'_> {
         match self.rule.tensors[tensor.index()].class {
             Class::Parameter { .. } => Some(self.in_block(tensor, Slot::Parameters, self.compute)),
             Class::ParameterGradient { of } => Some(self.in_block(of, Slot::Gradients, Element::F32)),
-            Class::Tokens => Some((Slot::Tokens, 0)),
+            Class::Tokens | Class::Patches => Some((Slot::Tokens, 0)),
             Class::Targets => Some((Slot::Targets, 0)),
             Class::Loss => Some((Slot::Scalars, 0)),
             Class::Activation | Class::Statistic => None,

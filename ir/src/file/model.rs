@@ -2,10 +2,13 @@
 
 use super::parse::{Checks, Range, keys, parse};
 use crate::error::Mistakes;
-use crate::model::{Bias, Family, Model};
+use crate::model::{Bias, Embeddings, Family, Images, Model};
 
 /// More transformer blocks than this are refused: the time and memory of a search grow with their square.
 pub(crate) const LAYERS_MAX: u32 = 1 << 12;
+/// More levels, and windows of longer edges, are refused.
+const LEVELS_MAX: usize = 8;
+const WINDOW_MAX: u64 = 1 << 12;
 /// Counts of bytes and products must stay below, so that no later sum of a few of them can overflow.
 const COUNT_MAX: u128 = 1 << 60;
 
@@ -25,6 +28,7 @@ pub(super) fn check_model(model: &Model, text: &str, file: &str) -> Result<(), M
     let mut checks = Checks::new(text, file);
     check_sizes(model, &mut checks);
     check_heads(model, &mut checks);
+    check_images(model, &mut checks);
     check_rotary(model, &mut checks);
     check_products(model, &mut checks);
     check_training(model, &mut checks);
@@ -82,14 +86,93 @@ fn check_heads(model: &Model, checks: &mut Checks) {
     }
 }
 
+/// What is read in place of tokens stands where it must, and nowhere else.
+fn check_images(model: &Model, checks: &mut Checks) {
+    let family = model.family.name();
+    let reads_images = match model.family {
+        Family::Gpt | Family::Llama | Family::Bert => false,
+        Family::Vit | Family::Swin => true,
+    };
+    match &model.images {
+        None if reads_images => {
+            let help = "write `images: { patch: 768 }`: height × width × colours of a patch";
+            checks.wrong_but(&keys(["family"]), format!("`family: {family}` needs `images`"), help);
+        }
+        Some(_) if !reads_images => {
+            checks.wrong(&keys(["images"]), format!("`images` is for `vit` and `swin`: `{family}` reads tokens"));
+        }
+        None => {}
+        Some(images) => {
+            checks.positive(&keys(["images", "patch"]), images.patch);
+            match model.family {
+                Family::Swin => check_levels(model, images, checks),
+                Family::Gpt | Family::Llama | Family::Bert | Family::Vit => check_no_levels(images, checks),
+            }
+            if model.embeddings == Embeddings::Tied {
+                let what = "`embeddings: tied` is for models of text: patches have no table";
+                checks.wrong(&keys(["embeddings"]), what);
+            }
+        }
+    }
+}
+
+fn check_no_levels(images: &Images, checks: &mut Checks) {
+    let what = |key: &str| format!("`images.{key}` is for `family: swin`: `vit` sees images as a whole");
+    if !images.levels.is_empty() {
+        checks.wrong(&keys(["images", "levels"]), what("levels"));
+    }
+    if images.window.is_some() {
+        checks.wrong(&keys(["images", "window"]), what("window"));
+    }
+}
+
+/// Levels have all blocks, and each of them whole windows.
+fn check_levels(model: &Model, images: &Images, checks: &mut Checks) {
+    let (levels, path) = (&images.levels, keys(["images", "levels"]));
+    if levels.is_empty() || levels.len() > LEVELS_MAX {
+        let place = if levels.is_empty() { keys(["images", "patch"]) } else { path };
+        checks.wrong(&place, format!("`images.levels` must say the blocks of 1 to {LEVELS_MAX} levels"));
+        return;
+    }
+    let blocks: u64 = levels.iter().map(|&blocks| u64::from(blocks)).sum();
+    if levels.contains(&0) || blocks != u64::from(model.layers) {
+        let what = format!("levels of at least 1 block must add up to `layers` ({}), not to {blocks}", model.layers);
+        checks.wrong(&path, what);
+    }
+    let Some(window) = images.window else {
+        checks.wrong_but(&keys(["family"]), "`family: swin` needs `images.window`", "write `window: 7` in `images`");
+        return;
+    };
+    if window == 0 || window > WINDOW_MAX {
+        checks.wrong(&keys(["images", "window"]), format!("`images.window` must be from 1 to {WINDOW_MAX}"));
+        return;
+    }
+    let patches = window * window;
+    let uneven = (0..levels.len()).find(|level| {
+        let merged = 1u64 << (2 * level);
+        !model.sequence.is_multiple_of(merged) || !(model.sequence / merged).is_multiple_of(patches)
+    });
+    if let Some(level) = uneven {
+        let what = format!(
+            "windows of {patches} patches cannot share the {} ÷ 4^{level} of level {} evenly",
+            model.sequence,
+            level + 1
+        );
+        checks.wrong(&keys(["images", "window"]), what);
+    }
+}
+
 fn check_rotary(model: &Model, checks: &mut Checks) {
     checks.within(&keys(["rotary_base"]), model.rotary_base, Range::Positive);
-    if model.family == Family::Gpt && model.attention_bias == Bias::Present {
-        checks.wrong(&keys(["attention_bias"]), "`attention_bias` is for `family: llama`: `gpt` has all biases");
+    let family = model.family.name();
+    if model.family != Family::Llama && model.attention_bias == Bias::Present {
+        let what = format!("`attention_bias` is for `family: llama`: `{family}` has all biases");
+        checks.wrong(&keys(["attention_bias"]), what);
     }
     let Some(scaling) = model.rotary_scaling else { return };
-    if model.family == Family::Gpt {
-        checks.wrong(&keys(["rotary_scaling"]), "`rotary_scaling` is for `family: llama`: `gpt` rotates nothing");
+    if model.family != Family::Llama {
+        let what = format!("`rotary_scaling` is for `family: llama`: `{family}` rotates nothing");
+        checks.wrong(&keys(["rotary_scaling"]), what);
     }
     let key = |name| keys(["rotary_scaling", name]);
     checks.within(&key("factor"), scaling.factor, Range::Positive);
@@ -106,10 +189,16 @@ fn check_products(model: &Model, checks: &mut Checks) {
     let wide = |factors: &[u64]| factors.iter().try_fold(1u128, |product, &factor| product.checked_mul(factor.into()));
     let too_many = |product: Option<u128>| product.is_none_or(|count| count > COUNT_MAX);
     let heads = model.heads.saturating_mul(model.head_size.unwrap_or(0));
-    let width = model.hidden.max(model.feed_forward).max(model.vocabulary).max(heads);
+    let patch = model.images.as_ref().map_or(0, |images| images.patch);
+    let width = model.hidden.max(model.feed_forward).max(model.vocabulary).max(heads).max(patch);
     let layers = u64::from(model.layers).saturating_add(2);
+    let levels = model.images.as_ref().map_or(1, |images| images.levels.len().clamp(1, LEVELS_MAX));
+    // From level to level widths double; a merge is twice as wide as its level.
+    let wider = 1u64 << levels;
     // 4 matrices or fewer of the largest size in a layer, and 16 bytes of parameter, gradient and moments.
-    if too_many(wide(&[64, layers, model.hidden, width])) {
+    if too_many(wide(&[64, layers, model.hidden, width]))
+        || too_many(wide(&[wider, wider, layers, model.hidden, width]))
+    {
         checks.wrong(&keys(["hidden"]), "the model's sizes multiply to more parameters than 64 bits can count");
     }
     let (batch, sequence) = (model.training.batch, model.sequence);
@@ -174,7 +263,7 @@ training:
             said("hidden: 64", "hiden: 64"),
             "error: m.yaml:5: unknown key `hiden`\n  help: did you mean `hidden`?  (keys here: format, name, family, \
              layers, hidden, heads, key_value_heads, head_size, attention_bias, feed_forward, vocabulary, sequence, \
-             embeddings, rotary_base, rotary_scaling, norm_epsilon, training)"
+             embeddings, rotary_base, rotary_scaling, images, norm_epsilon, training)"
         );
         assert_eq!(
             said("family: llama", "family: lama"),
