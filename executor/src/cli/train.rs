@@ -288,7 +288,7 @@ impl<'a> Trainer<'a> {
     /// peak is a guess, and on other devices than the plan is for.
     fn rate(&self, step: Seconds) -> (FlopsPerSecond, Option<f64>) {
         let Inputs { model, graph, plan, cluster, unlike, .. } = self.inputs;
-        let flops = model_flops(model, graph, plan.batch) / step;
+        let flops = model_flops(graph, plan.batch) / step;
         let rate = FlopsPerSecond(flops.0 / f64::from(plan.rank_count()));
         let is_known = match cluster.device.execution {
             Execution::Concurrent => unlike.is_none(),

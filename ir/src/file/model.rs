@@ -1,14 +1,12 @@
 //! model.yaml, read with its rules: sizes that divide, numbers that fit.
 
+use super::images::{LEVELS_MAX, check_images};
 use super::parse::{Checks, Range, keys, parse};
 use crate::error::Mistakes;
-use crate::model::{Bias, Embeddings, Family, Images, Model};
+use crate::model::{Bias, Family, Model};
 
 /// More transformer blocks than this are refused: the time and memory of a search grow with their square.
 pub(crate) const LAYERS_MAX: u32 = 1 << 12;
-/// More levels, and windows of longer edges, are refused.
-const LEVELS_MAX: usize = 8;
-const WINDOW_MAX: u64 = 1 << 12;
 /// Counts of bytes and products must stay below, so that no later sum of a few of them can overflow.
 const COUNT_MAX: u128 = 1 << 60;
 
@@ -83,82 +81,6 @@ fn check_heads(model: &Model, checks: &mut Checks) {
     if heads % groups != 0 {
         let what = format!("`key_value_heads` ({groups}) does not divide `heads` ({heads})");
         checks.wrong(&keys(["key_value_heads"]), what);
-    }
-}
-
-/// What is read in place of tokens stands where it must, and nowhere else.
-fn check_images(model: &Model, checks: &mut Checks) {
-    let family = model.family.name();
-    let reads_images = match model.family {
-        Family::Gpt | Family::Llama | Family::Bert => false,
-        Family::Vit | Family::Swin => true,
-    };
-    match &model.images {
-        None if reads_images => {
-            let help = "write `images: { patch: 768 }`: height × width × colours of a patch";
-            checks.wrong_but(&keys(["family"]), format!("`family: {family}` needs `images`"), help);
-        }
-        Some(_) if !reads_images => {
-            checks.wrong(&keys(["images"]), format!("`images` is for `vit` and `swin`: `{family}` reads tokens"));
-        }
-        None => {}
-        Some(images) => {
-            checks.positive(&keys(["images", "patch"]), images.patch);
-            match model.family {
-                Family::Swin => check_levels(model, images, checks),
-                Family::Gpt | Family::Llama | Family::Bert | Family::Vit => check_no_levels(images, checks),
-            }
-            if model.embeddings == Embeddings::Tied {
-                let what = "`embeddings: tied` is for models of text: patches have no table";
-                checks.wrong(&keys(["embeddings"]), what);
-            }
-        }
-    }
-}
-
-fn check_no_levels(images: &Images, checks: &mut Checks) {
-    let what = |key: &str| format!("`images.{key}` is for `family: swin`: `vit` sees images as a whole");
-    if !images.levels.is_empty() {
-        checks.wrong(&keys(["images", "levels"]), what("levels"));
-    }
-    if images.window.is_some() {
-        checks.wrong(&keys(["images", "window"]), what("window"));
-    }
-}
-
-/// Levels have all blocks, and each of them whole windows.
-fn check_levels(model: &Model, images: &Images, checks: &mut Checks) {
-    let (levels, path) = (&images.levels, keys(["images", "levels"]));
-    if levels.is_empty() || levels.len() > LEVELS_MAX {
-        let place = if levels.is_empty() { keys(["images", "patch"]) } else { path };
-        checks.wrong(&place, format!("`images.levels` must say the blocks of 1 to {LEVELS_MAX} levels"));
-        return;
-    }
-    let blocks: u64 = levels.iter().map(|&blocks| u64::from(blocks)).sum();
-    if levels.contains(&0) || blocks != u64::from(model.layers) {
-        let what = format!("levels of at least 1 block must add up to `layers` ({}), not to {blocks}", model.layers);
-        checks.wrong(&path, what);
-    }
-    let Some(window) = images.window else {
-        checks.wrong_but(&keys(["family"]), "`family: swin` needs `images.window`", "write `window: 7` in `images`");
-        return;
-    };
-    if window == 0 || window > WINDOW_MAX {
-        checks.wrong(&keys(["images", "window"]), format!("`images.window` must be from 1 to {WINDOW_MAX}"));
-        return;
-    }
-    let patches = window * window;
-    let uneven = (0..levels.len()).find(|level| {
-        let merged = 1u64 << (2 * level);
-        !model.sequence.is_multiple_of(merged) || !(model.sequence / merged).is_multiple_of(patches)
-    });
-    if let Some(level) = uneven {
-        let what = format!(
-            "windows of {patches} patches cannot share the {} ÷ 4^{level} of level {} evenly",
-            model.sequence,
-            level + 1
-        );
-        checks.wrong(&keys(["images", "window"]), what);
     }
 }
 
@@ -267,7 +189,7 @@ training:
         );
         assert_eq!(
             said("family: llama", "family: lama"),
-            "error: m.yaml:3: unknown value `lama` of `family`\n  help: did you mean `llama`?  (values here: gpt, llama)"
+            "error: m.yaml:3: unknown value `lama` of `family`\n  help: did you mean `llama`?  (values here: gpt, llama, bert, vit, swin)"
         );
         assert_eq!(
             said("precision: f32", "precision: fp8"),

@@ -76,7 +76,7 @@ pub(crate) fn uniform(question: &Question, outcome: &Planned) -> Option<String> 
 
 /// How much of what devices could do is done, of the operations of the model (MFU).
 pub(crate) fn rate_line(question: &Question, step: Seconds, precision: Precision) -> String {
-    let flops = model_flops(&question.model, &question.graph, question.batch);
+    let flops = model_flops(&question.graph, question.batch);
     let (rate, share) = device_rate(flops, step, &question.devices.cluster, precision);
     format!("{rate} of the model per device, {:.1} % of its peak", share * 100.0)
 }
