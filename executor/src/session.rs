@@ -64,7 +64,7 @@ pub enum Issue {
 }
 
 /// The rows of one step: `microbatches · sequences` of them, microbatch by microbatch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Batch<'a> {
     /// Tokens, row after row; none for models of images.
     pub inputs: &'a [i32],

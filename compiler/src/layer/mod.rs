@@ -352,6 +352,12 @@ impl HomeTable<'_> {
         }
     }
 
+    /// Whether a value is a part of patches, of which the whole was given: it has no home.
+    fn is_part(&self, spread: &Spread, value: ValueId) -> bool {
+        let tensor = spread.values[value.0].tensor;
+        self.rule.tensors[tensor.index()].class == Class::Patches && !spread.is_first(value)
+    }
+
     fn in_block(&self, parameter: TensorId, slot: fn(u16) -> Slot, element: Element) -> (Slot, u64) {
         let find =
             |block: &BlockTemplate| block.parameters.iter().find(|(id, _)| *id == parameter).map(|(_, p)| p.first);
@@ -375,6 +381,9 @@ impl Homes for ForwardHomes<'_> {
     fn home(&self, value: ValueId) -> Option<(Slot, u64)> {
         let table = self.0;
         let tensor = table.forward.values[value.0].tensor;
+        if table.is_part(table.forward, value) {
+            return None;
+        }
         if let Some(home) = table.common(tensor) {
             return Some(home);
         }
@@ -395,11 +404,13 @@ impl Homes for BackwardHomes<'_> {
     fn home(&self, value: ValueId) -> Option<(Slot, u64)> {
         let BackwardHomes(table, spread) = self;
         let tensor = spread.values[value.0].tensor;
+        if table.is_part(spread, value) {
+            return None;
+        }
         if let Some(home) = table.common(tensor) {
             return Some(home);
         }
-        // The first value of a tensor that was there before the pass is the one that was given.
-        let is_first = spread.values.iter().position(|other| other.tensor == tensor) == Some(value.0);
+        let is_first = spread.is_first(value);
         if is_first && Some(tensor) == table.kind.input {
             return Some((Slot::Input, 0));
         }

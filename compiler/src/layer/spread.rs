@@ -147,6 +147,12 @@ pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: 
 }
 
 impl Spread {
+    /// Whether a value is the first of its tensor: of one that was there before the pass, that which was given.
+    pub(crate) fn is_first(&self, value: ValueId) -> bool {
+        let tensor = self.values[value.0].tensor;
+        self.values.iter().position(|other| other.tensor == tensor) == Some(value.0)
+    }
+
     /// The value of `tensor` in `layout`; exchanges are added where it is in another.
     pub(crate) fn convert(&mut self, rule: Rule<'_>, tensor: TensorId, layout: Layout) -> ValueId {
         let wanted = Value { tensor, layout };
