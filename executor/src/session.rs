@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ir::graph::Element;
 use ir::model::Training;
 use ir::op::UPDATE_CONSTANTS;
-use ir::program::{Buffer, Content, Draft, Programs, Rows};
+use ir::program::{Buffer, Content, Draft, Programs};
 use ir::seed::Seed;
 use ir::trace::Trace;
 use ir::units::Seconds;
@@ -22,6 +22,7 @@ use crate::measure;
 use crate::moves;
 use crate::parameters::{self, Quantity};
 use crate::rate::learning_rate;
+use crate::rows::{Batch, range};
 use crate::world::{Processes, World as _};
 
 /// How a session runs and trains.
@@ -61,17 +62,6 @@ pub enum Issue {
     Eager,
     /// After the first step all at once, from a recording.
     Recorded,
-}
-
-/// The rows of one step: `microbatches · sequences` of them, microbatch by microbatch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Batch<'a> {
-    /// Tokens, row after row; none for models of images.
-    pub inputs: &'a [i32],
-    /// Numbers of patches, row after row; none for models of text.
-    pub patches: &'a [f32],
-    /// What should follow each of them.
-    pub targets: &'a [i32],
 }
 
 /// Tokens go to a rank in pieces of so many bytes, from the stack: steps allocate nothing.
@@ -398,11 +388,4 @@ fn host(
     };
     processes.all_say(&[])?;
     Ok(host)
-}
-
-/// A rank's rows of a microbatch, in the batch, where a sequence has so many numbers.
-fn range(draft: &Draft, rank: u32, rows: &Rows, sequence: u64) -> std::ops::Range<usize> {
-    let first = u64::from(draft.mesh.index(rank, &rows.axes)) * rows.sequences;
-    let first = u64::from(rows.microbatch) * draft.step.sequences + first;
-    (first * sequence) as usize..((first + rows.sequences) * sequence) as usize
 }

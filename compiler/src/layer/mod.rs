@@ -2,6 +2,7 @@
 //! once for equal layers.
 
 pub(crate) mod block;
+pub(crate) mod boundary;
 pub(crate) mod differentiate;
 pub(crate) mod fragment;
 pub(crate) mod layers;
@@ -17,7 +18,6 @@ pub(crate) mod spread;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
-use ir::layout::{Layout, Reduce};
 use ir::mesh::AxisSet;
 use ir::model::Precision;
 use ir::op::Write;
@@ -26,6 +26,7 @@ use ir::program::BlockParameter;
 use ir::units::Bytes;
 
 use crate::axes::StrategyAxes;
+use crate::layer::boundary::{Boundary, ends};
 use crate::layer::differentiate::{Differentiated, differentiate, written_once};
 use crate::layer::fragment::{Body, Homes, Pass, Slot, fragments};
 use crate::layer::library::Library;
@@ -79,41 +80,6 @@ pub(crate) struct Layer {
     pub(crate) saved: Vec<Bytes>,
     pub(crate) keeps_input: bool,
     pub(crate) blocks: Vec<BlockTemplate>,
-}
-
-/// How the residual stream lies at an end of a layer: sequences × positions × width.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Boundary {
-    pub(crate) layout: Layout,
-    /// Local shape.
-    pub(crate) shape: [u64; 3],
-    /// Axes of the layer's tensor parallelism.
-    pub(crate) tensor: AxisSet,
-}
-
-impl Boundary {
-    /// At an end of a layer where this tensor is. Its first letter is of sequences, its last of their width, and all
-    /// between of positions: layers may have unlike letters for what one gives and the next takes.
-    pub(crate) fn of(rule: Rule<'_>, tensor: TensorId, sizes: &Sizes) -> Boundary {
-        let layout = rule.boundary(tensor);
-        let shape = rule.shape(&Value { tensor, layout: layout.clone() }, sizes);
-        let ([(_, sequences), positions @ .., (_, width)], [batch, between @ .., inner]) =
-            (shape.as_slice(), layout.splits())
-        else {
-            panic!("what goes between layers has sequences and a width")
-        };
-        let splits = vec![batch.clone(), between.concat(), inner.clone()];
-        Boundary {
-            layout: Layout::new(splits, layout.partial(), Reduce::Sum),
-            shape: [*sequences, positions.iter().map(|&(_, size)| size).product(), *width],
-            tensor: rule.axes.tensor.iter().copied().collect(),
-        }
-    }
-
-    /// What it takes.
-    pub(crate) fn bytes(&self, element: Element) -> Bytes {
-        Bytes(self.shape.iter().product::<u64>() * element.bytes())
-    }
 }
 
 /// What a layer is made for.
@@ -199,12 +165,6 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
         keeps_input,
         blocks,
     }
-}
-
-/// What comes from the layer before, and what goes to the layer behind; where there is no such layer, the other.
-pub(crate) fn ends(kind: &LayerKind) -> [TensorId; 2] {
-    let one = || kind.input.or(kind.output).expect("a layer has an input or an output");
-    [kind.input, kind.output].map(|end| end.unwrap_or_else(one))
 }
 
 fn given(rule: Rule<'_>, tensors: impl Iterator<Item = TensorId>) -> Vec<Value> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ir::graph::{Graph, KindId, LayerKind, TensorId};
+use ir::graph::{Graph, KindId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
 use ir::plan::{Shard, Strategy};
@@ -13,13 +13,14 @@ use ir::units::Bytes;
 
 use crate::axes::{StrategyAxes, mesh_of};
 use crate::check::Violation;
+use crate::layer::boundary::{Boundary, ends};
 use crate::layer::differentiate::differentiate;
 use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
 use crate::layer::setting::{Manners, Setting};
 use crate::layer::shape::Shape;
 use crate::layer::spread::Rule;
-use crate::layer::{Boundary, Purpose, compute_element, ends, layer};
+use crate::layer::{Purpose, compute_element, layer};
 use crate::memory::place::aligned;
 use crate::step::body::conversions;
 
@@ -167,21 +168,6 @@ fn pass_outline(body: &Body, fragments: &[Fragment], [entry, exit]: [Slot; 2]) -
         Some(Need::Entry) | None => None,
     });
     PassOutline { steps, last }
-}
-
-/// Numbers of a sequence that a layer kind takes from the layer before; of a first layer, that it gives to the next.
-pub fn stream_size(kind: &LayerKind) -> u64 {
-    numbers(kind, ends(kind)[0])
-}
-
-/// Whether layers of a kind can follow each other: what one gives is what the next takes.
-pub fn can_repeat(kind: &LayerKind) -> bool {
-    let [input, output] = ends(kind).map(|tensor| numbers(kind, tensor));
-    kind.input.is_some() && kind.output.is_some() && input == output
-}
-
-fn numbers(kind: &LayerKind, tensor: TensorId) -> u64 {
-    kind.tensor(tensor).dimensions[1..].iter().map(|letter| kind.sizes[letter]).product()
 }
 
 /// The exchanges that bring what a layer kind takes from the layout of one strategy into that of another, and the ranks

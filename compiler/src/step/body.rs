@@ -7,7 +7,7 @@ use ir::op::Write;
 use ir::program::{Action, BufferId, Collective, Content, Span, Stream};
 use ir::units::Bytes;
 
-use crate::layer::Boundary;
+use crate::layer::boundary::Boundary;
 use crate::layer::fragment::Slot;
 use crate::step::emit::Emitter;
 use crate::step::task::{Visit, VisitId};

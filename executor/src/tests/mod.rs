@@ -17,7 +17,8 @@ use ir::units::{Bytes, Seconds};
 use kernels::bf16::Bf16;
 
 use crate::host::Place;
-use crate::session::{Backend, Batch, Session, Settings};
+use crate::rows::Batch;
+use crate::session::{Backend, Session, Settings};
 
 fn training() -> Training {
     Training {

@@ -9,7 +9,8 @@ use super::builder::Builder;
 use super::{read, settings, verified};
 use crate::checkpoint::{CheckpointError, Folder, Identity, tensor_name};
 use crate::parameters::{self, Copies, Quantity};
-use crate::session::{Backend, Batch, Session};
+use crate::rows::Batch;
+use crate::session::{Backend, Session};
 use crate::world::Alone;
 
 const STEP: StepSize = StepSize { microbatches: 2, sequences: 4, sequence: 3 };
