@@ -6,7 +6,7 @@
 //! | 1 | differentiate | operations write their gradients | on the logical graph, before anything is cut |
 //! | 2 | retain | keeps or recomputes what the backward pass reads | recomputed operations are spread like any other |
 //! | 3 | spread | local kernels and the exchanges between them | from layouts alone |
-//! | 4 | fragment | runs of kernels with their temporaries placed | once for equal layers, all microbatches |
+//! | 4 | fragment | sums join kernels; runs of kernels with their temporaries placed | once for equal layers, all microbatches |
 //! | 5 | schedule | layers × microbatches as a list of tasks, each where it is due | needs what layers need |
 //! | 6 | overlap | moves tasks: gathers ahead by the plan's depth, joins behind what would wait for them | before there is code |
 //! | 7 | arena | an address for every buffer | from lifetimes in the order of the code |
@@ -61,12 +61,20 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
     let capacity = cluster.capacity();
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let step = written_step(graph, &mesh, plan, Purpose::Training);
-    verified(step.within(capacity)?)
+    verified(step.within(capacity, Effort::Usual)?)
 }
 
-/// The same programs before they are verified: for comparing plans, most of which nobody will run or see. Of those that
-/// cannot fit, however they were placed, nothing is placed: the memory that is said to be missing is the least.
-pub fn compile_draft(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Draft, Vec<Violation>> {
+/// Programs for comparing plans: not verified, and placed only as well as they must be to fit.
+pub struct Sketch {
+    /// The programs.
+    pub draft: Draft,
+    /// Bytes that each stage would need if nothing were wasted.
+    pub least: Vec<Bytes>,
+}
+
+/// The programs of a plan that is only compared with others: nobody will run or see most of these. Of those that cannot
+/// fit, however they were placed, nothing is placed: the memory that is said to be missing is the least.
+pub fn sketch(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Sketch, Vec<Violation>> {
     let violations = check(graph, cluster, plan);
     if !violations.is_empty() {
         return Err(violations);
@@ -74,8 +82,12 @@ pub fn compile_draft(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Dr
     let capacity = cluster.capacity();
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let step = written_step(graph, &mesh, plan, Purpose::Training);
-    let missing = missing(step.arenas.iter().map(Arena::least), capacity);
-    if missing.is_empty() { step.within(capacity) } else { Err(missing) }
+    let least: Vec<Bytes> = step.arenas.iter().map(Arena::least).collect();
+    let missing = missing(least.iter().copied(), capacity);
+    if !missing.is_empty() {
+        return Err(missing);
+    }
+    Ok(Sketch { draft: step.within(capacity, Effort::Fitting(capacity.0))?, least })
 }
 
 /// What is said of stages that need more than there is.
@@ -192,12 +204,12 @@ impl<'a> Written<'a> {
         Written { setting, microbatches: plan.microbatches, library, blocks, transfers: transfers.all, arenas }
     }
 
-    /// Passes 7 and 8 for devices of this capacity; all stages that do not fit.
-    fn within(self, capacity: Bytes) -> Result<Draft, Vec<Violation>> {
+    /// Passes 7 and 8 for devices of this capacity, with more effort where it is needed; all stages that do not fit.
+    fn within(self, capacity: Bytes, effort: Effort) -> Result<Draft, Vec<Violation>> {
         let sizes = |placements: &[Placement]| -> Vec<Bytes> {
             self.arenas.iter().zip(placements).map(|(arena, placement)| arena.size(placement)).collect()
         };
-        let mut placements = self.placements(Effort::Usual);
+        let mut placements = self.placements(effort);
         let fits = |bytes: Bytes| bytes <= capacity;
         if !sizes(&placements).into_iter().all(fits) && self.arenas.iter().all(|arena| fits(arena.least())) {
             placements = self.placements(Effort::Most);

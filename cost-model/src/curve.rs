@@ -1,5 +1,8 @@
 //! Time as a function of the amount of work, through measured points.
 
+/// No kernel of some size takes longer than so many times what the description of its device says.
+const SLOWEST: f64 = 4.0;
+
 /// Measured times by amount of work, for one kind of work. Never falls: more work is never priced lower.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Curve {
@@ -32,6 +35,13 @@ impl Curve {
         let ((x0, y0), (x1, y1)) = (self.points[right - 1], self.points[right]);
         let part = (amount / x0).ln() / (x1 / x0).ln();
         Some(y0 * (y1 / y0).powf(part))
+    }
+
+    /// The same, where the time for `amount` is modelled as `modelled`: above the largest, no more than the largest and
+    /// [`SLOWEST`] times that together. What takes next to nothing is the cost of a launch, which is paid once.
+    pub(crate) fn at_with(&self, amount: f64, modelled: f64) -> Option<f64> {
+        let (time, &last) = (self.at(amount)?, self.points.last()?);
+        Some(if amount > last.0 { time.min(last.1 + SLOWEST * modelled) } else { time })
     }
 
     fn below(&self, first: (f64, f64), amount: f64) -> f64 {
@@ -92,6 +102,15 @@ mod tests {
         near(curve.at(200.0), 50.0);
         near(curve.at(5.0), 2.0);
         near(curve.at(1e-12), 1.0);
+    }
+
+    #[test]
+    fn a_launch_is_paid_once() {
+        let launch = Curve::through(&[(2.0, 1.5e-6)]);
+        near(launch.at(4e6), 3.0);
+        near(launch.at_with(4e6, 1e-5), 1.5e-6 + 4e-5);
+        let work = Curve::through(&[(1e6, 1e-5)]);
+        near(work.at_with(4e6, 1e-5), 4e-5);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use ir::cluster::{Cluster, Execution};
 use ir::graph::Element;
 use ir::layout::ExchangeKind;
 use ir::mesh::Axis;
-use ir::op::{OpKind, Write};
-use ir::profile::{Profile, Route, Shape, Work};
+use ir::op::{Addend, OpKind, Write};
+use ir::profile::{KernelKind, Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
 use ir::software::{Adapters, GradientElement, Reduction, Software, Waits};
 use ir::trace::{Confidence, Trace};
@@ -22,15 +22,18 @@ use crate::shape::amount;
 use crate::slowdown::Slowdowns;
 use crate::trainer;
 
+/// Kernels whose times depend on sizes alone.
+type KernelKey = (OpKind, Element, Write, Addend);
+
 /// Prices work on one cluster: as measured, else by measurements of work like it, else by formula.
 #[derive(Clone, Debug)]
 pub struct CostModel {
     cluster: Cluster,
     samples: BTreeMap<Work, Seconds>,
-    /// Kernels other than products, by operation, element, and whether they add.
-    kernels: BTreeMap<(OpKind, Element, Write), Curve>,
-    /// Products, by element, and whether they add.
-    products: BTreeMap<(Element, Write), ProductSurface>,
+    /// Kernels other than products, by operation, element, and what they add to or add.
+    kernels: BTreeMap<KernelKey, Curve>,
+    /// Products, by element, and what they add to or add.
+    products: BTreeMap<(Element, Write, Addend), ProductSurface>,
     exchanges: BTreeMap<ExchangeKind, BTreeMap<Group, Curve>>,
     transfers: BTreeMap<Route, Curve>,
     copies: Curve,
@@ -102,20 +105,21 @@ impl CostModel {
     }
 
     fn learn(&mut self, profile: &Profile) {
-        let mut kernels: BTreeMap<(OpKind, Element, Write), Vec<(f64, f64)>> = BTreeMap::new();
+        let mut kernels: BTreeMap<KernelKey, Vec<(f64, f64)>> = BTreeMap::new();
         let mut exchanges: BTreeMap<(ExchangeKind, Group), Vec<(f64, f64)>> = BTreeMap::new();
         let mut transfers: BTreeMap<Route, Vec<(f64, f64)>> = BTreeMap::new();
         let mut copies = Vec::new();
         for sample in &profile.samples {
             let time = sample.median.0;
             match &sample.work {
-                Work::Kernel { op, element, shape, write } => match shape {
+                Work::Kernel { op, element, shape, write, addend } => match shape {
                     Shape::Product(product) => {
                         let modelled = roofline::named(&self.cluster.device, *op, *element, shape);
-                        self.products.entry((*element, *write)).or_default().add(product, time, modelled.0);
+                        self.products.entry((*element, *write, *addend)).or_default().add(product, time, modelled.0);
                     }
                     Shape::Letters(sizes) => {
-                        kernels.entry((*op, *element, *write)).or_default().push((amount(*op, sizes), time));
+                        let points = kernels.entry((*op, *element, *write, *addend)).or_default();
+                        points.push((amount(*op, sizes), time));
                     }
                 },
                 Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
@@ -141,10 +145,9 @@ impl CostModel {
             return (time, Confidence::Measured);
         }
         match work {
-            Work::Kernel { op, element, shape, .. } => {
-                let modelled = || roofline::named(&self.cluster.device, *op, *element, shape);
-                self.price_alike(work).map_or_else(|| (modelled(), Confidence::Modelled), interpolated)
-            }
+            Work::Kernel { op, element, shape, .. } => self
+                .price_alike(work)
+                .unwrap_or_else(|| (roofline::named(&self.cluster.device, *op, *element, shape), Confidence::Modelled)),
             Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
                 let group = Group { ranks: *ranks, ranks_per_node: *ranks_per_node };
                 self.price_exchange(*kind, group, *bytes)
@@ -178,7 +181,7 @@ impl CostModel {
         if let Some(&time) = self.samples.get(&work) {
             return (time, Confidence::Measured);
         }
-        self.price_alike(&work).map_or_else(modelled, interpolated)
+        self.price_alike(&work).unwrap_or_else(modelled)
     }
 
     /// The time of all kernels of a fragment, one after the other, and the weakest of what they rest on.
@@ -261,24 +264,57 @@ impl CostModel {
         &self.slowdowns
     }
 
-    /// The time of a kernel by those that were measured: by sizes around its own, else by those that write otherwise.
-    fn price_alike(&self, work: &Work) -> Option<f64> {
-        let Work::Kernel { op, element, shape, write } = work else { return None };
-        let otherwise = || {
-            let work = Work::Kernel { op: *op, element: *element, shape: shape.clone(), write: write.other() };
-            self.samples.get(&work).map(|time| time.0)
-        };
-        let near = |write| self.price_shape((*op, *element, write), shape);
-        near(*write).or_else(otherwise).or_else(|| near(write.other()))
+    /// The time of a kernel that was not measured, by those that were.
+    fn price_alike(&self, work: &Work) -> Option<(Seconds, Confidence)> {
+        let Work::Kernel { op, element, shape, write, addend } = work else { return None };
+        let near = |addend| self.price_near((*op, *element, *write, addend), shape).map(interpolated);
+        let other =
+            Work::Kernel { op: *op, element: *element, shape: shape.clone(), write: *write, addend: addend.other() };
+        let measured = self.samples.get(&other).copied();
+        match addend {
+            Addend::Absent => {
+                let with_addend = || measured.map(|time| interpolated(time.0)).or_else(|| near(Addend::Present));
+                near(Addend::Absent).or_else(with_addend)
+            }
+            Addend::Present => {
+                let measured = measured.map(|time| self.with_addend(work, (time, Confidence::Measured)));
+                let without = || near(Addend::Absent).map(|plain| self.with_addend(work, plain));
+                measured.or_else(|| near(Addend::Present)).or_else(without)
+            }
+        }
     }
 
-    fn price_shape(&self, (op, element, write): (OpKind, Element, Write), shape: &Shape) -> Option<f64> {
-        match shape {
-            Shape::Product(product) => {
-                let modelled = roofline::named(&self.cluster.device, op, element, shape);
-                Some(self.products.get(&(element, write))?.excess(product)? * modelled.0)
+    /// The time of a kernel with an addend by that of the same kernel without: profiles that were measured when sums
+    /// had a pass of their own have no other. A product reads its addend while it computes, so it takes no longer; the
+    /// gradient of a norm, which memory bounds, takes one of the three passes of a sum more.
+    fn with_addend(&self, work: &Work, (plain, confidence): (Seconds, Confidence)) -> (Seconds, Confidence) {
+        let Work::Kernel { op, element, shape, .. } = work else { return (plain, confidence) };
+        match KernelKind::of(*op) {
+            KernelKind::Product => (plain, confidence),
+            KernelKind::Memory => {
+                let (element, shape, write, addend) = (*element, shape.clone(), Write::Replace, Addend::Absent);
+                let (sum, known) = self.price(&Work::Kernel { op: OpKind::Add, element, shape, write, addend });
+                (plain + sum * (1.0 / 3.0), confidence.max(known))
             }
-            Shape::Letters(sizes) => self.kernels.get(&(op, element, write))?.at(amount(op, sizes)),
+        }
+    }
+
+    /// The time of a kernel by sizes around its own, else by those that write otherwise.
+    fn price_near(&self, (op, element, write, addend): KernelKey, shape: &Shape) -> Option<f64> {
+        let otherwise = || {
+            let work = Work::Kernel { op, element, shape: shape.clone(), write: write.other(), addend };
+            self.samples.get(&work).map(|time| time.0)
+        };
+        let near = |write| self.price_shape((op, element, write, addend), shape);
+        near(write).or_else(otherwise).or_else(|| near(write.other()))
+    }
+
+    fn price_shape(&self, key: KernelKey, shape: &Shape) -> Option<f64> {
+        let (op, element, write, addend) = key;
+        let modelled = roofline::named(&self.cluster.device, op, element, shape).0;
+        match shape {
+            Shape::Product(product) => Some(self.products.get(&(element, write, addend))?.excess(product)? * modelled),
+            Shape::Letters(sizes) => self.kernels.get(&key)?.at_with(amount(op, sizes), modelled),
         }
     }
 

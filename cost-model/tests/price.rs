@@ -7,7 +7,7 @@ use ir::cluster::{Cluster, Execution};
 use ir::graph::Element;
 use ir::layout::{Exchange, ExchangeKind};
 use ir::mesh::{Axis, Mesh};
-use ir::op::{OpKind, Write};
+use ir::op::{Addend, NormKind, OpKind, Write};
 use ir::profile::{Profile, Route, Sample, Work};
 use ir::program::Collective;
 use ir::seed::{Draws, Seed};
@@ -16,7 +16,16 @@ use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 use specimen::{cluster, sample};
 
 fn kernel(op: OpKind, element: Element, shape: &str) -> Work {
-    Work::Kernel { op, element, shape: shape.parse().expect("a shape"), write: Write::Replace }
+    let shape = shape.parse().expect("a shape");
+    Work::Kernel { op, element, shape, write: Write::Replace, addend: Addend::Absent }
+}
+
+/// The same kernel with an addend.
+fn plus(mut work: Work) -> Work {
+    if let Work::Kernel { addend, .. } = &mut work {
+        *addend = Addend::Present;
+    }
+    work
 }
 
 fn exchange(kind: ExchangeKind, ranks: u32, ranks_per_node: u32, bytes: u64) -> Work {
@@ -48,6 +57,33 @@ fn what_was_measured_is_priced_as_measured() {
     for (work, seconds) in works.iter().zip(1..) {
         check(model.price(work), f64::from(seconds), Confidence::Measured);
     }
+}
+
+#[test]
+fn kernels_with_an_addend_are_priced_by_older_profiles_too() {
+    let cluster = cluster(Execution::Concurrent);
+    let product = |m| kernel(OpKind::MatMul, Element::Bf16, &format!("m{m} n512 k512 nn"));
+    let gradient = |b| kernel(OpKind::NormGradient(NormKind::RootMeanSquare), Element::Bf16, &format!("b{b} h64 s64"));
+    let sum = |b| kernel(OpKind::Add, Element::Bf16, &format!("b{b} h64 s64"));
+    let old = vec![
+        sample(product(512), 5.0),
+        sample(gradient(1), 2.0),
+        sample(gradient(4), 8.0),
+        sample(sum(1), 3.0),
+        sample(sum(4), 12.0),
+    ];
+    let before = model(&cluster, old.clone());
+    check(before.price(&plus(product(512))), 5.0, Confidence::Measured);
+    check(before.price(&plus(gradient(1))), 3.0, Confidence::Measured);
+    check(before.price(&plus(gradient(2))), 6.0, Confidence::Interpolated);
+    assert_eq!(before.price(&plus(product(1024))), before.price(&product(1024)));
+    // What was measured with its addend is known by that, and says something of the same without, if nothing else does.
+    let new = vec![sample(plus(product(512)), 5.5), sample(plus(gradient(1)), 2.7), sample(plus(gradient(4)), 10.8)];
+    let both = model(&cluster, [old, new.clone()].concat());
+    check(both.price(&plus(product(512))), 5.5, Confidence::Measured);
+    check(both.price(&plus(gradient(2))), 5.4, Confidence::Interpolated);
+    check(both.price(&product(512)), 5.0, Confidence::Measured);
+    check(model(&cluster, new).price(&product(512)), 5.5, Confidence::Interpolated);
 }
 
 #[test]

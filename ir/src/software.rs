@@ -35,6 +35,9 @@ pub struct Software {
     /// What else a rank does while an exchange over Tensor runs.
     #[serde(default)]
     pub tensor_exchanges: TensorExchanges,
+    /// How what a kernel made is added to the residual stream, and its gradient to that of the stream.
+    #[serde(default)]
+    pub residual_sums: ResidualSums,
     /// Over how many adapters of a node its exchanges between nodes go.
     #[serde(default)]
     pub adapters: Adapters,
@@ -129,6 +132,17 @@ pub enum TensorExchanges {
     Beside,
     /// Nothing.
     Alone,
+}
+
+/// How what a kernel made is added to the residual stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResidualSums {
+    /// By a pass of its own.
+    #[default]
+    Apart,
+    /// By the kernel that makes it, if that is a product or the gradient of a norm; as programs that are run here do.
+    Fused,
 }
 
 /// Over how many adapters of a node exchanges between nodes go.

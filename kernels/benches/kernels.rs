@@ -109,7 +109,8 @@ fn elementwise(criterion: &mut Criterion) {
     group.throughput(bytes(3));
     group.bench_function("rms gradient", |bencher| {
         let saved = norm::RmsSaved { x: &x, weight: &weight, rstd: &rstd };
-        bencher.iter(|| norm::cpu::rms_gradient(black_box(saved), &dy, &mut dx, &mut dweight, Write::Replace));
+        let incoming = norm::Incoming { dy: &dy, addend: None };
+        bencher.iter(|| norm::cpu::rms_gradient(black_box(saved), incoming, &mut dx, &mut dweight, Write::Replace));
     });
     group.throughput(bytes(2));
     group.bench_function("rotary", |bencher| {

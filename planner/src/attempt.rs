@@ -3,7 +3,7 @@
 use ir::plan::{Plan, Schedule};
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
-use solver::{Shortage, Solved, lower_bound};
+use solver::{Shortage, Solved, lower_bound, quick_bound};
 
 use crate::known::Known;
 use crate::outer::Outer;
@@ -37,6 +37,10 @@ impl Reach {
         }
     }
 }
+
+/// By how much a plan may be slower by estimate than the best, as a factor, to be compared with it: estimates are seldom
+/// off by as much.
+const NEAR: f64 = 1.045;
 
 /// One pass over the outer choices, and what it found.
 pub(crate) struct Attempt {
@@ -109,9 +113,9 @@ impl Estimates {
         let (mut effort, mut sums) = (Coverage::default(), Sums::default());
         for (index, chunk) in order.chunks(OPENED_AT_ONCE).enumerate() {
             progress(index * OPENED_AT_ONCE, order.len());
-            let worst = |compared: usize| estimates.get(compared - 1).map(|worst: &Estimated| worst.step.0);
+            let step_of = |rank: usize| estimates.get(rank).map_or(f64::INFINITY, |it: &Estimated| it.step.0);
             let upper = match reach {
-                Reach::Best(compared) => worst(compared).unwrap_or(f64::INFINITY),
+                Reach::Best(compared) => step_of(compared - 1).min(step_of(0) * NEAR),
                 Reach::Below(upper) => upper,
                 Reach::All => f64::INFINITY,
             };
@@ -144,7 +148,7 @@ impl Bounded {
     /// Those of outer choices that have a space, the best bound first.
     pub(crate) fn sorted(setting: Setting<'_>, known: &Known, outers: Vec<Outer>) -> Vec<Bounded> {
         let bounded = |outer: Outer| {
-            let bound = lower_bound(&Space::fastest(setting, known, &outer)?.problem);
+            let bound = quick_bound(&Space::fastest(setting, known, &outer)?.problem);
             Some(Bounded { outer, bound })
         };
         let mut order: Vec<Bounded> = outers.into_par_iter().filter_map(bounded).collect();
@@ -217,12 +221,14 @@ impl Opened {
     /// Solves the problem of an outer choice, and narrower ones. None if some layer has no legal strategy.
     fn new(request: &Request<'_>, known: &Known, outer: &Outer, upper: f64) -> Option<Opened> {
         let whole = Space::new(request.setting, known, outer)?;
-        let mut opened = Opened { estimates: Vec::new(), shortage: None, bound: lower_bound(&whole.problem) };
+        let mut bound = lower_bound(&whole.problem);
+        let mut opened = Opened { estimates: Vec::new(), shortage: None, bound };
         let mut next = Some(whole);
-        let mut degrees = outer.degrees.iter().rev().skip(1);
+        let mut degrees: Vec<u32> = outer.degrees.clone();
+        degrees.pop();
         let mut is_whole = true;
         while let Some(mut space) = next {
-            if lower_bound(&space.problem) < upper {
+            if bound < upper {
                 let solved = space.solve(request.setting, &request.method.below(upper));
                 // Narrower ones are part of the first.
                 if std::mem::replace(&mut is_whole, false) {
@@ -231,13 +237,20 @@ impl Opened {
                 match solved {
                     Solved::Found(answer) => {
                         let plan = space.plan(&answer.assignment, request.setting.precision);
+                        let used = plan.strategies.iter().map(|strategy| strategy.tensor).max().unwrap_or(1);
+                        // The answer of a space is that of all narrower ones that have its degrees.
+                        degrees.retain(|&most| most < used);
                         opened.estimates.push(Estimated { step: Seconds(answer.objective), plan });
                     }
-                    Solved::Infeasible(shortage) => opened.shortage = Some(Short { outer: outer.clone(), shortage }),
+                    Solved::Infeasible(shortage) => {
+                        opened.shortage = Some(Short { outer: outer.clone(), shortage });
+                        return Some(opened);
+                    }
                     Solved::Stopped { .. } => {}
                 }
             }
-            next = degrees.next().and_then(|&most| space.narrowed(most));
+            next = degrees.pop().and_then(|most| space.narrowed(most));
+            bound = next.as_ref().map_or(bound, |space| lower_bound(&space.problem));
         }
         Some(opened)
     }
@@ -252,31 +265,44 @@ fn proven(solved: &Solved) -> f64 {
     }
 }
 
-/// Compiles and simulates plans from the best estimate on, until so many of them fit.
+/// A plan to be compared.
+struct Compared {
+    /// Its step by estimate, or that of the plan of which it is a twin.
+    near: Seconds,
+    estimated: Option<Seconds>,
+    plan: Plan,
+}
+
+/// Plans that are compiled side by side. Fixed, so that the answer does not depend on the number of threads.
+const COMPARED_AT_ONCE: usize = 8;
+
+/// Compiles and simulates plans from the best estimate on, until so many of them fit, or the others are far behind.
 pub(crate) fn simulate_best(
     setting: Setting<'_>,
     rules: &Rules,
     estimates: Vec<Estimated>,
     enough: usize,
 ) -> (Vec<Candidate>, usize) {
-    let with_twins: Vec<(Option<Seconds>, Plan)> = estimates
-        .into_iter()
-        .flat_map(|Estimated { step, plan }| {
-            let twins = twins(setting, &plan).into_iter().filter(|twin| rules.allow(setting.graph, twin));
-            std::iter::once((Some(step), plan)).chain(twins.map(|twin| (None, twin)).collect::<Vec<_>>())
-        })
-        .collect();
+    let mut listed: Vec<Compared> = Vec::new();
+    for Estimated { step, plan } in estimates {
+        let twins = twins(setting, &plan).into_iter().filter(|twin| rules.allow(setting.graph, twin));
+        let twins: Vec<Compared> = twins.map(|plan| Compared { near: step, estimated: None, plan }).collect();
+        for one in std::iter::once(Compared { near: step, estimated: Some(step), plan }).chain(twins) {
+            if listed.iter().all(|other| other.plan != one.plan) {
+                listed.push(one);
+            }
+        }
+    }
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut simulated = 0;
-    for chunk in with_twins.chunks(enough) {
-        let played: Vec<Option<Candidate>> = chunk
-            .par_iter()
-            .map(|(estimated, plan)| {
-                compared(setting, plan).ok().map(|found| Candidate { estimated: *estimated, ..found })
-            })
-            .collect();
-        simulated += chunk.len();
-        candidates.extend(played.into_iter().flatten());
+    for chunk in listed.chunks(COMPARED_AT_ONCE) {
+        let fastest = candidates.iter().map(|each| each.trace.step.0).fold(f64::INFINITY, f64::min);
+        let near: Vec<&Compared> = chunk.iter().filter(|it| it.near.0 < fastest * NEAR).collect();
+        simulated += near.len();
+        let played = near.into_par_iter().filter_map(|Compared { estimated, plan, .. }| {
+            compared(setting, plan).ok().map(|found| Candidate { estimated: *estimated, ..found })
+        });
+        candidates.extend(played.collect::<Vec<Candidate>>());
         if candidates.len() >= enough {
             break;
         }

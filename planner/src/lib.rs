@@ -20,6 +20,7 @@ mod rough;
 mod rules;
 mod search;
 mod space;
+mod sum;
 
 pub use goodput::{Failures, Goodput, goodput};
 pub use known::Known;

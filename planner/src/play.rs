@@ -1,6 +1,6 @@
 //! Simulates plans: whole, or, where a step has very many microbatches, as far as it does not repeat itself.
 
-use compiler::{Violation, compile, compile_draft};
+use compiler::{Sketch, Violation, compile, sketch};
 use cost_model::{Detail, simulate, simulate_draft};
 use ir::plan::{Plan, Schedule};
 use ir::program::Programs;
@@ -38,9 +38,6 @@ pub enum Extent {
 /// Steps that differ by less than this share are equally fast: prices are not known better.
 pub(crate) const EQUALLY_FAST: f64 = 0.002;
 
-/// Steps with more microbatches than this and two for each stage are not simulated whole while plans are compared.
-const WHOLE_MAX: u32 = 4;
-
 /// Compiles and simulates one plan.
 pub fn candidate(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
     let programs = compile(setting.graph, setting.cluster, plan)?;
@@ -60,17 +57,27 @@ pub fn played(setting: Setting<'_>, plan: &Plan, programs: &Programs) -> Candida
     }
 }
 
+/// What placed programs take of memory, relative to what lives at once.
+const PLACED: f64 = 1.01;
+
 /// Compiles and simulates one plan for comparison: its programs are not verified.
 fn drafted(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
-    let draft = compile_draft(setting.graph, setting.cluster, plan)?;
-    let trace = simulate_draft(&draft, setting.costs, Detail::Totals)
+    let Sketch { draft, least } = sketch(setting.graph, setting.cluster, plan)?;
+    let mut trace = simulate_draft(&draft, setting.costs, Detail::Totals)
         .map_err(|deadlock| vec![Violation::Program(deadlock.to_string())])?;
-    Ok(Candidate { plan: plan.clone(), estimated: None, trace, peak: draft.peak(), digest: 0, extent: Extent::Whole })
+    // What the programs will take when they are placed with care.
+    for (totals, least) in trace.totals.iter_mut().zip(least) {
+        totals.arena = totals.arena.min(Bytes((least.as_f64() * PLACED) as u64));
+    }
+    let peak = trace.totals.iter().map(|totals| totals.arena).max().unwrap_or_default();
+    Ok(Candidate { plan: plan.clone(), estimated: None, trace, peak, digest: 0, extent: Extent::Whole })
 }
 
-/// Microbatches from which on plans are not simulated whole while they are compared.
-fn long(plan: &Plan) -> u32 {
-    WHOLE_MAX + 2 * plan.stages.len() as u32
+/// Microbatches of two shorter steps from which those of a longer one of the plan follow: enough that all stages are
+/// at work, and more by what shows how fast they go on.
+fn shorter_counts(plan: &Plan) -> [u32; 2] {
+    let stages = plan.stages.len() as u32;
+    [stages + 2, stages + 2 + (stages / 4).max(2)]
 }
 
 /// A plan whose step has so many microbatches of the same size.
@@ -79,16 +86,16 @@ fn shorter(plan: &Plan, microbatches: u32) -> Plan {
     Plan { microbatches, batch, ..plan.clone() }
 }
 
-/// What a plan costs, for comparison with others; its programs are not verified. Of very many microbatches, two shorter steps are simulated: between
-/// its warm-up and its end a pipeline with one forward and one backward turn repeats itself, so time grows evenly.
+/// What a plan costs, for comparison with others; its programs are not verified. Of very many microbatches, two shorter
+/// steps are simulated, as long as that is less work: between its warm-up and its end a pipeline with one forward and one backward turn repeats itself, so time grows evenly.
 pub(crate) fn compared(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
-    let long = long(plan);
+    let [few, many] = shorter_counts(plan);
     // All-forward steps hold all microbatches: their memory has to be seen whole.
-    if plan.microbatches <= long || plan.schedule == Schedule::AllForward {
+    if plan.microbatches <= few + many || plan.schedule == Schedule::AllForward {
         return drafted(setting, plan);
     }
-    let [less, more] = [drafted(setting, &shorter(plan, long / 2))?, drafted(setting, &shorter(plan, long))?];
-    let growth = f64::from(plan.microbatches - long) / f64::from(long - long / 2);
+    let [less, more] = [drafted(setting, &shorter(plan, few))?, drafted(setting, &shorter(plan, many))?];
+    let growth = f64::from(plan.microbatches - many) / f64::from(many - few);
     let extend = |less: Seconds, more: Seconds| Seconds(more.0 + (more.0 - less.0) * growth);
     let totals = less.trace.totals.iter().zip(&more.trace.totals).map(|(less, more)| Totals {
         rank: more.rank,
@@ -113,17 +120,21 @@ const PEAK_VARIES: f64 = 0.02;
 
 /// A plan as it may be listed: its programs are verified. Of one that was simulated in part, those are of that part,
 /// unless it comes so near the capacity that the whole has to be seen to fit.
-pub(crate) fn confirmed(setting: Setting<'_>, candidate: Candidate) -> Result<Candidate, Vec<Violation>> {
+pub(crate) fn confirmed(setting: Setting<'_>, known: Candidate) -> Result<Candidate, Vec<Violation>> {
     let surely = setting.cluster.capacity().as_f64() * (1.0 - PEAK_VARIES);
-    let plan = &candidate.plan;
-    let programs = if candidate.extent == Extent::Extended && candidate.peak.as_f64() <= surely {
-        compile(setting.graph, setting.cluster, &shorter(plan, long(plan)))?
+    let plan = &known.plan;
+    if known.extent == Extent::Whole {
+        let whole = candidate(setting, plan)?;
+        return Ok(Candidate { estimated: known.estimated, ..whole });
+    }
+    let programs = if known.peak.as_f64() <= surely {
+        compile(setting.graph, setting.cluster, &shorter(plan, shorter_counts(plan)[1]))?
     } else {
         compile(setting.graph, setting.cluster, plan)?
     };
     let (peak, digest) = (programs.peak(), programs.digest());
-    let trace = Trace { digest, ..candidate.trace };
-    Ok(Candidate { peak, digest, trace, ..candidate })
+    let trace = Trace { digest, ..known.trace };
+    Ok(Candidate { peak, digest, trace, ..known })
 }
 
 /// The same simulated whole, if it fits.

@@ -6,8 +6,7 @@ use ir::plan::Plan;
 use rayon::prelude::*;
 
 use crate::play::{Candidate, EQUALLY_FAST, confirmed, whole};
-use crate::refine::refined;
-use crate::rules::Rules;
+use crate::refine::{Judges, refined};
 use crate::space::Setting;
 
 /// Steps that differ by less than this share are a tie: predictions of like plans are not better than that, nor are
@@ -23,8 +22,8 @@ impl Candidate {
 }
 
 /// Puts what small changes make of the best plans before them, if that is faster. Returns how many were simulated.
-pub(crate) fn refine_first(setting: Setting<'_>, rules: &Rules, candidates: &mut Vec<Candidate>) -> usize {
-    let (refined, simulated) = refined(setting, rules, starts(candidates));
+pub(crate) fn refine_first(judges: &mut Judges<'_>, candidates: &mut Vec<Candidate>) -> usize {
+    let (refined, simulated) = refined(judges, starts(candidates));
     let fastest = candidates.iter().map(|each| each.trace.step.0).fold(f64::INFINITY, f64::min);
     if let Some(refined) = refined.filter(|refined| refined.trace.step.0 < fastest) {
         candidates.insert(0, refined);
@@ -36,7 +35,7 @@ pub(crate) fn refine_first(setting: Setting<'_>, rules: &Rules, candidates: &mut
 const STARTS_MAX: usize = 3;
 
 /// How much slower than the first they may be.
-const STARTS_WITHIN: f64 = 0.03;
+const STARTS_WITHIN: f64 = 0.01;
 
 /// Plans that differ so much that no small change makes one of the other: the best of each count of stages,
 /// microbatches and devices, and degree of most layers.

@@ -12,6 +12,7 @@ use crate::outer::{Outer, on_fewer_devices, outer_choices_within};
 use crate::play::Candidate;
 use crate::rank::{confirm, prefer_plain, refine_first};
 use crate::recipes::Baseline;
+use crate::refine::Judges;
 use crate::rough::Rough;
 use crate::rules::Rules;
 use crate::space::{Setting, Space};
@@ -168,7 +169,7 @@ pub fn search(request: &Request<'_>, progress: Progress<'_>) -> Result<Found, No
         return Err(NoPlan::NothingLegal { batch: request.batch, devices: setting.cluster.device_count() });
     }
     let Attempt { mut candidates, baselines, shortages, mut effort, sums, .. } = attempt;
-    effort.simulated += finish(request, &mut candidates);
+    effort.simulated += finish(request, &known, &mut candidates);
     if candidates.is_empty() {
         return Err(nothing_fits(request, &known, &order_all, shortages));
     }
@@ -233,10 +234,10 @@ fn on_fewer(request: &Request<'_>, known: &Known, outers: Vec<Outer>, best: Seco
 
 /// Sorts plans, makes the first of them as good as small changes can, and drops what does not fit. Returns how many
 /// plans were simulated for that.
-fn finish(request: &Request<'_>, candidates: &mut Vec<Candidate>) -> usize {
+fn finish(request: &Request<'_>, known: &Known, candidates: &mut Vec<Candidate>) -> usize {
     let setting = request.setting;
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
-    let simulated = refine_first(setting, &request.rules, candidates);
+    let simulated = refine_first(&mut Judges::new(setting, &request.rules, known), candidates);
     prefer_plain(candidates);
     confirm(setting, candidates, request.keep);
     simulated

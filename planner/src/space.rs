@@ -245,7 +245,7 @@ impl Space {
     }
 }
 
-fn costing<'a>(setting: Setting<'a>, outer: &Outer) -> Costing<'a> {
+pub(crate) fn costing<'a>(setting: Setting<'a>, outer: &Outer) -> Costing<'a> {
     Costing {
         graph: setting.graph,
         model: setting.costs,
@@ -267,7 +267,7 @@ fn legal(graph: &Graph, kind: KindId, outer: &Outer, keep: &dyn Fn(&Strategy) ->
 }
 
 /// Whether neighbouring stages lie in different nodes.
-fn crossing_route(cluster: &Cluster, outer: &Outer) -> Route {
+pub(crate) fn crossing_route(cluster: &Cluster, outer: &Outer) -> Route {
     let inside = outer.ranks * outer.stages <= cluster.devices_per_node;
     if inside { Route::Inside } else { Route::Between }
 }

@@ -6,7 +6,7 @@ use compiler::{compile_unlimited, strategies};
 use ir::cluster::Cluster;
 use ir::graph::{Graph, KindId, LayerKind};
 use ir::model::{Model, Precision};
-use ir::op::Write;
+use ir::op::{Addend, Write};
 use ir::plan::{Plan, Recompute, Schedule, Shard, Strategy};
 use ir::profile::Work;
 use ir::program::{Action, Collective, Phase, Programs};
@@ -237,12 +237,16 @@ pub(crate) fn transfer(bytes: Bytes) -> Work {
 /// A work in words, for tables and `--only`.
 pub fn label(work: &Work) -> String {
     match work {
-        Work::Kernel { op, element, shape, write } => {
+        Work::Kernel { op, element, shape, write, addend } => {
             let added = match write {
                 Write::Replace => "",
                 Write::Accumulate => " added",
             };
-            format!("{} {} {shape}{added}", op.name(), element.name())
+            let plus = match addend {
+                Addend::Absent => "",
+                Addend::Present => " plus",
+            };
+            format!("{} {} {shape}{added}{plus}", op.name(), element.name())
         }
         Work::Exchange { kind, ranks, bytes, .. } => format!("{} {bytes} among {ranks}", kind.name()),
         Work::Transfer { bytes, .. } => format!("transfer {bytes}"),

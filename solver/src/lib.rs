@@ -15,6 +15,7 @@ mod ilp;
 mod memory;
 mod posed;
 mod problem;
+mod quick;
 
 pub use memory::Shortage;
 pub use posed::{Posed, StepRule};
@@ -147,4 +148,10 @@ pub fn solve(problem: &Problem, method: &Method) -> Solved {
 /// under the stage's memory, without costs between layouts; over ranges, the least sum and the least maximum apart.
 pub fn lower_bound(problem: &Problem) -> f64 {
     dynamic::lower_bound(problem)
+}
+
+/// Seconds that no assignment of `problem` can beat, whatever memory there is: in time that grows with its layers alone.
+/// No better than [`lower_bound`] is without a limit on memory, and as good where cuts are free.
+pub fn quick_bound(problem: &Problem) -> f64 {
+    quick::bound(problem)
 }

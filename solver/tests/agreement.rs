@@ -1,6 +1,6 @@
 //! Three solvers that share no search must agree: on random problems of every shape, and on specimens by hand.
 
-use hetu_solver::{Answer, Method, Solved, lower_bound, solve};
+use hetu_solver::{Answer, Method, Solved, lower_bound, quick_bound, solve};
 use hetu_solver::{Assignment, Costs, Kind, Mistake, Problem, Stage, Violation};
 
 const DYNAMIC: Method = Method::EXACT;
@@ -98,6 +98,7 @@ fn check_answer(problem: &Problem, answer: &Answer, seed: u64) {
     assert!(near(score.objective, answer.objective, 1e-12), "seed {seed}");
     assert!(answer.bound <= answer.objective, "seed {seed}");
     assert!(lower_bound(problem) <= answer.objective, "seed {seed}: the cheap bound is above an answer");
+    assert!(quick_bound(problem) <= answer.objective, "seed {seed}: the quick bound is above an answer");
 }
 
 fn check_agreement(problem: &Problem, method: &Method, tolerance: f64, seed: u64) -> Option<f64> {

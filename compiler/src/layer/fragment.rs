@@ -1,4 +1,5 @@
-//! Pass 4: kernels between exchanges become fragments, with their temporaries placed.
+//! Pass 4: kernels between exchanges become fragments, with their temporaries placed. Before, sums join the kernels
+//! that make their summands (`fuse.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +8,11 @@ use ir::layout::Exchange;
 use ir::mesh::Axis;
 use ir::op::{Op, Write};
 use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentId, Kernel, Offset, Operand, Output};
+use ir::software::ResidualSums;
 use ir::units::Bytes;
 
+use crate::layer::Homes;
+use crate::layer::fuse::fuse;
 use crate::layer::library::Library;
 use crate::layer::spread::{Rule, Spread, Step, ValueId};
 use crate::memory::place::{Effort, Lifetime, aligned, place};
@@ -65,13 +69,6 @@ pub(crate) struct Body {
     pub(crate) steps: Vec<BodyStep>,
 }
 
-/// Where the values of a pass live.
-pub(crate) trait Homes {
-    /// The slot of a value that outlives its fragment or comes from elsewhere, and its place in it in bytes. None
-    /// for a value of the pass itself.
-    fn home(&self, value: ValueId) -> Option<(Slot, u64)>;
-}
-
 /// What `fragments` works on.
 pub(crate) struct Pass<'a> {
     pub(crate) name: String,
@@ -82,12 +79,15 @@ pub(crate) struct Pass<'a> {
     pub(crate) compute: Element,
     /// How gradients of parameters are written.
     pub(crate) gradients: Write,
+    /// How what kernels make is added to the residual stream.
+    pub(crate) residual_sums: ResidualSums,
 }
 
 /// Cuts a pass into fragments and exchanges.
 pub(crate) fn fragments(pass: &Pass<'_>, library: &mut Library) -> Body {
     let storage = Storages::of(pass);
-    let groups = cut(&pass.spread.steps);
+    let steps = fuse(pass);
+    let groups = cut(&steps);
     // The first and the last group that use a storage.
     let mut uses: Vec<Option<(usize, usize)>> = vec![None; pass.spread.values.len()];
     for (index, group) in groups.iter().enumerate() {

@@ -5,6 +5,7 @@ pub(crate) mod block;
 pub(crate) mod boundary;
 pub(crate) mod differentiate;
 pub(crate) mod fragment;
+pub(crate) mod fuse;
 pub(crate) mod layers;
 pub(crate) mod legal;
 pub(crate) mod letters;
@@ -28,7 +29,7 @@ use ir::units::Bytes;
 use crate::axes::StrategyAxes;
 use crate::layer::boundary::{Boundary, ends};
 use crate::layer::differentiate::{Differentiated, differentiate, written_once};
-use crate::layer::fragment::{Body, Homes, Pass, Slot, fragments};
+use crate::layer::fragment::{Body, Pass, Slot, fragments};
 use crate::layer::library::Library;
 use crate::layer::retain::{Retained, retain};
 pub(crate) use crate::layer::setting::Setting;
@@ -118,7 +119,7 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let blocks =
         Blocks { setting, kind_id, sizes: &sizes, rule, shard: strategy.shard }.group(&differentiated, &backward);
     let compute = setting.compute;
-    let homes = HomeTable {
+    let table = HomeTable {
         kind,
         rule,
         forward: &forward,
@@ -127,11 +128,18 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
         differentiated: &differentiated,
         compute,
     };
-    let homes = (ForwardHomes(&homes), BackwardHomes(&homes, &backward));
+    let homes = (ForwardHomes(&table), BackwardHomes(&table, &backward));
     let name = |pass: &str| format!("{} {pass}", kind.name);
-    let gradients = Write::Accumulate;
-    let pass =
-        Pass { name: name("forward"), rule, sizes: &sizes, spread: &forward, homes: &homes.0, compute, gradients };
+    let pass = Pass {
+        name: name("forward"),
+        rule,
+        sizes: &sizes,
+        spread: &forward,
+        homes: &homes.0,
+        compute,
+        gradients: Write::Accumulate,
+        residual_sums: setting.manners.residual_sums,
+    };
     let forward_body = fragments(&pass, library);
     let pass = Pass { name: name("backward"), spread: &backward, homes: &homes.1, ..pass };
     let (backward_body, backward_anew) = match setting.purpose {
@@ -143,13 +151,7 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
         }
         Purpose::Evaluation => (Body::default(), None),
     };
-    let saved = kept.iter().map(|&tensor| {
-        let value = &forward.values[forward.current[&tensor].0];
-        let elements: u64 = rule.shape(value, &sizes).iter().map(|&(_, size)| size).product();
-        let element = if kind.tensor(tensor).class == Class::Statistic { Element::F32 } else { compute };
-        Bytes(aligned(elements * element.bytes()))
-    });
-    let saved = saved.collect();
+    let saved = kept.iter().map(|&tensor| table.saved_bytes(tensor, &sizes)).collect();
     let reads_input = |input: TensorId| retained.backward.iter().any(|node| node.inputs.contains(&input));
     let keeps_input = setting.purpose == Purpose::Training && kind.input.is_some_and(reads_input);
     let [input, output] = ends(kind).map(|tensor| Boundary::of(rule, tensor, &sizes));
@@ -289,6 +291,13 @@ fn tied_parameter(graph: &Graph, kind: KindId) -> Option<TensorId> {
     sides.iter().find(|(layer, _)| graph.layers[layer.index()] == kind).map(|&(_, tensor)| tensor)
 }
 
+/// Where the values of a pass live.
+pub(crate) trait Homes {
+    /// The slot of a value that outlives its fragment or comes from elsewhere, and its place in it in bytes. None
+    /// for a value of the pass itself.
+    fn home(&self, value: ValueId) -> Option<(Slot, u64)>;
+}
+
 /// Where values live; what both passes share.
 struct HomeTable<'a> {
     kind: &'a LayerKind,
@@ -328,6 +337,14 @@ impl HomeTable<'_> {
             .find_map(|(index, block)| find(block).map(|first| (index, first)))
             .expect("every parameter is in a block");
         (slot(index as u16), first * element.bytes())
+    }
+
+    /// What a tensor takes that is kept for the backward pass.
+    fn saved_bytes(&self, tensor: TensorId, sizes: &Sizes) -> Bytes {
+        let value = &self.forward.values[self.forward.current[&tensor].0];
+        let elements: u64 = self.rule.shape(value, sizes).iter().map(|&(_, size)| size).product();
+        let element = if self.kind.tensor(tensor).class == Class::Statistic { Element::F32 } else { self.compute };
+        Bytes(aligned(elements * element.bytes()))
     }
 
     fn saved(&self, tensor: TensorId) -> Option<(Slot, u64)> {

@@ -113,7 +113,7 @@ pub fn layer_outline(
         sequences: batch.sequences,
         compute,
         purpose: Purpose::Training,
-        manners: Manners::default(),
+        manners: Manners::USUAL,
     };
     let mut library = Library::default();
     let layer = layer(setting, kind, strategy, &mut library);

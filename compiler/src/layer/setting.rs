@@ -3,7 +3,7 @@
 use ir::graph::{Element, Graph};
 use ir::mesh::Mesh;
 use ir::plan::Plan;
-use ir::software::{Reduction, Repeat, Software, TensorExchanges};
+use ir::software::{Reduction, Repeat, ResidualSums, Software, TensorExchanges};
 
 use crate::layer::{Purpose, compute_element};
 
@@ -24,22 +24,31 @@ impl<'a> Setting<'a> {
     /// What a plan says of all its layers.
     pub(crate) fn new(graph: &'a Graph, mesh: &'a Mesh, plan: &Plan, purpose: Purpose) -> Setting<'a> {
         let compute = compute_element(plan.precision);
-        let manners = Manners::default();
+        let manners = Manners::USUAL;
         Setting { graph, mesh, sequences: plan.microbatch_sequences(), compute, purpose, manners }
     }
 }
 
-/// How a trainer goes about its passes; the usual way is that of the programs that are run here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a trainer goes about its passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Manners {
     pub(crate) repeat: Repeat,
     pub(crate) reduction: Reduction,
     pub(crate) tensor_exchanges: TensorExchanges,
+    pub(crate) residual_sums: ResidualSums,
 }
 
 impl Manners {
+    /// That of the programs that are run here.
+    pub(crate) const USUAL: Manners = Manners {
+        repeat: Repeat::Needed,
+        reduction: Reduction::Beside,
+        tensor_exchanges: TensorExchanges::Beside,
+        residual_sums: ResidualSums::Fused,
+    };
+
     pub(crate) fn of(software: &Software) -> Manners {
-        let Software { repeat, reduction, tensor_exchanges, .. } = *software;
-        Manners { repeat, reduction, tensor_exchanges }
+        let Software { repeat, reduction, tensor_exchanges, residual_sums, .. } = *software;
+        Manners { repeat, reduction, tensor_exchanges, residual_sums }
     }
 }

@@ -203,7 +203,7 @@ fn hoist(steps: Vec<Step>) -> Vec<Step> {
     ordered
 }
 
-fn makes(step: &Step, value: ValueId) -> bool {
+pub(crate) fn makes(step: &Step, value: ValueId) -> bool {
     match step {
         Step::Kernel { outputs, .. } => outputs.contains(&value),
         Step::Exchange { destination, .. } => *destination == value,

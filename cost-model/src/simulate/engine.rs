@@ -10,6 +10,7 @@ use ir::trace::{Confidence, Totals};
 use ir::units::Seconds;
 
 use super::Detail;
+use super::agenda::{Agenda, RoleSet};
 use super::deadlock::{Deadlock, deadlock};
 use super::player::{COMPUTE, EXCHANGES, Links, Parties, Player, RECEIVES, SENDS, Task, spans_stages};
 use super::record::Recording;
@@ -48,7 +49,8 @@ pub(super) struct Engine<'a> {
     /// Streams whose head is to be looked at.
     awake: Vec<(usize, Stream)>,
     /// Roles of which something changed at this moment.
-    pub(super) touched: Vec<bool>,
+    pub(super) touched: RoleSet,
+    agenda: Agenda,
     /// By role and other role: ranks of the other on the node of this one's first rank.
     pub(super) neighbours: Vec<u32>,
     /// Time of events by what it rests on.
@@ -85,7 +87,8 @@ impl<'a> Engine<'a> {
             regime,
             now: 0.0,
             awake: Vec::with_capacity(Stream::COUNT * players.len()),
-            touched: vec![false; players.len()],
+            touched: RoleSet::new(players.len()),
+            agenda: Agenda::new(players.len()),
             neighbours,
             shares: [0.0; 3],
             recording: (detail == Detail::Events).then(|| Recording::new(&players)),
@@ -98,21 +101,15 @@ impl<'a> Engine<'a> {
         for role in 0..self.players.len() {
             self.awake.extend(Stream::ALL.into_iter().rev().map(|stream| (role, stream)));
         }
+        let mut ending = Vec::new();
         loop {
             while let Some((role, stream)) = self.awake.pop() {
                 self.advance(role, stream);
             }
             self.settle();
-            let next = self.players.iter().fold(f64::INFINITY, |next, player| next.min(player.next));
-            if next == f64::INFINITY {
-                break;
-            }
+            let Some(next) = self.agenda.take(&mut ending) else { break };
             self.now = next;
-            for role in 0..self.players.len() {
-                if self.players[role].next <= next {
-                    self.complete(role);
-                }
-            }
+            ending.iter().for_each(|&role| self.complete(role));
         }
         let is_over = |player: &Player<'_>| Stream::ALL.into_iter().all(|stream| player.head(stream).is_none());
         if self.players.iter().all(is_over) { Ok(self.now) } else { Err(deadlock(self)) }
@@ -167,7 +164,7 @@ impl<'a> Engine<'a> {
                     if self.prices.is_issued_aside() && issued > self.now {
                         player.pending.insert(stream);
                         player.tasks[stream].end = issued;
-                        self.touched[role] = true;
+                        self.touched.insert(role);
                     } else {
                         self.arrive(role, stream);
                     }
@@ -182,7 +179,7 @@ impl<'a> Engine<'a> {
     fn arrive(&mut self, role: usize, stream: Stream) {
         let player = &mut self.players[role];
         player.arrived.insert(stream);
-        self.touched[role] = true;
+        self.touched.insert(role);
         let Some(action) = player.arrived_action(stream) else { return };
         match action {
             Action::Compute(_) => self.make_ready(role, stream),
@@ -213,32 +210,35 @@ impl<'a> Engine<'a> {
 
     fn make_ready(&mut self, role: usize, stream: Stream) {
         self.players[role].ready.insert(stream);
-        self.touched[role] = true;
+        self.touched.insert(role);
     }
 
     /// Starts what is ready, and times anew what runs beside something else than before.
     fn settle(&mut self) {
-        let mut changed = false;
-        for role in 0..self.players.len() {
-            if self.touched[role] {
-                changed = true;
-                self.dispatch(role);
-            }
-        }
-        if !changed {
+        if self.touched.first_from(0).is_none() {
             return;
         }
-        for role in 0..self.players.len() {
-            match self.regime {
-                Regime::Concurrent if self.touched[role] => self.retime_pairs(role),
-                Regime::Thread => self.retime_thread(role),
-                Regime::Concurrent | Regime::Ideal => {}
-            }
+        // Who is touched on the way is visited too, if it comes later.
+        let mut at = 0;
+        while let Some(role) = self.touched.first_from(at) {
+            self.dispatch(role);
+            at = role + 1;
         }
-        for role in 0..self.players.len() {
-            if std::mem::take(&mut self.touched[role]) {
-                self.players[role].find_next();
+        match self.regime {
+            Regime::Concurrent => {
+                at = 0;
+                while let Some(role) = self.touched.first_from(at) {
+                    self.retime_pairs(role);
+                    at = role + 1;
+                }
             }
+            Regime::Thread => (0..self.players.len()).for_each(|role| self.retime_thread(role)),
+            Regime::Ideal => {}
+        }
+        at = 0;
+        while let Some(role) = self.touched.take_from(at) {
+            self.agenda.put(role, self.players[role].next());
+            at = role + 1;
         }
     }
 
@@ -296,7 +296,7 @@ impl<'a> Engine<'a> {
         player.ready.remove(stream);
         player.running.insert(stream);
         player.tasks[stream] = task;
-        self.touched[role] = true;
+        self.touched.insert(role);
         if let (Some(recording), Some(&head)) = (&mut self.recording, player.head(stream)) {
             recording.begin(player, player.instr(head), self.now);
         }
@@ -305,7 +305,7 @@ impl<'a> Engine<'a> {
     /// Ends what ends now, and wakes what was issued.
     fn complete(&mut self, role: usize) {
         let occupied = self.occupied();
-        self.touched[role] = true;
+        self.touched.insert(role);
         self.players[role].account(self.now, occupied);
         for stream in self.players[role].running.union(self.players[role].pending).iter() {
             let player = &mut self.players[role];

@@ -17,6 +17,7 @@
 //! whose instruction comes first in the code. A send takes no time of its thread: the receiver copies. Whatever a
 //! thread does slows by how many ranks of its node are at work.
 
+mod agenda;
 mod deadlock;
 mod engine;
 mod player;

@@ -103,8 +103,6 @@ pub(super) struct Player<'a> {
     pub(super) computed: u32,
     /// By how much the host is late because it waited.
     pub(super) late: f64,
-    /// The earliest end of what runs or is still to be issued.
-    pub(super) next: f64,
     pub(super) totals: Totals,
     /// Until when `totals` is right.
     accounted: f64,
@@ -180,7 +178,6 @@ impl<'a> Player<'a> {
             moved: (0, 0.0),
             computed: 0,
             late: 0.0,
-            next: f64::INFINITY,
             totals,
             accounted: 0.0,
         }
@@ -267,10 +264,10 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Finds the earliest end again.
-    pub(super) fn find_next(&mut self) {
+    /// The earliest end of what runs or is still to be issued; infinite if nothing is.
+    pub(super) fn next(&self) -> f64 {
         let ends = self.running.union(self.pending).iter().map(|stream| self.tasks[stream].end);
-        self.next = ends.fold(f64::INFINITY, f64::min);
+        ends.fold(f64::INFINITY, f64::min)
     }
 }
 

@@ -60,21 +60,21 @@ impl Engine<'_> {
         match task.parties {
             Parties::Own => {
                 task.retime(self.now, factor);
-                self.touched[role] = true;
+                self.touched.insert(role);
             }
             Parties::Pair { role: other, stream: beside } => {
                 let other = other as usize;
                 let slowest = factor.max(self.players[other].tasks[beside].own_factor);
                 for (role, stream) in [(role, stream), (other, beside)] {
                     self.players[role].tasks[stream].retime(self.now, slowest);
-                    self.touched[role] = true;
+                    self.touched.insert(role);
                 }
             }
             Parties::All => {
                 let slowest = self.players.iter().map(|player| player.tasks[stream].own_factor).fold(1.0, f64::max);
                 for role in 0..self.players.len() {
                     self.players[role].tasks[stream].retime(self.now, slowest);
-                    self.touched[role] = true;
+                    self.touched.insert(role);
                 }
             }
         }

@@ -8,7 +8,7 @@ use kernels::attention::{self, Heads, Scratch};
 use kernels::embed::Rows;
 use kernels::loss::{self, Shard};
 use kernels::matmul::{self, Matrix, MatrixMut, Size};
-use kernels::norm::{self, Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
+use kernels::norm::{self, Incoming, Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
 use kernels::position::Window;
 use kernels::rotary::Angles;
 use kernels::{Packed, Write, activation, adamw, add, bias, embed, fill, position, rotary, square_sum};
@@ -173,8 +173,12 @@ fn product(call: Call<'_, '_>) {
         Storage::InnerLast => Matrix::rows(b, size.inner).transposed(),
         Storage::InnerFirst => Matrix::rows(b, size.columns),
     };
+    let addend = call.kernel.addend_place().map(|place| call.floats(place));
     let c = MatrixMut { values: call.outputs[0], row_stride: size.columns, write: call.kernel.outputs[0].write };
-    matmul::cpu::product(size, a, b, c, call.panels);
+    match addend {
+        Some(addend) => matmul::cpu::product_plus(size, [a, b], addend, c, call.panels),
+        None => matmul::cpu::product(size, a, b, c, call.panels),
+    }
 }
 
 fn normalise(call: &mut Call<'_, '_>, Norm { kind, epsilon }: Norm) {
@@ -196,16 +200,17 @@ fn normalise_gradient(call: &mut Call<'_, '_>, Norm { kind, .. }: Norm) {
     let [dy, x, weight] = [0, 1, 2].map(|input| call.floats(input));
     // That of x is always replaced; those of parameters are written alike.
     let write = call.write(1);
+    let incoming = Incoming { dy, addend: call.kernel.addend_place().map(|addend| call.floats(addend)) };
     match kind {
         NormKind::Layer => {
             let saved = LayerSaved { x, weight, mean: call.floats(3), rstd: call.floats(4) };
             let [dx, weight, bias] = call.outputs else { panic!("layer-norm has three gradients") };
-            norm::cpu::layer_gradient(saved, dy, dx, LayerGradient { weight, bias }, write);
+            norm::cpu::layer_gradient(saved, incoming, dx, LayerGradient { weight, bias }, write);
         }
         NormKind::RootMeanSquare => {
             let saved = RmsSaved { x, weight, rstd: call.floats(3) };
             let [dx, dweight] = call.outputs else { panic!("rms-norm has two gradients") };
-            norm::cpu::rms_gradient(saved, dy, dx, dweight, write);
+            norm::cpu::rms_gradient(saved, incoming, dx, dweight, write);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::print::{scalar, word};
 use crate::error::Mistakes;
 use crate::graph::Element;
 use crate::layout::ExchangeKind;
-use crate::op::{OpKind, Write};
+use crate::op::{Addend, OpKind, Write};
 use crate::profile::{Profile, Sample, Shape, State, Work};
 
 /// The profile that `text` describes, its samples sorted by work; or everything that is wrong with it.
@@ -83,11 +83,15 @@ fn check_work(work: &Work, index: usize, checks: &mut Checks) {
         ["samples".into(), index.into(), "work".into(), work.into(), key.into()]
     };
     match work {
-        Work::Kernel { op, shape, .. } => {
+        Work::Kernel { op, shape, addend, .. } => {
             let is_product = matches!(shape, Shape::Product(_));
             if is_product != (*op == OpKind::MatMul) {
                 let what = format!("`{shape}` is not a shape of `{}`", op.name());
                 checks.wrong_but(&path("kernel", "shape"), what, "a matmul, and nothing else, has `m8 n4 k16 nt`");
+            }
+            if *addend == Addend::Present && op.addend().is_none() {
+                let what = format!("`{}` takes no addend", op.name());
+                checks.wrong_but(&path("kernel", "addend"), what, "products and gradients of norms do");
             }
         }
         Work::Exchange { ranks, ranks_per_node, .. } => {
@@ -131,6 +135,7 @@ macro_rules! words {
 words!(OpKind);
 words!(Element);
 words!(Write);
+words!(Addend);
 words!(ExchangeKind);
 
 impl Serialize for Shape {
@@ -201,13 +206,17 @@ fn list(key: &str, length: usize, text: &mut String) -> fmt::Result {
 
 fn write_work(work: &Work, text: &mut String) -> fmt::Result {
     match work {
-        Work::Kernel { op, element, shape, write } => {
+        Work::Kernel { op, element, shape, write, addend } => {
             let (op, element, shape) = (op.name(), element.name(), scalar(&shape.to_string()));
             let write = match write {
                 Write::Replace => String::new(),
                 Write::Accumulate => format!(", write: {}", write.name()),
             };
-            write!(text, "kernel: {{ op: {op}, element: {element}, shape: {shape}{write} }}")
+            let addend = match addend {
+                Addend::Absent => String::new(),
+                Addend::Present => format!(", addend: {}", addend.name()),
+            };
+            write!(text, "kernel: {{ op: {op}, element: {element}, shape: {shape}{write}{addend} }}")
         }
         Work::Exchange { kind, ranks, ranks_per_node, bytes } => {
             let (kind, bytes) = (kind.name(), bytes.0);
@@ -281,7 +290,8 @@ mod tests {
                 };
                 let shape = shape.parse().expect("a shape");
                 let write = *draws.pick(&Write::ALL);
-                Work::Kernel { op, element: *draws.pick(&Element::ALL), shape, write }
+                let addend = if op.addend().is_some() { *draws.pick(&Addend::ALL) } else { Addend::Absent };
+                Work::Kernel { op, element: *draws.pick(&Element::ALL), shape, write, addend }
             }
             1 => {
                 let kind = *draws.pick(&ExchangeKind::ALL);
@@ -336,6 +346,8 @@ samples:
             ("all-to-all", "slice", 10, "`slice`", "values here: all-reduce"),
             ("b2 h768 s1024", "b0 h768", 8, "b0 h768", "letters with sizes"),
             ("m8 n4 k16 nt", "b8 h4", 9, "`b8 h4` is not a shape of `matmul`", "m8 n4 k16 nt"),
+            ("k16 nt\"", "k16 nt\", addend: presant", 9, "`presant`", "did you mean `present`?"),
+            ("s1024\"", "s1024\", addend: present", 8, "`layer-norm` takes no addend", "products and gradients"),
             ("op: layer-norm", "op: matmul", 8, "`b2 h768 s1024` is not a shape of `matmul`", "m8 n4 k16 nt"),
         ];
         for (known, written, line, what, help) in cases {

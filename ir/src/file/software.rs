@@ -111,7 +111,7 @@ mod tests {
         assert!(said.contains("s.yaml:7: `high` (1.2) is below `low` (1.3)"), "{said}");
         let text = text.replace("products: 0", "products: 0.5").replace("low: 1.3", "low: 1.1");
         let software = parse_software(&text, "s.yaml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        assert_eq!(software.rates.products, 0.5);
+        assert!((software.rates.products - 0.5).abs() < 1e-12);
         assert_eq!((software.rates.attention, software.residuals[1].high), (1.0, 1.2));
         assert_eq!(parse_software(&print_software(&software), "s.yaml"), Ok(software));
     }

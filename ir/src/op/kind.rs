@@ -61,6 +61,35 @@ impl OpKind {
         OpKind::Zero,
     ];
 
+    /// Behind how many inputs an addend may stand, see [`Op::addend`].
+    pub fn addend(self) -> Option<usize> {
+        match self {
+            OpKind::MatMul => Some(2),
+            OpKind::NormGradient(NormKind::RootMeanSquare) => Some(4),
+            OpKind::NormGradient(NormKind::Layer) => Some(5),
+            OpKind::Embed
+            | OpKind::EmbedGradient
+            | OpKind::Position
+            | OpKind::PositionGradient
+            | OpKind::Norm(_)
+            | OpKind::Bias
+            | OpKind::BiasGradient
+            | OpKind::Rotary
+            | OpKind::Attention
+            | OpKind::AttentionGradient
+            | OpKind::Activation(_)
+            | OpKind::ActivationGradient(_)
+            | OpKind::Add
+            | OpKind::RowMax
+            | OpKind::SumExp
+            | OpKind::CrossEntropy
+            | OpKind::CrossEntropyGradient
+            | OpKind::SquareSum
+            | OpKind::AdamW
+            | OpKind::Zero => None,
+        }
+    }
+
     /// Its word in programs, profiles and tables.
     pub const fn name(self) -> &'static str {
         match self {

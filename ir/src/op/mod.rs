@@ -37,9 +37,10 @@ pub enum Op {
     PositionGradient,
     /// x `b s h`, weight `h`, (bias `h`) -> y `b s h`, (mean `b s`,) inverse deviation `b s`.
     Norm(Norm),
-    /// dy, x, weight, (mean,) inverse deviation -> dx, dweight, (dbias).
+    /// dy, x, weight, (mean,) inverse deviation, (addend) -> dx + addend, dweight, (dbias).
     NormGradient(Norm),
-    /// Product of two tensors; letters that the result lacks are summed over.
+    /// Product of two tensors; letters that the result lacks are summed over. A third tensor, if there is one, is an
+    /// addend: of the shape and element of the result, and added before that is rounded.
     MatMul,
     /// x, bias over the last dimensions of x -> y.
     Bias,
@@ -117,7 +118,44 @@ impl Write {
     }
 }
 
+/// Whether a kernel adds another tensor to its first result; see [`Op::addend`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Addend {
+    /// It does not.
+    #[default]
+    Absent,
+    /// It does.
+    Present,
+}
+
+impl Addend {
+    /// Both.
+    pub const ALL: [Addend; 2] = [Addend::Absent, Addend::Present];
+
+    /// Its word in profiles.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Addend::Absent => "absent",
+            Addend::Present => "present",
+        }
+    }
+
+    /// Which it is not.
+    pub const fn other(self) -> Addend {
+        match self {
+            Addend::Absent => Addend::Present,
+            Addend::Present => Addend::Absent,
+        }
+    }
+}
+
 impl Op {
+    /// Behind how many inputs an addend may stand: a tensor of the shape and element of the first result, which is
+    /// added to that before it is rounded. None if the operation takes no addend.
+    pub fn addend(&self) -> Option<usize> {
+        self.kind().addend()
+    }
+
     /// How results of ranks that each summed over a part are joined.
     pub fn reduce(&self) -> Reduce {
         if matches!(self, Op::RowMax) { Reduce::Max } else { Reduce::Sum }

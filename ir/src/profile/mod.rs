@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::Element;
 use crate::layout::ExchangeKind;
-use crate::op::{OpKind, Write};
+use crate::op::{Addend, OpKind, Write};
 use crate::units::{Bytes, Seconds};
 
 pub use shape::{LetterSizes, NoShape, Shape};
@@ -26,6 +26,9 @@ pub enum Work {
         /// Whether it adds its results to what is there, of an operation that may also replace it.
         #[serde(default)]
         write: Write,
+        /// Whether it reads an addend, too.
+        #[serde(default)]
+        addend: Addend,
     },
     /// A collective among devices of one group.
     Exchange {

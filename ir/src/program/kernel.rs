@@ -2,7 +2,7 @@
 
 use super::ALIGNMENT;
 use crate::graph::{Element, Sizes};
-use crate::op::{Op, Product, Storage, Write};
+use crate::op::{Addend, Op, Product, Storage, Write};
 use crate::profile::{Shape, Work};
 use crate::units::{Bytes, Flops};
 
@@ -102,6 +102,21 @@ impl Kernel {
         }
     }
 
+    /// Which of its inputs is added to its first result; none if nothing is. See [`Op::addend`].
+    pub fn addend_place(&self) -> Option<usize> {
+        self.op.addend().filter(|&place| place < self.inputs.len())
+    }
+
+    /// What is added to its first result, if anything is.
+    pub fn addend(&self) -> Option<&Operand> {
+        self.addend_place().map(|place| &self.inputs[place])
+    }
+
+    /// Whether anything is added to its first result.
+    pub fn addend_kind(&self) -> Addend {
+        if self.addend_place().is_some() { Addend::Present } else { Addend::Absent }
+    }
+
     /// Local sizes of all letters.
     pub fn sizes(&self) -> Sizes {
         self.operands().flat_map(|operand| operand.dimensions.iter().copied()).collect()
@@ -153,7 +168,7 @@ impl Kernel {
         };
         let adds = self.outputs.iter().any(|output| output.write != self.op.write());
         let write = if adds { Write::Accumulate } else { Write::Replace };
-        Work::Kernel { op: self.op.kind(), element, shape, write }
+        Work::Kernel { op: self.op.kind(), element, shape, write, addend: self.addend_kind() }
     }
 }
 

@@ -134,6 +134,23 @@ fn range(fragment: &Fragment, operand: &Operand) -> Result<Range<u64>, String> {
     }
 }
 
+/// What is added to the first result is like it, and takes the place of what was there.
+fn addend(kernel: &Kernel) -> Result<(), String> {
+    let Some(before) = kernel.op.addend() else { return Ok(()) };
+    let count = kernel.inputs.len();
+    if count != before && count != before + 1 {
+        return Err(format!("reads {before} operands, and an addend or none, not {count}"));
+    }
+    let (Some(addend), Some(result)) = (kernel.addend(), kernel.outputs.first()) else { return Ok(()) };
+    if addend.dimensions != result.operand.dimensions || addend.element != result.operand.element {
+        return Err("its addend has other dimensions or another element than its result".to_owned());
+    }
+    if result.write == Write::Accumulate {
+        return Err("adds an addend and what is there: one of them must go".to_owned());
+    }
+    Ok(())
+}
+
 /// Each letter has one size, and the kernel knows where its part begins.
 fn letters(mesh: &Mesh, kernel: &Kernel) -> Result<(), String> {
     let operands = || kernel.operands().flat_map(|operand| &operand.dimensions);
@@ -147,6 +164,7 @@ fn letters(mesh: &Mesh, kernel: &Kernel) -> Result<(), String> {
     if kernel.op == Op::MatMul && (kernel.inputs.len() < 2 || kernel.outputs.is_empty()) {
         return Err("needs two factors and a result".to_owned());
     }
+    addend(kernel)?;
     for &letter in kernel.op.offsets() {
         if !kernel.offsets.iter().any(|offset| offset.letter == letter) {
             return Err(format!("does not know where its part of {letter} begins"));

@@ -52,38 +52,72 @@ const QUERIES: Tensor = Tensor { side: "QUERIES", entry: "attention_tensor_queri
 struct Ring {
     side: &'static str,
     entry: &'static str,
+    text: &'static str,
     /// Warp groups that own 64 rows each; one more loads.
     groups: u64,
     /// Rows of a tile.
     across: u64,
-    /// Tiles that are in shared memory at once.
+    /// Stages that are in shared memory at once.
     stages: u64,
-    /// Tiles of rows that a block owns in shared memory.
+    /// Tiles of a stage.
+    tiles: u64,
+    /// Tiles of rows that a block owns in shared memory, for each of two items.
     owned: u64,
-    /// Numbers that come with a tile's rows.
+    /// Numbers that come with a stage's rows.
     words: u64,
+    /// Whether groups begin products by turns (1) or at will (0).
+    turns: u64,
 }
 
+const FORWARD_TEXT: &str =
+    concat!(include_str!("../cuda/warpgroup.cuh"), include_str!("warpgroup.cu"), include_str!("warpgroup_forward.cu"));
+const GRADIENT_TEXT: &str =
+    concat!(include_str!("../cuda/warpgroup.cuh"), include_str!("warpgroup.cu"), include_str!("warpgroup_gradient.cu"));
+/// Blocks that take items one after another: no device with products of warp groups has more multiprocessors.
+const TAKERS: u64 = 132;
+
+/// Sizes that were the fastest on H100 and H200 at a sequence of 4096.
 impl Ring {
-    /// Sizes that were the fastest on an H100 at a sequence of 4096.
     fn forward(head: u64) -> Ring {
-        let (groups, across, stages) = if head == 64 { (3, 128, 3) } else { (2, 64, 4) };
-        Ring { side: "FORWARD", entry: "attention_groups", groups, across, stages, owned: 1, words: 0 }
+        Ring {
+            side: "FORWARD",
+            entry: "attention_groups",
+            text: FORWARD_TEXT,
+            groups: if head == 64 { 3 } else { 2 },
+            across: 128,
+            stages: 5,
+            tiles: 1,
+            owned: 1,
+            words: 0,
+            turns: 1,
+        }
     }
 
     fn keys() -> Ring {
-        Ring { side: "KEYS", entry: "attention_groups_keys", groups: 2, across: 64, stages: 3, owned: 2, words: 2 }
+        Ring {
+            side: "KEYS",
+            entry: "attention_groups_keys",
+            text: GRADIENT_TEXT,
+            groups: 2,
+            across: 64,
+            stages: 3,
+            tiles: 2,
+            owned: 2,
+            words: 2,
+            turns: 0,
+        }
     }
 
     fn queries(head: u64) -> Ring {
-        let groups = if head == 64 { 3 } else { 2 };
-        Ring { side: "QUERIES", entry: "attention_groups_queries", groups, across: 64, stages: 3, owned: 2, words: 0 }
+        let (groups, turns) = if head == 64 { (3, 0) } else { (2, 1) };
+        Ring { side: "QUERIES", entry: "attention_groups_queries", words: 0, groups, turns, ..Ring::keys() }
     }
 
-    /// Bytes of shared memory: tiles, what comes with them, two barriers a stage, and what is lost to alignment.
+    /// Bytes of shared memory: own tiles of two items, stages, what comes with them, which items, two barriers an item
+    /// and a stage, and what is lost to alignment.
     fn shared(&self, head: u64) -> u64 {
-        let rows = self.groups * 64 * self.owned + self.stages * 2 * self.across;
-        1024 + rows * head * 2 + self.stages * (self.words * self.across * 4 + 16)
+        let rows = 2 * self.groups * 64 * self.owned + self.stages * self.tiles * self.across;
+        1024 + rows * head * 2 + self.stages * (self.words * self.across * 4 + 16) + 2 * 24
     }
 }
 
@@ -160,30 +194,32 @@ impl Shape {
     }
 
     fn ring(&self, ring: Ring, arguments: Vec<Argument>) -> Launch {
-        let text = concat!(include_str!("../cuda/warpgroup.cuh"), include_str!("warpgroup.cu"));
-        let source = Source::new("attention/warpgroup.cu", text)
+        let source = Source::new("attention/warpgroup.cu", ring.text)
             .number(ring.side, 1)
             .number("HEAD", self.head)
             .number("CAUSAL", self.is_causal())
             .number("GROUPS", ring.groups)
             .number("ACROSS", ring.across)
-            .number("STAGES", ring.stages);
+            .number("STAGES", ring.stages)
+            .number("TURNS", ring.turns);
+        let lines = self.batch * if ring.side == "KEYS" { self.groups } else { self.heads() };
+        let mut arguments = self.arguments(arguments);
+        arguments.push(Argument::Count(self.batch));
         Launch {
             source,
             entry: ring.entry,
-            grid: [
-                self.sequence.div_ceil(ring.groups * 64),
-                if ring.side == "KEYS" { self.groups } else { self.heads() },
-                self.batch,
-            ],
+            grid: [TAKERS.min(lines * self.sequence.div_ceil(ring.groups * 64)), 1, 1],
             block: (ring.groups + 1) * 128,
             shared: ring.shared(self.head),
-            arguments: self.arguments(arguments),
+            arguments,
         }
     }
 
     fn fits_warp_groups(&self, cores: Cores) -> bool {
-        cores == Cores::WarpGroups && [64, 128].contains(&self.head) && self.sequence < 1 << 30
+        cores == Cores::WarpGroups
+            && [64, 128].contains(&self.head)
+            && self.sequence < 1 << 30
+            && self.batch * self.heads() * self.sequence < 1 << 36
     }
 
     fn fits_tensor_cores(&self, element: Element, operands: &[&Operand]) -> bool {

@@ -26,7 +26,7 @@ pub(crate) struct Lowered {
 pub(crate) enum Work {
     Launch(Launch),
     Clear(Clear),
-    /// The product of the kernel's two inputs, by the library for it.
+    /// The product of the kernel's first two inputs, a third one added, by the library for it.
     Product,
 }
 

@@ -104,8 +104,9 @@ impl Prepared {
             Call::Launch(ready) => ready.launch(stream, at),
             Call::Clear(clear) => stream.fill(at.place(clear.place), clear.value, Bytes(clear.bytes)),
             Call::Product(product) => {
-                let [a, b] = [at.inputs[0], at.inputs[1]];
-                product.launch(stream, Factors { a, b, result: at.outputs[0], workspace: at.workspace })
+                let ([a, b], result) = ([at.inputs[0], at.inputs[1]], at.outputs[0]);
+                let addend = at.inputs.get(2).copied().unwrap_or(result);
+                product.launch(stream, Factors { a, b, result, addend, workspace: at.workspace })
             }
         })
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use cudarc::cublaslt::sys::{self as lt, cublasStatus_t, cudaDataType};
 use ir::graph::Element;
-use ir::op::{Storage, Write};
+use ir::op::{Addend, Storage, Write};
 use ir::program::{Kernel, Operand};
 use ir::units::{Bytes, Seconds};
 
@@ -74,7 +74,7 @@ pub(crate) struct Product {
     second: Layout,
     result: Layout,
     algorithm: lt::cublasLtMatmulAlgo_t,
-    /// What the old content of the result is multiplied by.
+    /// What is read beside the factors is multiplied by this: the old content of the result, or the addend.
     keep: f32,
 }
 
@@ -84,6 +84,8 @@ pub(crate) struct Factors {
     pub(crate) a: u64,
     pub(crate) b: u64,
     pub(crate) result: u64,
+    /// Where what is added to the product lies: the result itself, if it is added to or nothing is.
+    pub(crate) addend: u64,
     pub(crate) workspace: u64,
 }
 
@@ -91,12 +93,13 @@ impl Product {
     pub(crate) fn new(library: Rc<Library>, kernel: &Kernel, choice: Choice) -> Result<Product, Error> {
         let shape = kernel.product();
         let [a, b, result] = [&kernel.inputs[0], &kernel.inputs[1], &kernel.outputs[0].operand];
+        let addend = kernel.addend().unwrap_or(result);
         let is_known = matches!(
             (a.element, b.element, result.element),
             (Element::F32, Element::F32, Element::F32) | (Element::Bf16, Element::Bf16, Element::F32 | Element::Bf16)
         );
-        if !is_known {
-            let words = [a, b, result].map(|operand| operand.element.name()).join(", ");
+        if !is_known || addend.element != result.element {
+            let words = [a, b, result, addend].map(|operand| operand.element.name()).join(", ");
             return Err(Error::Unsupported { op: kernel.op.name(), why: format!("operands in {words}") });
         }
         let description = Description::new(shape.b == Storage::InnerLast, shape.a == Storage::InnerFirst)?;
@@ -109,16 +112,20 @@ impl Product {
             Storage::InnerFirst => Layout::new(a.element, shape.rows, shape.inner)?,
         };
         let to = Layout::new(result.element, shape.columns, shape.rows)?;
-        let keep = match kernel.outputs[0].write {
-            Write::Replace => 0.0,
-            Write::Accumulate => 1.0,
+        // An addend has the layout of the result, so that both are read by the same way with the same factor.
+        let keep = match (kernel.outputs[0].write, kernel.addend_kind()) {
+            (Write::Replace, Addend::Absent) => 0.0,
+            (Write::Accumulate, Addend::Absent) | (Write::Replace, Addend::Present) => 1.0,
+            (Write::Accumulate, Addend::Present) => {
+                return Err(Error::Unsupported { op: kernel.op.name(), why: "two addends".to_owned() });
+            }
         };
-        let preference = Preference::new([b, a, result])?;
+        let preference = Preference::new([b, a, addend, result])?;
         let mut product = Product { library, description, first, second, result: to, algorithm: unset(), keep };
         let candidates = product.candidates(&preference)?;
         product.algorithm = match choice {
             Choice::Expected => candidates[0],
-            Choice::Measured => product.fastest(&candidates, [a, b, result])?,
+            Choice::Measured => product.fastest(&candidates, [a, b, result, addend])?,
         };
         Ok(product)
     }
@@ -165,16 +172,25 @@ impl Product {
     fn fastest(
         &mut self,
         candidates: &[lt::cublasLtMatmulAlgo_t],
-        operands: [&Operand; 3],
+        [a, b, result, addend]: [&Operand; 4],
     ) -> Result<lt::cublasLtMatmulAlgo_t, Error> {
-        let [a, b, result] = operands.map(|operand| Memory::new(operand.bytes()));
+        let is_apart = addend.binding != result.binding || addend.offset != result.offset;
+        let apart = is_apart.then(|| Memory::new(addend.bytes())).transpose()?;
+        let [a, b, result] = [a, b, result].map(|operand| Memory::new(operand.bytes()));
         let (a, b, result, workspace) = (a?, b?, result?, Memory::new(Bytes(WORKSPACE))?);
+        let addend = apart.as_ref().unwrap_or(&result);
         let (stream, begin, end) = (Stream::new()?, Event::new(0)?, Event::new(0)?);
-        for memory in [&a, &b, &result] {
+        for memory in [&a, &b, &result, addend] {
             // 0x3c3c is a small number in both forms, whichever way it is cut.
             stream.fill(memory.address(), 0x3c, memory.bytes())?;
         }
-        let at = Factors { a: a.address(), b: b.address(), result: result.address(), workspace: workspace.address() };
+        let at = Factors {
+            a: a.address(),
+            b: b.address(),
+            result: result.address(),
+            addend: addend.address(),
+            workspace: workspace.address(),
+        };
         let mut best = (candidates[0], Seconds(f64::INFINITY));
         for &candidate in candidates {
             self.algorithm = candidate;
@@ -212,7 +228,7 @@ impl Product {
                 pointer(at.a),
                 self.second.0,
                 (&raw const self.keep).cast(),
-                pointer(at.result),
+                pointer(at.addend),
                 self.result.0,
                 pointer(at.result),
                 self.result.0,
@@ -306,7 +322,8 @@ impl Drop for Layout {
 struct Preference(lt::cublasLtMatmulPreference_t);
 
 impl Preference {
-    fn new(operands: [&Operand; 3]) -> Result<Preference, Error> {
+    /// For the library's first and second factor, what it adds, and its result.
+    fn new(operands: [&Operand; 4]) -> Result<Preference, Error> {
         type Attribute = lt::cublasLtMatmulPreferenceAttributes_t;
         let mut preference = std::ptr::null_mut();
         // SAFETY: the place is valid.
@@ -315,10 +332,10 @@ impl Preference {
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, WORKSPACE)?;
         let reduction = lt::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reduction)?;
-        let [first, second, result] = operands.map(alignment);
+        let [first, second, addend, result] = operands.map(alignment);
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, first)?;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, second)?;
-        preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, result)?;
+        preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, addend)?;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, result)?;
         Ok(preference)
     }

@@ -33,8 +33,8 @@ fn sources(cores: Cores) -> BTreeSet<Source> {
     sources
 }
 
-/// Bytes that a thread may put aside: a number or two that live through a loop without being used there.
-const SPILLED_MAX: u64 = 8;
+/// Bytes that a thread may put aside: a few numbers that live through a loop without being used there.
+const SPILLED_MAX: u64 = 12;
 
 /// Bytes of registers that a thread stores, as a line of the compiler's says.
 fn spilled(line: &str) -> u64 {

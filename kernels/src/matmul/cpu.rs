@@ -2,8 +2,10 @@
 //! compute C tile by tile in registers (Goto and van de Geijn 2008). Each element of C is summed in the order of the
 //! inner index whatever the tile, so all instruction sets with fused multiply-add give the same bytes.
 
+use std::ops::Range;
+
 use super::{Matrix, MatrixMut, Size};
-use crate::lanes::prepare;
+use crate::lanes::{add_each, prepare};
 use crate::{Real, Write};
 
 /// Rows of A, inner extent and columns of B that are packed at once. One panel of B with its tile fills the first
@@ -21,23 +23,39 @@ pub const SCRATCH: usize = (ROWS + COLUMNS) * INNER;
 /// # Panics
 /// If `scratch` is shorter than [`SCRATCH`], or a matrix than `size` says.
 pub fn product<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>, c: MatrixMut<T>, scratch: &mut [T]) {
-    assert!(scratch.len() >= SCRATCH, "{} elements of scratch, a product needs {SCRATCH}", scratch.len());
+    run(Blocked { size, a, b, addend: None, c, scratch });
+}
+
+/// Writes A · B + addend to `c`; rows of the addend lie as far apart as those of `c`. The addend comes last, so that
+/// the result is to the bit that of a product and a sum.
+///
+/// # Panics
+/// As [`product`].
+pub fn product_plus<T: Real>(size: Size, [a, b]: [Matrix<T>; 2], addend: &[T], c: MatrixMut<T>, scratch: &mut [T]) {
+    run(Blocked { size, a, b, addend: Some(addend), c, scratch });
+}
+
+fn run<T: Real>(mut blocked: Blocked<T>) {
+    let (size, length) = (blocked.size, blocked.scratch.len());
+    assert!(length >= SCRATCH, "{length} elements of scratch, a product needs {SCRATCH}");
     if size.rows == 0 || size.columns == 0 {
         return;
     }
     if size.inner == 0 {
         for row in 0..size.rows {
-            prepare(c.write, &mut c.values[row * c.row_stride..][..size.columns]);
+            prepare(blocked.c.write, &mut blocked.c.values[row * blocked.c.row_stride..][..size.columns]);
         }
+        blocked.add(0..size.rows, 0..size.columns);
         return;
     }
-    pulp::Arch::new().dispatch(Blocked { size, a, b, c, scratch });
+    pulp::Arch::new().dispatch(blocked);
 }
 
 struct Blocked<'a, T> {
     size: Size,
     a: Matrix<'a, T>,
     b: Matrix<'a, T>,
+    addend: Option<&'a [T]>,
     c: MatrixMut<'a, T>,
     scratch: &'a mut [T],
 }
@@ -59,27 +77,41 @@ impl<T: Real> pulp::WithSimd for Blocked<'_, T> {
 
 impl<T: Real> Blocked<'_, T> {
     #[inline(always)]
-    fn run<const HEIGHT: usize, const WIDTH: usize>(self) {
-        let Self { size, a, b, c, scratch } = self;
-        let (a_panels, b_panels) = scratch.split_at_mut(ROWS * INNER);
+    fn run<const HEIGHT: usize, const WIDTH: usize>(mut self) {
+        let Self { size, a, b, .. } = self;
+        let (a_panels, b_panels) = std::mem::take(&mut self.scratch).split_at_mut(ROWS * INNER);
         for column in (0..size.columns).step_by(COLUMNS) {
             let columns = COLUMNS.min(size.columns - column);
             for first in (0..size.inner).step_by(INNER) {
                 let inner = INNER.min(size.inner - first);
-                let write = if first == 0 { c.write } else { Write::Accumulate };
+                let write = if first == 0 { self.c.write } else { Write::Accumulate };
                 pack::<T, WIDTH>(b.from(first, column).transposed(), columns, inner, b_panels);
                 for row in (0..size.rows).step_by(ROWS) {
                     let rows = ROWS.min(size.rows - row);
                     pack::<T, HEIGHT>(a.from(row, first), rows, inner, a_panels);
                     let part = MatrixMut {
-                        values: &mut c.values[row * c.row_stride + column..],
-                        row_stride: c.row_stride,
+                        values: &mut self.c.values[row * self.c.row_stride + column..],
+                        row_stride: self.c.row_stride,
                         write,
                     };
                     let block = Size { rows, inner, columns };
                     multiply_panels::<T, HEIGHT, WIDTH>(block, a_panels, b_panels, part);
+                    // The block is whole, and still in cache.
+                    if first + inner == size.inner {
+                        self.add(row..row + rows, column..column + columns);
+                    }
                 }
             }
+        }
+    }
+
+    /// Adds a block of the addend, if there is one.
+    #[inline(always)]
+    fn add(&mut self, rows: Range<usize>, columns: Range<usize>) {
+        let Some(addend) = self.addend else { return };
+        for start in rows.map(|row| row * self.c.row_stride) {
+            let line = start + columns.start..start + columns.end;
+            add_each(&mut self.c.values[line.clone()], &addend[line], |addend| addend);
         }
     }
 }

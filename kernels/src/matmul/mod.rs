@@ -1,4 +1,4 @@
-//! Matrix product C = A · B or C += A · B, of which all contractions of named dimensions are cases: contracted
+//! Matrix product C = A · B, C += A · B or C = A · B + D, of which all contractions of named dimensions are cases: contracted
 //! dimensions lie side by side, so `b s h, g c d h -> b s g c d` is rows (b s), inner h, columns (g c d), with the
 //! weight read as the transpose of its [(g c d), h]. The gradients are the same product of other views:
 //! dA = dC · Bᵀ and dB = Aᵀ · dC.

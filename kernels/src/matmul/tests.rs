@@ -1,6 +1,6 @@
 //! Products against the three-loop formula, in sizes around every block edge.
 
-use super::cpu::{SCRATCH, product};
+use super::cpu::{SCRATCH, product, product_plus};
 use super::{Matrix, MatrixMut, Size};
 use crate::Write;
 use crate::oracle::{Random, assert_near, narrow, widen};
@@ -42,6 +42,11 @@ fn check(size: Size) {
         let sum: Vec<f64> = want.iter().zip(&start).map(|(a, b)| a + b).collect();
         assert_near(&what, &c, &sum, 1e-12);
 
+        let mut plus = vec![f64::NAN; rows * columns];
+        let replaced = MatrixMut { values: &mut plus, row_stride: columns, write: Write::Replace };
+        product_plus(size, [a_view, b_view], &start, replaced, &mut scratch);
+        assert_near(&format!("{what}, with an addend"), &plus, &sum, 1e-12);
+
         let mut c = vec![f32::NAN; rows * columns];
         let replaced = MatrixMut { values: &mut c, row_stride: columns, write: Write::Replace };
         let single =
@@ -68,6 +73,26 @@ fn a_product_is_the_sum_over_inner_at_every_block_edge() {
     ] {
         check(Size { rows, inner, columns });
     }
+}
+
+#[test]
+fn an_addend_gives_what_a_sum_behind_the_product_gives() {
+    let size = Size { rows: 5, inner: 600, columns: 40 };
+    let mut random = Random::new(11);
+    let (a, b) = (random.values::<f32>(5 * 600), random.values::<f32>(600 * 40));
+    let addend = random.values::<f32>(5 * 40);
+    let factors = [Matrix::rows(&a, 600), Matrix::rows(&b, 40)];
+    let (mut apart, mut fused, mut scratch) = (vec![f32::NAN; 200], vec![f32::NAN; 200], vec![0.0; SCRATCH]);
+    fn out(values: &mut [f32]) -> MatrixMut<'_, f32> {
+        MatrixMut { values, row_stride: 40, write: Write::Replace }
+    }
+    product(size, factors[0], factors[1], out(&mut apart), &mut scratch);
+    apart.iter_mut().zip(&addend).for_each(|(sum, addend)| *sum += addend);
+    product_plus(size, factors, &addend, out(&mut fused), &mut scratch);
+    assert_eq!(
+        fused.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+        apart.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Row by row. The variance takes a second pass over the row, which is in cache, as one pass would subtract two
 //! nearly equal sums.
 
-use super::{Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
-use crate::lanes::{prepare, sum, sum_pairs, vectorised};
+use super::{Incoming, Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
+use crate::lanes::{add_each, prepare, sum, sum_pairs, vectorised};
 use crate::{Real, Write};
 
 /// Writes normalised rows to `y`, and their statistics to `mean` and `rstd` [n].
@@ -24,16 +24,17 @@ pub fn layer<T: Real>(input: Layer<T>, y: &mut [T], mean: &mut [T], rstd: &mut [
     });
 }
 
-/// Writes the gradient of x to `dx`, and of parameters to `parameters` as `write` says.
+/// Writes the gradient of x to `dx`, what else reaches x added, and of parameters to `parameters` as `write` says.
 pub fn layer_gradient<T: Real>(
     saved: LayerSaved<T>,
-    dy: &[T],
+    Incoming { dy, addend }: Incoming<T>,
     dx: &mut [T],
     parameters: LayerGradient<T>,
     write: Write,
 ) {
     let width = check_rows(saved.x, saved.weight, dx, saved.rstd);
     assert_eq!((dy.len(), saved.mean.len()), (dx.len(), saved.rstd.len()), "dy is [n h], mean is [n]");
+    assert!(addend.is_none_or(|addend| addend.len() == dx.len()), "what is added is [n h]");
     let LayerGradient { weight: dweight, bias: dbias } = parameters;
     assert_eq!((dweight.len(), dbias.len()), (width, width), "parameter gradients are [h]");
     prepare(write, dweight);
@@ -42,7 +43,7 @@ pub fn layer_gradient<T: Real>(
     vectorised!({
         let statistics = saved.mean.iter().zip(saved.rstd);
         let rows = saved.x.chunks_exact(width).zip(dy.chunks_exact(width));
-        for (((x, dy), dx), (&mean, &rstd)) in rows.zip(dx.chunks_exact_mut(width)).zip(statistics) {
+        for (row, (((x, dy), dx), (&mean, &rstd))) in rows.zip(dx.chunks_exact_mut(width)).zip(statistics).enumerate() {
             // dx holds q until both means are known.
             for ((dx, &dy), &weight) in dx.iter_mut().zip(dy).zip(saved.weight) {
                 *dx = dy * weight;
@@ -55,6 +56,9 @@ pub fn layer_gradient<T: Real>(
                 *dx = rstd * (*dx - q_mean - normal * product_mean);
                 *dweight += dy * normal;
                 *dbias += dy;
+            }
+            if let Some(addend) = addend {
+                add_each(dx, &addend[row * width..][..width], |addend| addend);
             }
         }
     });
@@ -75,15 +79,22 @@ pub fn rms<T: Real>(input: Rms<T>, y: &mut [T], rstd: &mut [T]) {
     });
 }
 
-/// Writes the gradient of x to `dx`, and of the weight to `dweight` as `write` says.
-pub fn rms_gradient<T: Real>(saved: RmsSaved<T>, dy: &[T], dx: &mut [T], dweight: &mut [T], write: Write) {
+/// Writes the gradient of x to `dx`, what else reaches x added, and of the weight to `dweight` as `write` says.
+pub fn rms_gradient<T: Real>(
+    saved: RmsSaved<T>,
+    Incoming { dy, addend }: Incoming<T>,
+    dx: &mut [T],
+    dweight: &mut [T],
+    write: Write,
+) {
     let width = check_rows(saved.x, saved.weight, dx, saved.rstd);
     assert_eq!((dy.len(), dweight.len()), (dx.len(), width), "dy is [n h], dweight is [h]");
+    assert!(addend.is_none_or(|addend| addend.len() == dx.len()), "what is added is [n h]");
     prepare(write, dweight);
     let scale = T::from_f64(1.0 / width as f64);
     vectorised!({
         let rows = saved.x.chunks_exact(width).zip(dy.chunks_exact(width));
-        for (((x, dy), dx), &rstd) in rows.zip(dx.chunks_exact_mut(width)).zip(saved.rstd) {
+        for (row, (((x, dy), dx), &rstd)) in rows.zip(dx.chunks_exact_mut(width)).zip(saved.rstd).enumerate() {
             for ((dx, &dy), &weight) in dx.iter_mut().zip(dy).zip(saved.weight) {
                 *dx = dy * weight;
             }
@@ -92,6 +103,9 @@ pub fn rms_gradient<T: Real>(saved: RmsSaved<T>, dy: &[T], dx: &mut [T], dweight
                 let normal = x * rstd;
                 *dx = rstd * (*dx - normal * product_mean);
                 *dweight += dy * normal;
+            }
+            if let Some(addend) = addend {
+                add_each(dx, &addend[row * width..][..width], |addend| addend);
             }
         }
     });

@@ -1,7 +1,7 @@
 //! Normalisation on an accelerator; the idea stands in `norm.cu`.
 
 use ir::graph::Element;
-use ir::op::{Norm, NormKind};
+use ir::op::{Addend, Norm, NormKind};
 use ir::program::Operand;
 
 use crate::cuda::Error;
@@ -20,7 +20,7 @@ const WIDE: u64 = 16;
 const STRETCHES: u64 = 528;
 
 /// The source for rows of this kind, and the threads of a block.
-fn source(element: Element, width: u64, kind: NormKind, operands: &[&Operand]) -> (Source, u64) {
+fn source(element: Element, width: u64, (kind, addend): (NormKind, Addend), operands: &[&Operand]) -> (Source, u64) {
     let is_whole = width.is_multiple_of(lanes(element)) && are_aligned(operands);
     let count = if is_whole { lanes(element) } else { 1 };
     let wanted = width.div_ceil(count).next_multiple_of(32).max(32);
@@ -32,7 +32,8 @@ fn source(element: Element, width: u64, kind: NormKind, operands: &[&Operand]) -
         .number("COUNT", count)
         .number("THREADS", threads)
         .number("ROUNDS", width.div_ceil(count * threads))
-        .number("LAYER", has_mean(kind));
+        .number("LAYER", has_mean(kind))
+        .number("ADD", u64::from(addend == Addend::Present));
     (source, threads)
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn forward(request: Request<'_>, norm: Norm) -> Result<Lowered, Error
     let stored: Vec<&Operand> = request.kernel.inputs.iter().chain([request.output(0)]).collect();
     let element = request.element(&stored)?;
     request.expect(Element::F32, &request.kernel.results().skip(1).collect::<Vec<_>>())?;
-    let (source, block) = source(element, width, norm.kind, &stored);
+    let (source, block) = source(element, width, (norm.kind, Addend::Absent), &stored);
     let nowhere = Argument::Address(Place::Nowhere);
     let (bias, mean, deviation) = match norm.kind {
         NormKind::Layer => (input(2), output(1), output(2)),
@@ -54,18 +55,25 @@ pub(crate) fn forward(request: Request<'_>, norm: Norm) -> Result<Lowered, Error
 
 pub(crate) fn gradient(request: Request<'_>, kind: NormKind) -> Result<Lowered, Error> {
     let width = request.size('h');
-    let stored = [request.input(0), request.input(1), request.input(2), request.output(0)];
-    let element = request.element(&stored)?;
-    let single: Vec<&Operand> = request.kernel.inputs[3..].iter().chain(request.kernel.results().skip(1)).collect();
-    request.expect(Element::F32, &single)?;
-    let (source, block) = source(element, width, kind, &stored);
-    let (mean, deviation) = match kind {
-        NormKind::Layer => (input(3), input(4)),
-        NormKind::RootMeanSquare => (Argument::Address(Place::Nowhere), input(3)),
+    let nowhere = Argument::Address(Place::Nowhere);
+    let (mean, deviation, statistics_end) = match kind {
+        NormKind::Layer => (input(3), input(4), 5),
+        NormKind::RootMeanSquare => (nowhere, input(3), 4),
     };
+    let added = request.kernel.addend();
+    let mut stored = vec![request.input(0), request.input(1), request.input(2), request.output(0)];
+    stored.extend(added);
+    let element = request.element(&stored)?;
+    let statistics = request.kernel.inputs[3..statistics_end].iter();
+    let single: Vec<&Operand> = statistics.chain(request.kernel.results().skip(1)).collect();
+    request.expect(Element::F32, &single)?;
+    let (source, block) = source(element, width, (kind, request.kernel.addend_kind()), &stored);
+    // The addend stands behind the statistics.
+    let addend = if added.is_some() { input(statistics_end) } else { nowhere };
     let rows = request.input(1).elements() / width.max(1);
     let stretches = rows.min(STRETCHES);
-    let arguments = vec![input(0), input(1), input(2), mean, deviation, output(0), workspace(0), Argument::Count(rows)];
+    let arguments =
+        vec![input(0), input(1), input(2), mean, deviation, addend, output(0), workspace(0), Argument::Count(rows)];
     let walk = Launch {
         source: source.clone(),
         entry: "normalise_gradient",

@@ -5,6 +5,7 @@
 //!
 //! With x̂ = (x − mean) · rstd and q = dy · weight, the gradients are
 //! dx = rstd · (q − mean(q) − x̂ · mean(q · x̂)), where Rms lacks the middle term, dweight = Σ dy · x̂, dbias = Σ dy.
+//! What reaches x by another way may be added to dx at once.
 
 pub mod cpu;
 pub(crate) mod cuda;
@@ -36,6 +37,15 @@ pub struct LayerSaved<'a, T> {
     pub mean: &'a [T],
     /// Reciprocal standard deviation of each row [n].
     pub rstd: &'a [T],
+}
+
+/// Gradients that reach a normalisation.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a, T> {
+    /// Of the result [n h].
+    pub dy: &'a [T],
+    /// Of x by another way, added to the gradient of x [n h]; none if there is no other way.
+    pub addend: Option<&'a [T]>,
 }
 
 /// Where parameter gradients of layer normalisation go.

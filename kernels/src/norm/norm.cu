@@ -5,8 +5,8 @@
 // order by a second kernel.
 // Bytes: forward x and y once; gradient x, dy and dx once, and the partial sums twice. FLOPs: about 8 an element.
 //
-// The compiler gets WIDTH, COUNT (numbers of one access), THREADS, ROUNDS with COUNT * THREADS * ROUNDS >= WIDTH, and
-// LAYER (1: mean and bias; 0: neither).
+// The compiler gets WIDTH, COUNT (numbers of one access), THREADS, ROUNDS with COUNT * THREADS * ROUNDS >= WIDTH,
+// LAYER (1: mean and bias; 0: neither), and ADD (1: the gradient has an addend, which is read once; 0: none).
 
 __device__ __forceinline__ int column_of(int round) {
     return (round * THREADS + threadIdx.x) * COUNT;
@@ -54,8 +54,8 @@ normalise(const T* x, const T* weight, const T* bias, T* y, float* means, float*
 
 // Partial sums of a stretch of rows go to partials [stretches, WIDTH] of the weight, then of the bias.
 extern "C" __global__ void __launch_bounds__(THREADS)
-normalise_gradient(const T* dy, const T* x, const T* weight, const float* means, const float* deviations, T* dx,
-              float* partials, Index rows) {
+normalise_gradient(const T* dy, const T* x, const T* weight, const float* means, const float* deviations,
+              const T* addend, T* dx, float* partials, Index rows) {
     float dweight[ROUNDS][COUNT] = {}, dbias[LAYER ? ROUNDS : 1][COUNT] = {};
     Index stretch = (rows + gridDim.x - 1) / gridDim.x, begin = stretch * blockIdx.x;
     Index end = begin + stretch < rows ? begin + stretch : rows;
@@ -84,6 +84,11 @@ normalise_gradient(const T* dy, const T* x, const T* weight, const float* means,
             if (column_of(round) >= WIDTH) continue;
             for (int i = 0; i < COUNT; i++)
                 slope[round][i] = deviation * (slope[round][i] - slopes - normal[round][i] * products);
+            if constexpr (ADD) {
+                float added[COUNT];
+                load<COUNT>(addend + row * WIDTH + column_of(round), added);
+                for (int i = 0; i < COUNT; i++) slope[round][i] += added[i];
+            }
             store<COUNT>(dx + row * WIDTH + column_of(round), slope[round]);
         }
     }

@@ -1,6 +1,6 @@
 //! Normalisation against its definition and finite differences.
 
-use super::{Layer, LayerGradient, LayerSaved, Rms, RmsSaved, cpu};
+use super::{Incoming, Layer, LayerGradient, LayerSaved, Rms, RmsSaved, cpu};
 use crate::Write;
 use crate::oracle::{Random, assert_gradient, assert_near, dot, narrow, widen};
 
@@ -49,9 +49,10 @@ fn layer_gradients_are_slopes() {
         let Case { x, weight, bias, dy, .. } = case(6, rows, width);
         let [_, mean, rstd] = layer(&x, &weight, &bias);
         let saved = LayerSaved { x: &x, weight: &weight, mean: &mean, rstd: &rstd };
+        let alone = Incoming { dy: &dy, addend: None };
         let (mut dx, mut dweight, mut dbias) = (vec![f64::NAN; x.len()], vec![f64::NAN; width], vec![f64::NAN; width]);
         let parameters = LayerGradient { weight: &mut dweight, bias: &mut dbias };
-        cpu::layer_gradient(saved, &dy, &mut dx, parameters, Write::Replace);
+        cpu::layer_gradient(saved, alone, &mut dx, parameters, Write::Replace);
         assert_gradient("x", &x, &dx, |x| dot(&dy, &layer(x, &weight, &bias)[0]));
         assert_gradient("weight", &weight, &dweight, |weight| dot(&dy, &layer(&x, weight, &bias)[0]));
         assert_gradient("bias", &bias, &dbias, |bias| dot(&dy, &layer(&x, &weight, bias)[0]));
@@ -59,7 +60,9 @@ fn layer_gradients_are_slopes() {
         let twice = |values: &[f64]| values.iter().map(|x| 2.0 * x).collect::<Vec<_>>();
         let (weight_twice, bias_twice) = (twice(&dweight), twice(&dbias));
         let parameters = LayerGradient { weight: &mut dweight, bias: &mut dbias };
-        cpu::layer_gradient(saved, &dy, &mut dx, parameters, Write::Accumulate);
+        let slope = dx.clone();
+        cpu::layer_gradient(saved, Incoming { addend: Some(&x), ..alone }, &mut dx, parameters, Write::Accumulate);
+        assert_near("with an addend", &dx, &slope.iter().zip(&x).map(|(a, b)| a + b).collect::<Vec<_>>(), 1e-12);
         assert_near("accumulated weight", &dweight, &weight_twice, 1e-12);
         assert_near("accumulated bias", &dbias, &bias_twice, 1e-12);
     }
@@ -72,11 +75,14 @@ fn rms_gradients_are_slopes() {
         let [_, rstd] = rms(&x, &weight);
         let (mut dx, mut dweight) = (vec![f64::NAN; x.len()], vec![f64::NAN; width]);
         let saved = RmsSaved { x: &x, weight: &weight, rstd: &rstd };
-        cpu::rms_gradient(saved, &dy, &mut dx, &mut dweight, Write::Replace);
+        let alone = Incoming { dy: &dy, addend: None };
+        cpu::rms_gradient(saved, alone, &mut dx, &mut dweight, Write::Replace);
         assert_gradient("x", &x, &dx, |x| dot(&dy, &rms(x, &weight)[0]));
         assert_gradient("weight", &weight, &dweight, |weight| dot(&dy, &rms(&x, weight)[0]));
         let twice: Vec<f64> = dweight.iter().map(|x| 2.0 * x).collect();
-        cpu::rms_gradient(saved, &dy, &mut dx, &mut dweight, Write::Accumulate);
+        let slope = dx.clone();
+        cpu::rms_gradient(saved, Incoming { addend: Some(&x), ..alone }, &mut dx, &mut dweight, Write::Accumulate);
+        assert_near("with an addend", &dx, &slope.iter().zip(&x).map(|(a, b)| a + b).collect::<Vec<_>>(), 1e-12);
         assert_near("accumulated weight", &dweight, &twice, 1e-12);
     }
 }

@@ -65,6 +65,8 @@ const VISIT: u32 = 64;
 pub(crate) enum Effort {
     /// Nothing is used again: where only times are asked for, and nothing is to wait for memory.
     Least,
+    /// Until it fits into so many bytes, residents included, or at most 2 % are wasted: for plans that are compared.
+    Fitting(u64),
     /// Until at most 2 % are wasted.
     Usual,
     /// Until next to nothing is wasted, for what does not fit otherwise.
@@ -72,13 +74,16 @@ pub(crate) enum Effort {
 }
 
 impl Effort {
-    /// A placement that wastes no more than one byte in this many is not improved.
-    fn good_share(self) -> u64 {
-        match self {
-            Effort::Least => 1,
-            Effort::Usual => 50,
-            Effort::Most => 1000,
-        }
+    /// The size of a placement that is not improved, where this much lives at once beside residents.
+    fn good(self, bound: u64, resident: u64) -> u64 {
+        let wasting = |share: u64| bound + (bound + resident) / share;
+        let good = match self {
+            Effort::Least => u64::MAX,
+            Effort::Fitting(bytes) => wasting(50).max(bytes.saturating_sub(resident)),
+            Effort::Usual => wasting(50),
+            Effort::Most => wasting(1000),
+        };
+        good / ALIGNMENT * ALIGNMENT
     }
 }
 
@@ -90,7 +95,7 @@ pub(crate) fn place(lifetimes: &[Lifetime], resident: u64, effort: Effort) -> Pl
         let Attempt { addresses, size } = side_by_side(lifetimes);
         return Placement { addresses, size, bound };
     }
-    let good = (bound + (bound + resident) / effort.good_share()) / ALIGNMENT * ALIGNMENT;
+    let good = effort.good(bound, resident);
     let mut best = Best { addresses: Vec::new(), size: u64::MAX, good };
     if lifetimes.len() > SEARCH_MAX {
         best.offer(|| apart(lifetimes));

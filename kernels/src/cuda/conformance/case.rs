@@ -1,7 +1,7 @@
 //! One case: an operation with random operands.
 
 use ir::graph::Element;
-use ir::op::{Activation, NormKind, Op, Write};
+use ir::op::{Activation, Addend, NormKind, Op, Write};
 use ir::program::{Kernel, Offset, Operand, Output};
 
 use super::expected;
@@ -65,6 +65,7 @@ pub struct Form {
     pub(crate) op: Op,
     pub(crate) element: Element,
     pub(crate) write: Write,
+    pub(crate) addend: Addend,
     pub(crate) sizes: Vec<(char, u64)>,
     /// Letters of a product's factors and result.
     pub(crate) product: [&'static str; 3],
@@ -82,7 +83,10 @@ impl Form {
 
     /// The operation with its operands, undrawn.
     pub fn kernel(&self) -> Kernel {
-        let (inputs, outputs) = operands(self);
+        let (mut inputs, outputs) = operands(self);
+        if self.addend == Addend::Present {
+            inputs.push(outputs[0]);
+        }
         let mut binding = 0;
         let mut place = |&(letters, stored): &Letters| {
             binding += 1;
@@ -146,7 +150,11 @@ impl Case {
     pub fn shape(&self) -> String {
         let ir::profile::Work::Kernel { shape, .. } = self.kernel.work() else { return String::new() };
         let off = self.kernel.operands().any(|operand| operand.offset > 0);
-        if off { format!("{shape} off") } else { shape.to_string() }
+        let plus = match self.kernel.addend_kind() {
+            Addend::Absent => "",
+            Addend::Present => " plus",
+        };
+        format!("{shape}{plus}{}", if off { " off" } else { "" })
     }
 
     /// Draws inputs, then derives those that follow from others.

@@ -10,7 +10,7 @@ use crate::attention::{self, Heads, Scratch};
 use crate::embed::Rows;
 use crate::loss::{self, Shard};
 use crate::matmul::{self, Matrix, MatrixMut, Size};
-use crate::norm::{self, Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
+use crate::norm::{self, Incoming, Layer, LayerGradient, LayerSaved, Rms, RmsSaved};
 use crate::position::Window;
 use crate::rotary::Angles;
 use crate::{Packed, activation, adamw, add, bias, embed, position, rotary};
@@ -170,6 +170,11 @@ impl Reference<'_> {
         }
     }
 
+    /// What is added to the first output.
+    fn addend(&self) -> Option<Vec<f64>> {
+        self.case.kernel.addend_place().map(|input| self.floats(input))
+    }
+
     fn tokens(&self, input: usize) -> &[i32] {
         match &self.case.inputs[input] {
             Values::Tokens(tokens) => tokens,
@@ -212,7 +217,11 @@ impl Reference<'_> {
             Storage::InnerFirst => Matrix::rows(&b, size.columns),
         };
         let out = MatrixMut { values: out, row_stride: size.columns, write: self.write };
-        matmul::cpu::product(size, a, b, out, &mut vec![0.0; matmul::cpu::SCRATCH]);
+        let mut scratch = vec![0.0; matmul::cpu::SCRATCH];
+        match self.addend() {
+            Some(addend) => matmul::cpu::product_plus(size, [a, b], &addend, out, &mut scratch),
+            None => matmul::cpu::product(size, a, b, out, &mut scratch),
+        }
     }
 
     fn norm(&self, Norm { kind, epsilon }: Norm, y: &mut [f64], rest: &mut [Vec<f64>]) {
@@ -244,14 +253,22 @@ impl Reference<'_> {
     }
 
     fn norm_gradient(&self, norm: Norm, dx: &mut [f64], rest: &mut [Vec<f64>]) {
-        let (dy, x, weight) = (&self.floats(0), &self.floats(1), &self.floats(2));
+        let (dy, x, weight, addend) = (&self.floats(0), &self.floats(1), &self.floats(2), self.addend());
+        let incoming = Incoming { dy, addend: addend.as_deref() };
         match (norm.kind, rest) {
             (NormKind::Layer, [dweight, dbias]) => {
                 let saved = LayerSaved { x, weight, mean: &self.floats(3), rstd: &self.floats(4) };
-                norm::cpu::layer_gradient(saved, dy, dx, LayerGradient { weight: dweight, bias: dbias }, self.write);
+                norm::cpu::layer_gradient(
+                    saved,
+                    incoming,
+                    dx,
+                    LayerGradient { weight: dweight, bias: dbias },
+                    self.write,
+                );
             }
             (NormKind::RootMeanSquare, [dweight]) => {
-                norm::cpu::rms_gradient(RmsSaved { x, weight, rstd: &self.floats(3) }, dy, dx, dweight, self.write);
+                let saved = RmsSaved { x, weight, rstd: &self.floats(3) };
+                norm::cpu::rms_gradient(saved, incoming, dx, dweight, self.write);
             }
             (NormKind::Layer | NormKind::RootMeanSquare, _) => panic!("a normalisation has gradients of parameters"),
         }

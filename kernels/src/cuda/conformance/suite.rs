@@ -1,7 +1,7 @@
 //! Which cases there are: every operation at small odd sizes, and at sizes of real models.
 
 use ir::graph::Element;
-use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation, UPDATE_CONSTANTS, Write};
+use ir::op::{Activation, Addend, Norm, NormKind, Op, Pattern, Rotary, Rotation, UPDATE_CONSTANTS, Write};
 
 use super::case::Form;
 use crate::random::Random;
@@ -60,8 +60,15 @@ impl Suite {
     }
 
     fn push_shifted(&mut self, (op, element): (Op, Element), write: Write, sizes: &[(char, u64)], shift: u64) {
+        let (seed, sizes) = (self.random.next(), sizes.to_vec());
+        self.forms.push(Form { op, element, write, addend: Addend::Absent, sizes, product: NONE, shift, seed });
+    }
+
+    /// The last form again, with an addend.
+    fn again_with_addend(&mut self) {
         let seed = self.random.next();
-        self.forms.push(Form { op, element, write, sizes: sizes.to_vec(), product: NONE, shift, seed });
+        let last = self.forms.last().expect("a form was pushed").clone();
+        self.forms.push(Form { addend: Addend::Present, seed, ..last });
     }
 
     /// Once, and where speed is not looked at also with operands off 16 bytes.
@@ -103,7 +110,9 @@ impl Suite {
                 let norm = Norm { kind, epsilon: 1e-5 };
                 self.both((Op::Norm(norm), element), Write::Replace, &sizes);
                 self.both((Op::NormGradient(norm), element), Write::Replace, &sizes);
+                self.again_with_addend();
                 self.push((Op::NormGradient(norm), element), Write::Accumulate, &sizes);
+                self.again_with_addend();
             }
         }
     }
@@ -196,7 +205,11 @@ impl Suite {
                     if product[2] == "fh" { vec![Write::Replace, Write::Accumulate] } else { vec![Write::Replace] };
                 for write in writes {
                     let (seed, sizes) = (self.random.next(), vec![('b', 2), ('s', s), ('h', h), ('f', f)]);
-                    self.forms.push(Form { op: Op::MatMul, element, write, sizes, product, shift: 0, seed });
+                    let addend = Addend::Absent;
+                    self.forms.push(Form { op: Op::MatMul, element, write, addend, sizes, product, shift: 0, seed });
+                    if write == Write::Replace {
+                        self.again_with_addend();
+                    }
                 }
             }
         }
