@@ -34,8 +34,9 @@ use ir::units::Bytes;
 pub use axes::mesh;
 pub use check::{Violation, check};
 pub use explain::{Pass, explain};
+pub use layer::boundary::{can_repeat, stream_size};
 pub use layer::fragment::BodyAction;
-pub use layer::legal::strategies;
+pub use layer::legal::{may_cut, strategies};
 pub use layer::outline::{
     LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, layer_bytes,
     layer_outline,

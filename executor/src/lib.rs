@@ -28,6 +28,7 @@ mod published;
 mod fault;
 
 mod rate;
+mod rows;
 
 mod measure;
 
@@ -43,7 +44,8 @@ pub use fault::{Fault, Head, LoadError};
 pub use launch::{Launch, LaunchError, Meet, Place};
 pub use published::{Exported, PublishedError, Stored, Weights, export};
 pub use rate::learning_rate;
-pub use session::{Backend, Batch, Issue, Session, Settings, StepResult, Tensor, Tensors};
+pub use rows::Batch;
+pub use session::{Backend, Issue, Session, Settings, StepResult, Tensor, Tensors};
 #[cfg(feature = "mpi")]
 pub use world::messages;
 pub use world::{Alone, Invitation, Post, Processes, World, WorldError};

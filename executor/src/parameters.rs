@@ -93,6 +93,7 @@ pub(crate) fn visit<'a>(
                 Content::SecondMoment { block, part } => (Quantity::SecondMoment, block, part),
                 Content::Value
                 | Content::Tokens(_)
+                | Content::Patches { .. }
                 | Content::Targets(_)
                 | Content::Boundary
                 | Content::Scalars
@@ -130,6 +131,7 @@ pub(crate) fn make_noise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
                 Content::Value
                 | Content::SecondMoment { .. }
                 | Content::Tokens(_)
+                | Content::Patches { .. }
                 | Content::Targets(_)
                 | Content::Scalars
                 | Content::Constants => {}
@@ -245,7 +247,7 @@ fn make(values: &mut [f32], workers: usize, (init, seed): (Init, Seed), (stretch
 }
 
 /// Values as they are stored.
-fn encode(element: Element, values: &[f32], workers: usize, bytes: &mut [u8]) {
+pub(crate) fn encode(element: Element, values: &[f32], workers: usize, bytes: &mut [u8]) {
     match element {
         Element::F32 => share_out(bytes.as_chunks_mut().0, workers, &|first, words| {
             words.iter_mut().zip(&values[first..]).for_each(|(word, value)| *word = value.to_ne_bytes());

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ir::graph::Element;
 use ir::model::Training;
 use ir::op::UPDATE_CONSTANTS;
-use ir::program::{Content, Draft, Programs, Rows};
+use ir::program::{Buffer, Content, Draft, Programs};
 use ir::seed::Seed;
 use ir::trace::Trace;
 use ir::units::Seconds;
@@ -21,6 +22,7 @@ use crate::measure;
 use crate::moves;
 use crate::parameters::{self, Quantity};
 use crate::rate::learning_rate;
+use crate::rows::{Batch, range};
 use crate::world::{Processes, World as _};
 
 /// How a session runs and trains.
@@ -60,15 +62,6 @@ pub enum Issue {
     Eager,
     /// After the first step all at once, from a recording.
     Recorded,
-}
-
-/// The rows of one step: `microbatches · sequences` of them, microbatch by microbatch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch<'a> {
-    /// Tokens, row after row.
-    pub inputs: &'a [i32],
-    /// What should follow each of them.
-    pub targets: &'a [i32],
 }
 
 /// Tokens go to a rank in pieces of so many bytes, from the stack: steps allocate nothing.
@@ -299,12 +292,22 @@ impl Session {
     fn fill(&mut self, batch: Batch<'_>) {
         let draft = Arc::clone(&self.draft);
         let tokens = draft.step.tokens() as usize;
-        assert_eq!((batch.inputs.len(), batch.targets.len()), (tokens, tokens), "tokens of a step");
+        assert_eq!(batch.targets.len(), tokens, "targets of a step");
         let constants = self.constants();
         for rank in self.host.ranks() {
             for buffer in &draft.role(rank).buffers {
                 let (source, rows) = match &buffer.content {
-                    Content::Tokens(rows) => (batch.inputs, rows),
+                    Content::Tokens(rows) => {
+                        assert_eq!(batch.inputs.len(), tokens, "tokens of a step");
+                        (batch.inputs, rows)
+                    }
+                    Content::Patches { rows, numbers } => {
+                        let all = u64::from(draft.step.microbatches) * draft.step.sequences * numbers;
+                        assert_eq!(batch.patches.len() as u64, all, "numbers of a step");
+                        let numbers = &batch.patches[range(&draft, rank, rows, *numbers)];
+                        self.write_numbers(rank, Place::of(buffer), numbers);
+                        continue;
+                    }
                     Content::Targets(rows) => (batch.targets, rows),
                     Content::Constants => {
                         let place = Place { address: buffer.address, bytes: constants.len() as u64 };
@@ -319,7 +322,7 @@ impl Session {
                     | Content::Boundary
                     | Content::Scalars => continue,
                 };
-                self.write_tokens(rank, buffer.address, &source[range(&draft, rank, rows)]);
+                self.write_tokens(rank, buffer.address, &source[range(&draft, rank, rows, draft.step.sequence)]);
             }
         }
     }
@@ -330,6 +333,21 @@ impl Session {
             let (words, _) = space.as_chunks_mut();
             words.iter_mut().zip(tokens).for_each(|(word, token)| *word = token.to_ne_bytes());
             let bytes = size_of_val(tokens);
+            self.host.write(rank, Place { address, bytes: bytes as u64 }, &space[..bytes]);
+            address += bytes as u64;
+        }
+    }
+
+    /// Writes numbers as they are computed with.
+    fn write_numbers(&mut self, rank: u32, place: Place, numbers: &[f32]) {
+        let is_master = |buffer: &Buffer| matches!(buffer.content, Content::Master { .. });
+        let is_mixed = self.draft.role(rank).buffers.iter().any(is_master);
+        let element = if is_mixed { Element::Bf16 } else { Element::F32 };
+        let mut space = [0; TOKEN_BYTES];
+        let mut address = place.address;
+        for numbers in numbers.chunks(TOKEN_BYTES / size_of::<f32>()) {
+            let bytes = numbers.len() * element.bytes() as usize;
+            parameters::encode(element, numbers, 1, &mut space[..bytes]);
             self.host.write(rank, Place { address, bytes: bytes as u64 }, &space[..bytes]);
             address += bytes as u64;
         }
@@ -370,12 +388,4 @@ fn host(
     };
     processes.all_say(&[])?;
     Ok(host)
-}
-
-/// A rank's tokens of a microbatch, in the batch.
-fn range(draft: &Draft, rank: u32, rows: &Rows) -> std::ops::Range<usize> {
-    let first = u64::from(draft.mesh.index(rank, &rows.axes)) * rows.sequences;
-    let first = u64::from(rows.microbatch) * draft.step.sequences + first;
-    let sequence = draft.step.sequence;
-    (first * sequence) as usize..((first + rows.sequences) * sequence) as usize
 }

@@ -3,7 +3,11 @@
 //! A dimension is a letter: `b` batch, `s` sequence, `h` hidden, `g` groups of heads that share a key and a value,
 //! `r` queries of a group, `c` = r + 2 rows of a packed query-key-value, `d` head size, `f` feed-forward width,
 //! `e` its two halves (gate and up), `v` vocabulary, `p` positions, `k` the two sums of a softmax, `n` elements of
-//! a flat block.
+//! a flat block, `w` windows of a sequence, whose tokens `s` then are, `i` numbers of a patch, `j` the width that a
+//! product changes `h` from or into.
+//!
+//! A kind has sizes of its own: a sequence may be shorter and wider from one layer to the next. What one layer gives
+//! and the next takes has as many numbers, in one order, whatever letters each has for it.
 
 use std::collections::BTreeSet;
 
@@ -129,6 +133,8 @@ pub enum Class {
     Statistic,
     /// Inputs of the step.
     Tokens,
+    /// Inputs of the step that are numbers: patches of images.
+    Patches,
     /// What the step should have predicted.
     Targets,
     /// The sum of the losses of all tokens.
@@ -229,9 +235,9 @@ pub struct Graph {
     pub layers: Vec<KindId>,
     /// Two parameters that are one, if any are.
     pub tie: Option<Tie>,
-    /// Tokens in a sequence.
+    /// What a sequence is asked for: as many tokens as it has, or classes of the patches that come to the head.
     pub sequence: u64,
-    /// Different tokens.
+    /// Different tokens, or classes.
     pub vocabulary: u64,
 }
 

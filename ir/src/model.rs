@@ -1,4 +1,4 @@
-//! model.yaml: what is trained, as the numbers that describe a decoder-only transformer.
+//! model.yaml: what is trained, as the numbers that describe a transformer.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,9 +31,9 @@ pub struct Model {
     pub attention_bias: Bias,
     /// Width between the two products of the feed-forward part.
     pub feed_forward: u64,
-    /// Different tokens.
+    /// Different tokens; of models of images, classes.
     pub vocabulary: u64,
-    /// Tokens of a sequence.
+    /// Tokens of a sequence; of models of images, patches of an image.
     pub sequence: u64,
     /// Whether the embedding is also the head's matrix.
     #[serde(default)]
@@ -44,6 +44,9 @@ pub struct Model {
     /// How slow rotary frequencies are stretched for sequences longer than those at first trained on; only for `llama`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotary_scaling: Option<Scaling>,
+    /// What is read in place of tokens; for `vit` and `swin`, which must have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
     /// Added to variances in norms.
     #[serde(default = "norm_epsilon", skip_serializing_if = "is_norm_epsilon")]
     pub norm_epsilon: f64,
@@ -51,7 +54,7 @@ pub struct Model {
     pub training: Training,
 }
 
-/// A family of decoder-only transformers.
+/// A family of transformers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -59,6 +62,55 @@ pub enum Family {
     Gpt,
     /// RMSNorm, SwiGLU, rotary positions, no biases (Touvron et al. 2023).
     Llama,
+    /// As `Gpt`, but every token sees all, and norms stand behind sums (Devlin et al. 2019). Types of tokens have no
+    /// table of their own.
+    Bert,
+    /// As `Gpt`, but of patches of images, which see all of their image (Dosovitskiy et al. 2021). Each patch names the
+    /// class, and not one token of the image.
+    Vit,
+    /// As `Vit`, but patches see their window, and four become one of twice the width from level to level (Liu et al.
+    /// 2021). Windows are not shifted, and positions in them have no table.
+    Swin,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Family; 5] = [Family::Gpt, Family::Llama, Family::Bert, Family::Vit, Family::Swin];
+
+    /// Its word in model files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Gpt => "gpt",
+            Family::Llama => "llama",
+            Family::Bert => "bert",
+            Family::Vit => "vit",
+            Family::Swin => "swin",
+        }
+    }
+
+    /// Whether its models write text on, token by token: such models can be trained here, others only planned.
+    pub const fn is_decoder(self) -> bool {
+        match self {
+            Family::Gpt | Family::Llama => true,
+            Family::Bert | Family::Vit | Family::Swin => false,
+        }
+    }
+}
+
+/// What a model of images reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Images {
+    /// Numbers of a patch: height × width × colours.
+    pub patch: u64,
+    /// Blocks of each level, in order; only for `swin`. From one level to the next, four patches become one of twice
+    /// the width, and heads and feed-forward width double: `hidden`, `heads`, `feed_forward` and `sequence` are those
+    /// of the first level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<u32>,
+    /// Patches along an edge of a window, which are a sequence of their own in attention; only for `swin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
 }
 
 /// Whether a product has a bias.
@@ -184,6 +236,12 @@ impl Model {
     /// Key and value heads.
     pub fn groups(&self) -> u64 {
         self.key_value_heads.unwrap_or(self.heads)
+    }
+
+    /// Layers of its graph: the blocks, the embedding and the head, and between levels what merges patches.
+    pub fn layer_count(&self) -> u32 {
+        let merges = self.images.as_ref().map_or(0, |images| images.levels.len().saturating_sub(1) as u32);
+        self.layers + 2 + merges
     }
 
     /// Size of a head.

@@ -70,6 +70,35 @@ fn each_shipped_model_has_the_size_in_its_name() {
     model!("llama3-405b", 405_853_388_800, 16_777_216);
     model!("tiny-llama", 4_852_992, 4096);
     model!("tiny-gpt", 4_870_144, 4096);
+    // Encoders and models of images have no outside source for every parameter: sizes as published stand below.
+    model!("bert-large", BERT_LARGE, 131_072);
+    model!("bert-huge-32", BERT_HUGE, 32_768);
+    model!("vit-huge-32", VIT_HUGE, 25_216);
+    model!("swin-huge-32", SWIN_HUGE, 401_408);
+}
+
+/// Blocks of width h have 12 h² + 13 h parameters; what else there is, is written out.
+const fn block(hidden: u64) -> u64 {
+    12 * hidden * hidden + 13 * hidden
+}
+const BERT_LARGE: u64 = 24 * block(1024) + (30_592 + 512 + 1024 + 5) * 1024;
+const BERT_HUGE: u64 = 32 * block(1280) + (30_592 + 512 + 1280 + 5) * 1280;
+const VIT_HUGE: u64 = 32 * block(1280) + (768 + 1 + 197 + 2 + 1000) * 1280;
+const SWIN_HUGE: u64 = 2 * block(320) + 2 * block(640) + 26 * block(1280) + 2 * block(2560)
+    + (48 + 3) * 320
+    // A norm and a product of four widths into two, from each level to the next.
+    + (2 + 640) * 1280 + (2 + 1280) * 2560 + (2 + 2560) * 5120
+    + (2 + 1000) * 2560;
+
+/// The uncased weights of BERT-Large as published have 335.1 M parameters; the others are those of Miao et al. 2022, table 1.
+#[test]
+fn models_with_unlike_layers_are_as_large_as_published() {
+    for (name, published) in
+        [("bert-large", 335.1e6), ("bert-huge-32", 672e6), ("vit-huge-32", 632e6), ("swin-huge-32", 701e6)]
+    {
+        let parameters = Model::preset(name).expect("it is shipped").graph().parameter_count() as f64;
+        assert!((parameters / published - 1.0).abs() < 0.01, "{name}: {parameters}");
+    }
 }
 
 #[test]
@@ -280,6 +309,7 @@ fn random_model(draws: &mut Draws) -> Model {
         sequence: 1 + draws.below(1 << 15),
         embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
         rotary_scaling: None,
+        images: None,
         rotary_base: *draws.pick(&[10_000.0, 10_000.000_000_000_002, 500_000.0, 1.0]),
         norm_epsilon: *draws.pick(&[1e-5, 1.25e-5, 1e-6]),
         training: Training {

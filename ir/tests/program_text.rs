@@ -225,6 +225,7 @@ impl Any {
             Content::Scalars,
             Content::Constants,
             Content::Tokens(rows.clone()),
+            Content::Patches { rows: rows.clone(), numbers: self.number() },
             Content::Targets(rows),
             Content::Parameters { block, part },
             Content::Master { block, part },

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use compiler::{
-    BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, boundary_exchanges, compile_samples, layer_outline,
+    BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, boundary_exchanges, can_repeat, compile_samples,
+    layer_outline, may_cut, stream_size,
 };
 use cost_model::{CostModel, Detail, Group, simulate_draft};
 use ir::cluster::Execution;
@@ -77,6 +78,14 @@ impl LayoutClass {
     }
 }
 
+/// How what goes between layers lies, and how large it is: as large as what this kind takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Junction {
+    /// The first of all kinds that take as much.
+    pub(crate) of: KindId,
+    pub(crate) class: LayoutClass,
+}
+
 /// A layout class of a space.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
@@ -125,9 +134,18 @@ struct Played {
 }
 
 impl Costing<'_> {
+    /// What stands between a layer kind and those before it.
+    pub(crate) fn junction(&self, kind: KindId, strategy: &Strategy) -> Junction {
+        let size = |kind: KindId| stream_size(&self.graph.kinds[kind.index()]);
+        let mut kinds = (0..self.graph.kinds.len() as u32).map(KindId);
+        let of = kinds.find(|&other| size(other) == size(kind)).expect("the kind itself takes as much");
+        Junction { of, class: LayoutClass::of(strategy) }
+    }
+
     /// A layout class of layers on so many ranks, with its place in the problem.
-    pub(crate) fn layout(&self, outlines: &mut Outlines, class: LayoutClass, ranks: u32, index: usize) -> Layout {
-        let block = self.outlined(outlines, self.block(), &class.plain(ranks));
+    pub(crate) fn layout(&self, outlines: &mut Outlines, junction: Junction, ranks: u32, index: usize) -> Layout {
+        let block = self.beside(junction.of);
+        let block = self.outlined(outlines, block, &self.plain(block, junction.class, ranks));
         let [forward, backward] = &block.delays;
         let is_issued_slowly = forward.period() + backward.period() < block.issue;
         Layout { index, pace: if is_issued_slowly { Pace::Host } else { Pace::Streams } }
@@ -204,8 +222,8 @@ impl Costing<'_> {
         // Samples are short: where work and host wait for each other in turn, less can be seen of a layer than a long
         // row of them takes.
         let microbatch = times.microbatch.max(outline.time_microbatch);
-        // Of inner layers, two are looked at, so that gathers ahead are seen.
-        let (alone, count) = if self.is_inner(kind) {
+        // Of layers that follow each other, two are looked at, so that gathers ahead are seen.
+        let (alone, count) = if can_repeat(&self.graph.kinds[kind.index()]) {
             (self.pair(bases, kind, strategy).peak, 2)
         } else {
             (self.peak_alone(kind, strategy), 1)
@@ -230,43 +248,50 @@ impl Costing<'_> {
     }
 
     fn layer_times(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Times {
-        let (base, with) = if self.is_inner(kind) {
+        let (base, with) = if can_repeat(&self.graph.kinds[kind.index()]) {
             let all = self.played(&[(kind, strategy); 3], &[2, 3]);
             bases.pairs.insert((kind, strategy.clone()), all[0]);
             (all[0], all[1])
         } else {
-            let plain = LayoutClass::of(strategy).plain(strategy.ranks());
-            let mut layers = vec![(self.block(), &plain); 2];
+            let block = self.beside(kind);
+            let plain = self.plain(block, LayoutClass::of(strategy), strategy.ranks());
+            let mut layers = vec![(block, &plain); 2];
             let is_first = self.graph.kinds[kind.index()].input.is_none();
             layers.insert(if is_first { 0 } else { 2 }, (kind, strategy));
-            (self.pair(bases, self.block(), &plain), self.played(&layers, &[3])[0])
+            (self.pair(bases, block, &plain), self.played(&layers, &[3])[0])
         };
         let microbatch = ((with.steps[1] - with.steps[0]) - (base.steps[1] - base.steps[0])).max(0.0);
         let step = (with.steps[0] - base.steps[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
         Times { microbatch, step }
     }
 
-    /// Seconds of a microbatch to go from one layout to another and back with the gradient.
-    pub(crate) fn transition(&self, ranks: u32, ends: [LayoutClass; 2]) -> f64 {
-        let [a, b] = ends.map(|class| class.plain(ranks));
-        let way = |ends| {
+    /// Seconds of a microbatch to go from one layout to another and back with the gradient: of what the layer behind
+    /// takes. A kind that ends what one kind takes and begins what another does makes these unlike by itself.
+    pub(crate) fn transition(&self, ranks: u32, [from, to]: [Junction; 2]) -> f64 {
+        let takes = &self.graph.kinds[to.of.index()];
+        let may_come = [from, to].iter().all(|end| may_cut(takes, end.class.tensor, end.class.sequence));
+        if from.class == to.class || !may_come {
+            return 0.0;
+        }
+        let way = |ends: [LayoutClass; 2]| {
+            let [a, b] = ends.map(|class| class.plain(ranks));
             let (mesh, exchanges) =
-                boundary_exchanges(self.graph, self.block(), ends, self.batch()).expect("degrees of a space nest");
+                boundary_exchanges(self.graph, to.of, [&a, &b], self.batch()).expect("degrees of a space nest");
             exchanges.iter().map(|collective| self.collective_time(&mesh, collective)).sum::<f64>()
         };
-        if ends[0] == ends[1] { 0.0 } else { way([&a, &b]) + way([&b, &a]) }
+        way([from.class, to.class]) + way([to.class, from.class])
     }
 
     /// Seconds of a microbatch to send the residual stream to the next stage, and its gradient back.
-    pub(crate) fn crossing(&self, class: LayoutClass, ranks: u32, route: ir::profile::Route) -> f64 {
+    pub(crate) fn crossing(&self, Junction { of, class }: Junction, ranks: u32, route: ir::profile::Route) -> f64 {
         let split = match class.sequence {
             Sequence::Whole => 1,
             Sequence::Split => u64::from(class.tensor),
         };
         let element = if self.precision == Precision::Full { 4 } else { 2 };
-        let hidden = self.graph.kinds[self.block().index()].sizes[&'h'];
+        let numbers = stream_size(&self.graph.kinds[of.index()]);
         let sequences = self.sequences / u64::from(ranks / class.tensor);
-        let bytes = Bytes(sequences * self.graph.sequence * hidden * element / split);
+        let bytes = Bytes(sequences * numbers * element / split);
         2.0 * self.model.price_transfer(bytes, route).0.0
     }
 
@@ -282,10 +307,21 @@ impl Costing<'_> {
         of.input.is_some() && of.output.is_some()
     }
 
-    /// The inner kind that others are compared beside.
-    fn block(&self) -> KindId {
-        let mut kinds = (0..self.graph.kinds.len() as u32).map(KindId);
-        kinds.find(|&kind| self.is_inner(kind)).expect("a model has inner layers")
+    /// The kind that one is compared beside: itself if layers of it follow each other, else the last such kind that
+    /// comes before it in the model, or the first that comes behind.
+    pub(crate) fn beside(&self, kind: KindId) -> KindId {
+        let repeats = |kind: &&KindId| can_repeat(&self.graph.kinds[kind.index()]);
+        let layers = &self.graph.layers;
+        let at = layers.iter().position(|&other| other == kind).unwrap_or(0);
+        let before = layers[..=at].iter().rev().find(repeats);
+        *before.or_else(|| layers[at..].iter().find(repeats)).expect("a model has inner layers")
+    }
+
+    /// The strategy of a kind with this layout that keeps everything; with whole sequences if it cannot split them.
+    fn plain(&self, kind: KindId, class: LayoutClass, ranks: u32) -> Strategy {
+        let splits = may_cut(&self.graph.kinds[kind.index()], class.tensor, class.sequence);
+        let sequence = if splits { class.sequence } else { Sequence::Whole };
+        LayoutClass { sequence, ..class }.plain(ranks)
     }
 
     /// What one layer needs.

@@ -10,7 +10,7 @@ use ir::graph::KindId;
 use ir::plan::Strategy;
 use solver::Costs;
 
-use crate::costing::{Bases, Costing, LayoutClass, Outlines};
+use crate::costing::{Bases, Costing, Junction, Outlines};
 use crate::outer::Outer;
 
 /// What is known of layers, for all outer choices.
@@ -37,7 +37,7 @@ pub(crate) struct Layers {
     pub(crate) outlines: Outlines,
     bases: Bases,
     costs: BTreeMap<(KindId, Strategy), Costs>,
-    transitions: BTreeMap<[LayoutClass; 2], f64>,
+    transitions: BTreeMap<[Junction; 2], f64>,
 }
 
 impl Known {
@@ -70,7 +70,7 @@ impl Layers {
     }
 
     /// Seconds of a microbatch to go from one layout to another and back with the gradient.
-    pub(crate) fn transition(&mut self, costing: &Costing<'_>, ranks: u32, ends: [LayoutClass; 2]) -> f64 {
+    pub(crate) fn transition(&mut self, costing: &Costing<'_>, ranks: u32, ends: [Junction; 2]) -> f64 {
         *self.transitions.entry(ends).or_insert_with(|| costing.transition(ranks, ends))
     }
 }

@@ -6,7 +6,7 @@ use ir::graph::KindId;
 use ir::plan::{Plan, Strategy};
 use solver::Costs;
 
-use crate::costing::{Costing, LayoutClass, Outlines};
+use crate::costing::{Costing, Outlines};
 use crate::play::Candidate;
 use crate::space::Setting;
 
@@ -73,7 +73,7 @@ impl<'a> Least<'a> {
         let kind = graph.layers[layer];
         costs.entry((kind, strategy.clone())).or_insert_with(|| {
             let costing = Costing { graph, model, precision, sequences, counts };
-            let layout = costing.layout(outlines, LayoutClass::of(strategy), strategy.ranks(), 0);
+            let layout = costing.layout(outlines, costing.junction(kind, strategy), strategy.ranks(), 0);
             costing.outline(outlines, kind, strategy, layout)
         })
     }

@@ -2,7 +2,7 @@
 
 use ir::plan::{Recompute, Sequence, Shard, Strategy};
 
-use crate::costing::{Costing, LayoutClass, Outlines};
+use crate::costing::{Costing, Outlines};
 use crate::outer::Outer;
 use crate::space::Setting;
 
@@ -28,8 +28,10 @@ impl Rough {
             let (graph, mut outlines) = (setting.graph, Outlines::default());
             let counts = Costing::counts(2);
             let costing = Costing { graph, model: setting.costs, precision: setting.precision, sequences, counts };
-            let layout = costing.layout(&mut outlines, LayoutClass::of(&plain), 1, 0);
-            let time = |&kind| costing.outline(&mut outlines, kind, &plain, layout).time_microbatch;
+            let time = |&kind| {
+                let layout = costing.layout(&mut outlines, costing.junction(kind, &plain), 1, 0);
+                costing.outline(&mut outlines, kind, &plain, layout).time_microbatch
+            };
             graph.layers.iter().map(time).sum::<f64>() / sequences as f64
         };
         Rough { per_sequence: SEQUENCES.map(of).into_iter().fold(f64::INFINITY, f64::min) }

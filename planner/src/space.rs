@@ -12,7 +12,7 @@ use ir::units::Bytes;
 use cost_model::CostModel;
 use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
 
-use crate::costing::{Costing, Layout, LayoutClass, PREFETCH};
+use crate::costing::{Costing, Junction, Layout, LayoutClass, PREFETCH};
 use crate::known::{Known, KnownLayers};
 use crate::outer::Outer;
 
@@ -164,23 +164,24 @@ impl Space {
         if (0..strategies.len()).any(|kind| used(kind) && strategies[kind].is_empty()) {
             return None;
         }
-        let mut classes: Vec<LayoutClass> = strategies.iter().flatten().map(LayoutClass::of).collect();
+        let of_kind = |kind: usize| {
+            let junction = move |strategy| costing.junction(KindId(kind as u32), strategy);
+            strategies[kind].iter().map(junction).collect::<Vec<Junction>>()
+        };
+        let junctions: Vec<Vec<Junction>> = (0..strategies.len()).map(of_kind).collect();
+        let mut classes: Vec<Junction> = junctions.iter().flatten().copied().collect();
         classes.sort_unstable();
         classes.dedup();
-        let class_of = |strategy: &Strategy| {
-            classes.binary_search(&LayoutClass::of(strategy)).expect("every strategy's class is listed")
-        };
         let layers = known.of(outer);
         let mut known = layers.open();
         let layout =
-            |(index, &class): (usize, &LayoutClass)| costing.layout(&mut known.outlines, class, outer.ranks, index);
+            |(index, &class): (usize, &Junction)| costing.layout(&mut known.outlines, class, outer.ranks, index);
         let layouts: Vec<Layout> = classes.iter().enumerate().map(layout).collect();
         let mut kinds = Vec::new();
         for (kind, list) in strategies.iter().enumerate() {
-            let kind = KindId(kind as u32);
-            let costs = list.iter().map(|strategy| {
-                let layout = layouts[class_of(strategy)];
-                costing.outline(&mut known.outlines, kind, strategy, layout)
+            let costs = list.iter().zip(&junctions[kind]).map(|(strategy, junction)| {
+                let layout = layouts[classes.binary_search(junction).expect("every junction is listed")];
+                costing.outline(&mut known.outlines, KindId(kind as u32), strategy, layout)
             });
             kinds.push(Kind { strategies: costs.collect() });
         }

@@ -55,18 +55,18 @@ impl<'a> Sum<'a> {
             step += more_once * (end - start) as f64;
             start = end;
         }
-        let class = |layer: usize| LayoutClass::of(&strategies[layer]);
         let costing = costing(self.setting, outer);
+        let junction = |layer: usize| costing.junction(kinds[layer], &strategies[layer]);
         let layers_known = self.known.of(outer);
         for layer in layers.clone().filter(|&layer| layer + 1 < strategies.len()) {
-            if class(layer) != class(layer + 1) {
-                let ends = [class(layer), class(layer + 1)];
+            if LayoutClass::of(&strategies[layer]) != LayoutClass::of(&strategies[layer + 1]) {
+                let ends = [junction(layer), junction(layer + 1)];
                 microbatch += layers_known.open().transition(&costing, outer.ranks, ends);
             }
         }
         let route = if outer.stages > 1 { crossing_route(self.setting.cluster, outer) } else { Route::Inside };
         let cuts = [layers.start, layers.end].into_iter().filter(|&cut| cut > 0 && cut < strategies.len());
-        microbatch += cuts.map(|cut| costing.crossing(class(cut), outer.ranks, route)).sum::<f64>();
+        microbatch += cuts.map(|cut| costing.crossing(junction(cut), outer.ranks, route)).sum::<f64>();
         [microbatch, step]
     }
 
@@ -78,7 +78,7 @@ impl<'a> Sum<'a> {
             let costing = costing(self.setting, outer);
             let layers = self.known.of(outer);
             let mut layers = layers.open();
-            let layout = costing.layout(&mut layers.outlines, LayoutClass::of(strategy), outer.ranks, 0);
+            let layout = costing.layout(&mut layers.outlines, costing.junction(kind, strategy), outer.ranks, 0);
             let outline = costing.outline(&mut layers.outlines, kind, strategy, layout);
             layers.costs(&costing, kind, strategy, &outline)
         });

@@ -42,6 +42,7 @@ impl Case {
             embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
             rotary_base: 10_000.0,
             rotary_scaling: None,
+            images: None,
             head_size: None,
             attention_bias: Bias::Absent,
             norm_epsilon: 1e-5,

@@ -247,6 +247,11 @@ impl<'a> Writer<'a> {
                     sequences = Some(rows.sequences);
                     buffer.content.clone()
                 }
+                // Noise does as well.
+                Content::Patches { rows, .. } => {
+                    sequences = Some(rows.sequences);
+                    Content::Boundary
+                }
                 Content::Parameters { .. }
                 | Content::Master { .. }
                 | Content::FirstMoment { .. }

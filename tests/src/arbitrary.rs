@@ -46,6 +46,18 @@ impl Case {
         if model.family == Family::Llama && seed.is_multiple_of(2) {
             model = varied(model);
         }
+        Case::drawn(seed, model, draws)
+    }
+
+    /// A case of this model.
+    ///
+    /// # Panics
+    /// As [`Case::new`].
+    pub fn of(seed: u64, model: Model) -> Case {
+        Case::drawn(seed, model, Draws::new(Seed(seed).derive_name("plan")))
+    }
+
+    fn drawn(seed: u64, mut model: Model, mut draws: Draws) -> Case {
         let graph = model.graph();
         let plan = plan(&mut draws, &graph);
         model.training.batch = plan.batch;

@@ -1,6 +1,6 @@
 //! Tiny models: everything that real ones have, in few numbers.
 
-use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Embeddings, Family, Images, Model, Precision, Training};
 
 /// A Llama of three blocks (five layers) whose query heads share keys and values.
 pub fn llama() -> Model {
@@ -18,6 +18,7 @@ pub fn llama() -> Model {
         embeddings: Embeddings::Untied,
         rotary_base: 10_000.0,
         rotary_scaling: None,
+        images: None,
         head_size: None,
         attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
@@ -28,6 +29,23 @@ pub fn llama() -> Model {
 /// A GPT of three blocks whose embedding is also the matrix of its head.
 pub fn gpt() -> Model {
     Model { family: Family::Gpt, key_value_heads: None, embeddings: Embeddings::Tied, ..llama() }
+}
+
+/// A BERT of three blocks: every token sees all, and norms stand behind sums.
+pub fn bert() -> Model {
+    Model { family: Family::Bert, ..gpt() }
+}
+
+/// A ViT of three blocks, of eight patches an image.
+pub fn vit() -> Model {
+    let images = Images { patch: 6, levels: Vec::new(), window: None };
+    Model { family: Family::Vit, embeddings: Embeddings::Untied, images: Some(images), ..gpt() }
+}
+
+/// A Swin of four blocks on three levels, whose widths are 16, 32 and 64: eight layers, of which two merge patches.
+pub fn swin() -> Model {
+    let images = Images { patch: 6, levels: vec![2, 1, 1], window: Some(2) };
+    Model { family: Family::Swin, layers: 4, sequence: 64, images: Some(images), ..vit() }
 }
 
 /// Eight sequences a step, warm-up, decay, and a largest gradient norm that most steps exceed.

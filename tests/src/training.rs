@@ -46,13 +46,30 @@ pub fn tokens(model: &Model, step: u64) -> Vec<i32> {
         .collect()
 }
 
+/// Numbers of patches of a step: a function of the step alone. None for models of text.
+pub fn patches(model: &Model, step: u64) -> Vec<f32> {
+    let patch = model.images.as_ref().map_or(0, |images| images.patch);
+    let count = model.training.batch * model.sequence * patch;
+    let seed = Seed(2000 + step);
+    (0..count).map(|index| seed.normal(index) as f32).collect()
+}
+
 /// Does one step on the tokens of that step.
 ///
 /// # Panics
 /// If the step fails.
 pub fn step(model: &Model, session: &mut Session) -> StepResult {
     let tokens = tokens(model, session.steps_done());
-    let batch = Batch { inputs: &tokens[..tokens.len() - 1], targets: &tokens[1..] };
+    let inputs = &tokens[..tokens.len() - 1];
+    let (patches, targets) = (patches(model, session.steps_done()), &tokens[1..]);
+    let batch = match &model.images {
+        None => Batch { inputs, patches: &[], targets },
+        Some(_) => Batch {
+            inputs: &[],
+            patches: &patches,
+            targets: &targets[..targets.len() / model.sequence as usize * model.graph().sequence as usize],
+        },
+    };
     session.step(batch).unwrap_or_else(|fault| panic!("{fault}"))
 }
 

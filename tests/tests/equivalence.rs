@@ -285,3 +285,21 @@ fn random_legal_plans_train_as_one_rank_does() {
         .collect();
     assert!(wrong.is_empty(), "{} of {CASES:?}:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// As many random plans of each, from this seed on.
+const UNLIKE_CASES: std::ops::Range<u64> = 0..30;
+
+#[test]
+fn encoders_and_models_of_images_train_as_one_rank_does() {
+    let models = [specimen::bert(), specimen::vit(), specimen::swin(), mixed(specimen::swin())];
+    let cases = models.iter().flat_map(|model| UNLIKE_CASES.map(|seed| Case::of(seed, model.clone())));
+    let wrong: Vec<String> = cases
+        .filter_map(|case| {
+            let precision = case.model.training.precision;
+            let reference = Reference::new(case.model.clone(), MIXED_STEPS);
+            let plan = Plan { precision, ..case.plan.clone() };
+            reference.difference(&plan, case.seed).map(|difference| format!("{case}\n{difference}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {UNLIKE_CASES:?}:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -121,3 +121,12 @@ fn a_gpt_s_gradients_are_slopes() {
     // matrices, each with its bias; outside are table, positions and norm.
     assert_eq!([one, eight], [3 * (4 + 3 + 2 + 6) + 2 + 2; 2], "every parameter is tried");
 }
+
+#[test]
+fn gradients_of_encoders_and_models_of_images_are_slopes() {
+    for model in [specimen::bert(), specimen::vit(), specimen::swin()] {
+        let layers = model.layer_count();
+        let tried = assert_slopes(Probe::new(unclipped(model), &format!("{layers}: d1")));
+        assert!(tried > 8 * layers as usize, "{tried} parameters were tried");
+    }
+}

@@ -26,6 +26,7 @@ fn resident(programs: &Programs) -> [u64; 3] {
             Content::FirstMoment { .. } | Content::SecondMoment { .. } => 2,
             Content::Value
             | Content::Tokens(_)
+            | Content::Patches { .. }
             | Content::Targets(_)
             | Content::Boundary
             | Content::Scalars

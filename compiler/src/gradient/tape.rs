@@ -58,6 +58,11 @@ impl Tape {
         gradient
     }
 
+    /// Whether a tensor comes from outside of the model.
+    pub(crate) fn is_input_of_step(&self, tensor: TensorId) -> bool {
+        matches!(self.tensors[tensor.index()].class, Class::Patches)
+    }
+
     /// Says that `gradient` is a contribution to the gradient of `tensor`, without an operation.
     pub(crate) fn contribute(&mut self, tensor: TensorId, gradient: TensorId) {
         self.contributions.entry(tensor).or_default().push(gradient);

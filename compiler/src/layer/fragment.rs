@@ -220,7 +220,7 @@ impl Storages {
 impl Pass<'_> {
     fn element(&self, value: ValueId) -> Element {
         match self.rule.tensors[self.spread.values[value.0].tensor.index()].class {
-            Class::Parameter { .. } | Class::Activation => self.compute,
+            Class::Parameter { .. } | Class::Activation | Class::Patches => self.compute,
             Class::ParameterGradient { .. } | Class::Statistic | Class::Loss => Element::F32,
             Class::Tokens | Class::Targets => Element::I32,
         }

@@ -27,8 +27,8 @@ pub fn strategies(kind: &LayerKind, ranks: u32, sequences: u64) -> Vec<Strategy>
     all
 }
 
-/// Whether Tensor can cut every dimension of the kind that it would cut.
-fn may_cut(kind: &LayerKind, tensor: u32, sequence: Sequence) -> bool {
+/// Whether Tensor of this degree can cut every dimension of the kind that it would cut.
+pub fn may_cut(kind: &LayerKind, tensor: u32, sequence: Sequence) -> bool {
     let (shard, recompute) = (Shard::Nothing, Recompute::Nothing);
     uneven(kind, &Strategy { data: 1, tensor, sequence, shard, recompute }).next().is_none()
 }

@@ -35,11 +35,12 @@ const fn row(letter: char, cut: Cut, word: &'static str) -> Row {
 }
 
 /// All letters that are cut.
-pub(crate) const TABLE: [Row; 5] = [
+pub(crate) const TABLE: [Row; 6] = [
     row('b', Cut::Data, "a microbatch of sequences"),
     row('g', Cut::Tensor, "key and value heads"),
     row('f', Cut::Tensor, "feed-forward width"),
     row('v', Cut::Tensor, "vocabulary"),
+    row('w', Cut::Sequence, "windows of a sequence"),
     row('s', Cut::Sequence, "sequence"),
 ];
 
@@ -54,8 +55,20 @@ pub(crate) fn sequence(op: Option<&Op>, letters: impl IntoIterator<Item = char>,
     if shares || op.is_some_and(|op| op.whole_letters().contains(&'s')) { Sequence::Whole } else { axes.sequence }
 }
 
-/// The axes that split a letter, coarsest first.
-pub(crate) fn axes(letter: char, sequence: Sequence, axes: &StrategyAxes) -> Vec<usize> {
+/// Whether a sequence is cut between its windows, so that what is in one stays whole.
+fn is_inside_window(letter: char, mut letters: impl Iterator<Item = char>) -> bool {
+    letter == 's' && letters.any(|other| other == 'w')
+}
+
+/// The axes that split each of a tensor's letters, coarsest first.
+pub(crate) fn splits(letters: &[char], sequence: Sequence, of: &StrategyAxes) -> Vec<Vec<usize>> {
+    let split = |&letter: &char| {
+        if is_inside_window(letter, letters.iter().copied()) { Vec::new() } else { axes(letter, sequence, of) }
+    };
+    letters.iter().map(split).collect()
+}
+
+fn axes(letter: char, sequence: Sequence, axes: &StrategyAxes) -> Vec<usize> {
     match (cut(letter), sequence) {
         (Some(Cut::Data), _) => axes.data.clone(),
         (Some(Cut::Tensor), _) | (Some(Cut::Sequence), Sequence::Split) => axes.tensor.clone(),
@@ -76,6 +89,9 @@ pub(crate) fn uneven(kind: &LayerKind, strategy: &Strategy) -> impl Iterator<Ite
             Cut::Tensor => parts[0],
             Cut::Sequence => parts[1],
         };
+        if is_inside_window(row.letter, kind.sizes.keys().copied()) {
+            return None;
+        }
         let (size, parts) = (*kind.sizes.get(&row.letter)?, u64::from(parts?));
         (!size.is_multiple_of(parts)).then_some((row, size, parts))
     })

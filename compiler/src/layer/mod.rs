@@ -2,6 +2,7 @@
 //! once for equal layers.
 
 pub(crate) mod block;
+pub(crate) mod boundary;
 pub(crate) mod differentiate;
 pub(crate) mod fragment;
 pub(crate) mod fuse;
@@ -18,7 +19,6 @@ pub(crate) mod spread;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
-use ir::layout::Layout;
 use ir::mesh::AxisSet;
 use ir::model::Precision;
 use ir::op::Write;
@@ -27,6 +27,7 @@ use ir::program::BlockParameter;
 use ir::units::Bytes;
 
 use crate::axes::StrategyAxes;
+use crate::layer::boundary::{Boundary, ends};
 use crate::layer::differentiate::{Differentiated, differentiate, written_once};
 use crate::layer::fragment::{Body, Pass, Slot, fragments};
 use crate::layer::library::Library;
@@ -67,10 +68,10 @@ impl BlockTemplate {
 pub(crate) struct Layer {
     pub(crate) axes: StrategyAxes,
     pub(crate) shard: Shard,
-    /// How the residual stream lies before, between and behind layers: `b s h`.
-    pub(crate) boundary: Layout,
-    /// Local shape of it.
-    pub(crate) boundary_shape: Vec<u64>,
+    /// How what comes from the layer before lies; of the first layer, how what goes to the next lies.
+    pub(crate) input: Boundary,
+    /// How what goes to the layer behind lies; of the last layer, how what comes to it lies.
+    pub(crate) output: Boundary,
     pub(crate) forward: Body,
     /// Adds to the gradients that are there.
     pub(crate) backward: Body,
@@ -80,13 +81,6 @@ pub(crate) struct Layer {
     pub(crate) saved: Vec<Bytes>,
     pub(crate) keeps_input: bool,
     pub(crate) blocks: Vec<BlockTemplate>,
-}
-
-impl Layer {
-    /// What the residual stream takes before and behind this layer.
-    pub(crate) fn boundary_bytes(&self, element: Element) -> Bytes {
-        Bytes(self.boundary_shape.iter().product::<u64>() * element.bytes())
-    }
 }
 
 /// What a layer is made for.
@@ -160,15 +154,12 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let saved = kept.iter().map(|&tensor| table.saved_bytes(tensor, &sizes)).collect();
     let reads_input = |input: TensorId| retained.backward.iter().any(|node| node.inputs.contains(&input));
     let keeps_input = setting.purpose == Purpose::Training && kind.input.is_some_and(reads_input);
-    let stream = kind.input.or(kind.output).expect("a layer has an input or an output");
-    let boundary = rule.boundary(stream);
-    let value = Value { tensor: stream, layout: boundary.clone() };
-    let boundary_shape = rule.shape(&value, &sizes).iter().map(|&(_, size)| size).collect();
+    let [input, output] = ends(kind).map(|tensor| Boundary::of(rule, tensor, &sizes));
     Layer {
         axes: axes.clone(),
         shard: strategy.shard,
-        boundary,
-        boundary_shape,
+        input,
+        output,
         forward: forward_body,
         backward: backward_body,
         backward_anew,
@@ -184,7 +175,8 @@ fn given(rule: Rule<'_>, tensors: impl Iterator<Item = TensorId>) -> Vec<Value> 
 
 /// Tensors that are there before any pass: parameters, tokens, targets, the layer's input.
 fn before(kind: &LayerKind) -> impl Iterator<Item = TensorId> {
-    let is_given = |class: Class| matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Targets);
+    let is_given =
+        |class: Class| matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Patches | Class::Targets);
     let ids = (0..kind.tensors.len() as u32).map(TensorId);
     ids.filter(move |&id| is_given(kind.tensor(id).class) || Some(id) == kind.input)
 }
@@ -276,6 +268,7 @@ fn decay_of(kind: &LayerKind, id: TensorId) -> Decay {
         | Class::Activation
         | Class::Statistic
         | Class::Tokens
+        | Class::Patches
         | Class::Targets
         | Class::Loss) => panic!("{class:?} is no parameter"),
     }
@@ -321,11 +314,17 @@ impl HomeTable<'_> {
         match self.rule.tensors[tensor.index()].class {
             Class::Parameter { .. } => Some(self.in_block(tensor, Slot::Parameters, self.compute)),
             Class::ParameterGradient { of } => Some(self.in_block(of, Slot::Gradients, Element::F32)),
-            Class::Tokens => Some((Slot::Tokens, 0)),
+            Class::Tokens | Class::Patches => Some((Slot::Tokens, 0)),
             Class::Targets => Some((Slot::Targets, 0)),
             Class::Loss => Some((Slot::Scalars, 0)),
             Class::Activation | Class::Statistic => None,
         }
+    }
+
+    /// Whether a value is a part of patches, of which the whole was given: it has no home.
+    fn is_part(&self, spread: &Spread, value: ValueId) -> bool {
+        let tensor = spread.values[value.0].tensor;
+        self.rule.tensors[tensor.index()].class == Class::Patches && !spread.is_first(value)
     }
 
     fn in_block(&self, parameter: TensorId, slot: fn(u16) -> Slot, element: Element) -> (Slot, u64) {
@@ -359,6 +358,9 @@ impl Homes for ForwardHomes<'_> {
     fn home(&self, value: ValueId) -> Option<(Slot, u64)> {
         let table = self.0;
         let tensor = table.forward.values[value.0].tensor;
+        if table.is_part(table.forward, value) {
+            return None;
+        }
         if let Some(home) = table.common(tensor) {
             return Some(home);
         }
@@ -379,11 +381,13 @@ impl Homes for BackwardHomes<'_> {
     fn home(&self, value: ValueId) -> Option<(Slot, u64)> {
         let BackwardHomes(table, spread) = self;
         let tensor = spread.values[value.0].tensor;
+        if table.is_part(spread, value) {
+            return None;
+        }
         if let Some(home) = table.common(tensor) {
             return Some(home);
         }
-        // The first value of a tensor that was there before the pass is the one that was given.
-        let is_first = spread.values.iter().position(|other| other.tensor == tensor) == Some(value.0);
+        let is_first = spread.is_first(value);
         if is_first && Some(tensor) == table.kind.input {
             return Some((Slot::Input, 0));
         }

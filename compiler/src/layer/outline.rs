@@ -13,15 +13,16 @@ use ir::units::Bytes;
 
 use crate::axes::{StrategyAxes, mesh_of};
 use crate::check::Violation;
+use crate::layer::boundary::{Boundary, ends};
 use crate::layer::differentiate::differentiate;
 use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
 use crate::layer::setting::{Manners, Setting};
 use crate::layer::shape::Shape;
-use crate::layer::spread::{Rule, Value};
+use crate::layer::spread::Rule;
 use crate::layer::{Purpose, compute_element, layer};
 use crate::memory::place::aligned;
-use crate::step::body::{Boundary, conversions};
+use crate::step::body::conversions;
 
 /// What one layer holds on each of its ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +120,7 @@ pub fn layer_outline(
     let Library { fragments, collectives } = library;
     let forward = pass_outline(&layer.forward, &fragments, [Slot::Input, Slot::Output]);
     let backward = pass_outline(&layer.backward, &fragments, [Slot::OutputGradient, Slot::InputGradient]);
-    let input = layer.boundary_shape.iter().product::<u64>() * compute.bytes();
-    let input = if layer.keeps_input { Bytes(aligned(input)) } else { Bytes::ZERO };
+    let input = if layer.keeps_input { Bytes(aligned(layer.input.bytes(compute).0)) } else { Bytes::ZERO };
     let saved = layer.saved.iter().copied().sum::<Bytes>() + input;
     let bytes = SHARDS.map(|shard| {
         let shapes = layer.blocks.iter().map(|template| Shape::new(&mesh, &layer, template, (shard, compute)));
@@ -170,8 +170,8 @@ fn pass_outline(body: &Body, fragments: &[Fragment], [entry, exit]: [Slot; 2]) -
     PassOutline { steps, last }
 }
 
-/// The exchanges that bring the residual stream from the layout of one strategy into that of another, and the ranks
-/// that exchange. `kind` is a layer kind with an input.
+/// The exchanges that bring what a layer kind takes from the layout of one strategy into that of another, and the ranks
+/// that exchange.
 pub fn boundary_exchanges(
     graph: &Graph,
     kind: KindId,
@@ -183,15 +183,12 @@ pub fn boundary_exchanges(
     let mut sizes = kind.sizes.clone();
     sizes.insert('b', batch.sequences);
     let differentiated = differentiate(kind);
-    let stream = kind.input.expect("the kind has an input");
+    let [input, _] = ends(kind);
     let boundary = |strategy| {
         let axes = StrategyAxes::new(&mesh, strategy);
         let rule =
             Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors, exchanges: TensorExchanges::Beside };
-        let layout = rule.boundary(stream);
-        let value = Value { tensor: stream, layout: layout.clone() };
-        let shape = rule.shape(&value, &sizes).iter().map(|&(_, size)| size).collect();
-        Boundary { layout, shape, tensor: axes.tensor.iter().copied().collect() }
+        Boundary::of(rule, input, &sizes)
     };
     let element = compute_element(batch.precision);
     let exchanges = conversions(&mesh, element, &boundary(from), &boundary(to));

@@ -69,16 +69,15 @@ impl Rule<'_> {
         self.layout(tensor, letters::sequence(Some(&node.op), touched.copied(), self.axes))
     }
 
-    /// The layout of a tensor between layers, or of a parameter. Tokens and targets are never split along the
-    /// sequence: those who read them share the vocabulary.
+    /// The layout of a tensor between layers, or of a parameter. Inputs and targets are never split along the
+    /// sequence: most of those who read them share the vocabulary.
     pub(crate) fn boundary(&self, tensor: TensorId) -> Layout {
-        let whole = matches!(self.tensors[tensor.index()].class, Class::Tokens | Class::Targets);
+        let whole = matches!(self.tensors[tensor.index()].class, Class::Tokens | Class::Patches | Class::Targets);
         self.layout(tensor, if whole { Sequence::Whole } else { self.axes.sequence })
     }
 
     fn layout(&self, tensor: TensorId, sequence: Sequence) -> Layout {
-        let split = |&letter: &char| letters::axes(letter, sequence, self.axes);
-        let splits = self.tensors[tensor.index()].dimensions.iter().map(split).collect();
+        let splits = letters::splits(&self.tensors[tensor.index()].dimensions, sequence, self.axes);
         Layout::new(splits, AxisSet::EMPTY, Reduce::Sum)
     }
 
@@ -148,6 +147,12 @@ pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: 
 }
 
 impl Spread {
+    /// Whether a value is the first of its tensor: of one that was there before the pass, that which was given.
+    pub(crate) fn is_first(&self, value: ValueId) -> bool {
+        let tensor = self.values[value.0].tensor;
+        self.values.iter().position(|other| other.tensor == tensor) == Some(value.0)
+    }
+
     /// The value of `tensor` in `layout`; exchanges are added where it is in another.
     pub(crate) fn convert(&mut self, rule: Rule<'_>, tensor: TensorId, layout: Layout) -> ValueId {
         let wanted = Value { tensor, layout };

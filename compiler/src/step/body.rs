@@ -1,13 +1,13 @@
 //! One visit to a layer: its body with buffers bound to its slots, and what goes to the next layer.
 
 use ir::graph::{Element, LayerId};
-use ir::layout::{Exchange, Layout};
+use ir::layout::Exchange;
 use ir::mesh::{Axis, AxisSet, Mesh};
 use ir::op::Write;
 use ir::program::{Action, BufferId, Collective, Content, Span, Stream};
 use ir::units::Bytes;
 
-use crate::layer::Layer;
+use crate::layer::boundary::Boundary;
 use crate::layer::fragment::Slot;
 use crate::step::emit::Emitter;
 use crate::step::task::{Visit, VisitId};
@@ -28,7 +28,7 @@ impl Emitter<'_> {
         let saved: Vec<BufferId> = layer.saved.iter().map(|&bytes| self.writer.value(bytes)).collect();
         let bindings = Bindings { saved, ..self.bindings(visit, index) };
         let mut output = None;
-        let output_bytes = layer.boundary_bytes(self.job.setting.compute);
+        let output_bytes = layer.output.bytes(self.job.setting.compute);
         let mut bind = |writer: &mut Writer, slot: Slot| {
             if slot == Slot::Output {
                 *output.get_or_insert_with(|| writer.value(output_bytes))
@@ -48,7 +48,7 @@ impl Emitter<'_> {
             self.writer.free(visit.span(), output);
             return None;
         }
-        let output = self.move_boundary(visit.span(), output, (layer, layers.layer(id + 1)));
+        let output = self.move_boundary(visit.span(), output, [&layer.output, &layers.layer(id + 1).input]);
         if id + 1 == self.facts.layers.end {
             return Some(output);
         }
@@ -74,7 +74,7 @@ impl Emitter<'_> {
         let saved = std::mem::take(&mut self.saved[here]);
         let bindings = Bindings { output_gradient, gradients, saved, ..self.bindings(visit, index) };
         let mut outgoing = None;
-        let bytes = layer.boundary_bytes(self.job.setting.compute);
+        let bytes = layer.input.bytes(self.job.setting.compute);
         let mut bind = |writer: &mut Writer, slot: Slot| {
             if slot == Slot::InputGradient {
                 *outgoing.get_or_insert_with(|| writer.value(bytes))
@@ -95,7 +95,7 @@ impl Emitter<'_> {
         if id == self.facts.layers.start {
             return Some(outgoing);
         }
-        let outgoing = self.move_boundary(visit.span(), outgoing, (layer, layers.layer(id - 1)));
+        let outgoing = self.move_boundary(visit.span(), outgoing, [&layer.input, &layers.layer(id - 1).output]);
         self.inputs[here] = Some(outgoing);
         None
     }
@@ -106,7 +106,7 @@ impl Emitter<'_> {
         let behind = visit.layer + 1;
         let layers = self.job.layers;
         if let Some(buffer) = self.received.remove(&index) {
-            let ends = (layers.layer(behind), layers.layer(visit.layer));
+            let ends = [&layers.layer(behind).input, &layers.layer(visit.layer).output];
             return Some(self.move_boundary(visit.span(), buffer, ends));
         }
         let is_alone = behind as usize == self.job.setting.graph.layers.len()
@@ -122,15 +122,15 @@ impl Emitter<'_> {
     fn outside(&mut self) -> BufferId {
         *self.outside.get_or_insert_with(|| {
             let layers = [0, self.job.setting.graph.layers.len() as u32 - 1].map(|id| self.job.layers.layer(id));
-            let bytes = layers.map(|layer| layer.boundary_bytes(self.job.setting.compute));
-            self.writer.buffer(bytes[0].max(bytes[1]), Content::Boundary)
+            let ends = [&layers[0].input, &layers[1].output].map(|end| end.bytes(self.job.setting.compute));
+            self.writer.buffer(ends[0].max(ends[1]), Content::Boundary)
         })
     }
 
     /// Brings the residual stream, or its gradient, from the layout of one layer into that of another.
-    fn move_boundary(&mut self, span: Span, mut buffer: BufferId, (from, to): (&Layer, &Layer)) -> BufferId {
+    fn move_boundary(&mut self, span: Span, mut buffer: BufferId, [from, to]: [&Boundary; 2]) -> BufferId {
         let element = self.job.setting.compute;
-        for conversion in conversions(self.job.setting.mesh, element, &Boundary::of(from), &Boundary::of(to)) {
+        for conversion in conversions(self.job.setting.mesh, element, from, to) {
             let next = self.writer.value(conversion.bytes);
             let axis = conversion.collective.axis;
             let action = Action::Exchange(self.writer.collectives.id(conversion.collective));
@@ -190,22 +190,6 @@ impl Bindings {
     }
 }
 
-/// How the residual stream lies at an end of a layer.
-pub(crate) struct Boundary {
-    pub(crate) layout: Layout,
-    /// Local shape.
-    pub(crate) shape: Vec<u64>,
-    /// Axes of the layer's tensor parallelism.
-    pub(crate) tensor: AxisSet,
-}
-
-impl Boundary {
-    fn of(layer: &Layer) -> Boundary {
-        let tensor = layer.axes.tensor.iter().copied().collect();
-        Boundary { layout: layer.boundary.clone(), shape: layer.boundary_shape.clone(), tensor }
-    }
-}
-
 /// One exchange on the way from one layout to another.
 pub(crate) struct Conversion {
     pub(crate) collective: Collective,
@@ -215,7 +199,7 @@ pub(crate) struct Conversion {
 
 /// The exchanges that bring the residual stream from one layout into another.
 pub(crate) fn conversions(mesh: &Mesh, element: Element, from: &Boundary, to: &Boundary) -> Vec<Conversion> {
-    let mut shape = from.shape.clone();
+    let mut shape = from.shape.to_vec();
     let tensor: AxisSet = from.tensor.union(to.tensor);
     let conversion = |exchange: Exchange| {
         let set: AxisSet = exchange.axes().iter().copied().collect();

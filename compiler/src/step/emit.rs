@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ir::graph::{Element, LayerId};
+use ir::graph::{Class, Element, LayerId, Tensor};
 use ir::layout::{Exchange, Reduce};
 use ir::mesh::{Axis, AxisSet};
 use ir::op::UPDATE_CONSTANTS;
@@ -159,24 +159,41 @@ impl<'a> Emitter<'a> {
         let layers = self.facts.layers.clone();
         for microbatch in 0..self.job.plan.microbatches as u16 {
             if self.facts.stage == StageId(0) && self.job.setting.graph.kind(LayerId(layers.start)).input.is_none() {
-                let (rows, bytes) = self.rows(microbatch, layers.start);
-                let buffer = self.writer.buffer(bytes, Content::Tokens(rows));
+                let (content, bytes) = self.rows(microbatch, layers.start);
+                let buffer = self.writer.buffer(bytes, content);
                 self.tokens.push(buffer);
             }
             if self.facts.is_last && self.job.setting.graph.kind(LayerId(layers.end - 1)).output.is_none() {
-                let (rows, bytes) = self.rows(microbatch, layers.end - 1);
-                let buffer = self.writer.buffer(bytes, Content::Targets(rows));
+                let (content, bytes) = self.rows(microbatch, layers.end - 1);
+                let buffer = self.writer.buffer(bytes, content);
                 self.targets.push(buffer);
             }
         }
     }
 
-    fn rows(&self, microbatch: u16, layer: u32) -> (Rows, Bytes) {
+    /// A rank's rows of what a layer reads from outside of the model, and what they take.
+    fn rows(&self, microbatch: u16, layer: u32) -> (Content, Bytes) {
         let axes = self.job.layers.layer(layer).axes.data.clone();
         let data: AxisSet = axes.iter().copied().collect();
         let sequences = self.job.setting.sequences / u64::from(self.job.setting.mesh.extent(data));
-        let bytes = Bytes(sequences * self.job.setting.graph.sequence * Element::I32.bytes());
-        (Rows { microbatch, axes, sequences }, bytes)
+        let rows = Rows { microbatch, axes, sequences };
+        let kind = self.job.setting.graph.kind(LayerId(layer));
+        let numbers = |tensor: &Tensor| tensor.dimensions[1..].iter().map(|letter| kind.sizes[letter]).product::<u64>();
+        let found = kind.tensors.iter().find_map(|tensor| match tensor.class {
+            Class::Tokens => Some((Content::Tokens(rows.clone()), numbers(tensor) * Element::I32.bytes())),
+            Class::Targets => Some((Content::Targets(rows.clone()), numbers(tensor) * Element::I32.bytes())),
+            Class::Patches => {
+                let content = Content::Patches { rows: rows.clone(), numbers: numbers(tensor) };
+                Some((content, numbers(tensor) * self.job.setting.compute.bytes()))
+            }
+            Class::Parameter { .. }
+            | Class::ParameterGradient { .. }
+            | Class::Activation
+            | Class::Statistic
+            | Class::Loss => None,
+        });
+        let (content, row) = found.expect("a first layer reads inputs, a last one targets");
+        (content, Bytes(sequences * row))
     }
 
     /// Says what becomes of the blocks.
@@ -266,7 +283,7 @@ impl<'a> Emitter<'a> {
             Direction::Forward => (StageId(stage), visit.layer),
             Direction::Backward => (StageId(stage + 1), self.facts.layers.end),
         };
-        let buffer = self.writer.value(self.job.layers.layer(layer).boundary_bytes(self.job.setting.compute));
+        let buffer = self.writer.value(self.job.layers.layer(layer).input.bytes(self.job.setting.compute));
         let action = Action::Receive(self.job.transfers.across(cut, direction, visit.turn.microbatch));
         self.writer.push(Stream::Receive(direction), visit.span(), action, &[buffer]);
         self.received.insert(id, buffer);

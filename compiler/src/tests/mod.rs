@@ -25,6 +25,7 @@ pub(crate) fn tiny() -> Model {
         embeddings: Embeddings::Untied,
         rotary_base: 10_000.0,
         rotary_scaling: None,
+        images: None,
         head_size: None,
         attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,

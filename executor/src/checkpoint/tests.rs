@@ -10,13 +10,14 @@ use tempfile::TempDir;
 use super::cut::{Cut, Then};
 use super::folder::{Folder, Resumed};
 use super::{CheckpointError, Freedom, Identity};
-use crate::session::{Backend, Batch, Session, Tensors};
+use crate::rows::Batch;
+use crate::session::{Backend, Session, Tensors};
 use crate::tests::several::in_processes;
 use crate::tests::state::{draft, spreads};
 use crate::tests::{settings, verified};
 use crate::world::{Alone, World as _};
 
-const TOKENS: Batch<'static> = Batch { inputs: &[0; 24], targets: &[0; 24] };
+const TOKENS: Batch<'static> = Batch { inputs: &[0; 24], patches: &[], targets: &[0; 24] };
 
 /// A training of small tensors, whose values differ from step to step.
 fn session(spread: usize, seed: u64) -> Session {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hetu_executor::{CheckpointError, Folder, Freedom, Identity, Saving, Session, World};
-use ir::model::{Bias, Embeddings, Family, Model, Precision};
+use ir::model::{Bias, Embeddings, Model, Precision};
 use ir::op::Scaling;
 
 use super::failure::{Failure, Outcome};
@@ -181,16 +181,12 @@ fn identity(options: &Options, inputs: &Inputs, sources: &Sources) -> Identity {
 }
 
 fn model_facts(model: &Model) -> Identity {
-    let family = match model.family {
-        Family::Gpt => "gpt",
-        Family::Llama => "llama",
-    };
     let embeddings = match model.embeddings {
         Embeddings::Tied => "tied",
         Embeddings::Untied => "untied",
     };
     let identity = Identity::default()
-        .with(Freedom::Fixed, "family", family)
+        .with(Freedom::Fixed, "family", model.family.name())
         .with(Freedom::Fixed, "layers", model.layers)
         .with(Freedom::Fixed, "hidden", model.hidden)
         .with(Freedom::Fixed, "heads", model.heads)

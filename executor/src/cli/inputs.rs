@@ -44,6 +44,10 @@ pub(crate) fn read(options: &Options) -> Outcome<Inputs> {
     let file = parse_plan(&text(&path)?, &name(&path))?;
     let model_path = beside(&path, &file.model.path);
     let model = model(&path, &file)?;
+    if !model.family.is_decoder() {
+        let what = format!("{}: models of the family `{}` are planned, not trained", model.name, model.family.name());
+        return Err(Failure::wrong_use(what + ": a text gives each token the one behind it to predict, and no more"));
+    }
     let cluster = cluster(&path, &file)?;
     file.check(&model, &cluster, &name(&path))?;
     let graph = model.graph();

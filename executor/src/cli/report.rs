@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ir::cluster::{Cluster, Execution, Link};
 use ir::graph::{Graph, KindId};
-use ir::model::{Embeddings, Family, Model};
+use ir::model::{Embeddings, Model};
 use reports::{Report, StepRecord, Verdict, write_report};
 
 use super::failure::{Failure, Outcome};
@@ -44,17 +44,13 @@ fn facts<const N: usize>(facts: [(&str, String); N]) -> Vec<(String, String)> {
 }
 
 fn model_facts(model: &Model, graph: &Graph) -> Vec<(String, String)> {
-    let family = match model.family {
-        Family::Gpt => "gpt",
-        Family::Llama => "llama",
-    };
     let embeddings = match model.embeddings {
         Embeddings::Tied => "shared with the head",
         Embeddings::Untied => "apart from the head",
     };
     facts([
         ("name", model.name.clone()),
-        ("family", family.to_owned()),
+        ("family", model.family.name().to_owned()),
         ("parameters", short(graph.parameter_count())),
         ("blocks", model.layers.to_string()),
         ("hidden", model.hidden.to_string()),

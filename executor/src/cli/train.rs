@@ -287,8 +287,8 @@ impl<'a> Trainer<'a> {
     /// What each device does of the model's operations, and which share of its peak that is: none on CPU ranks, whose
     /// peak is a guess, and on other devices than the plan is for.
     fn rate(&self, step: Seconds) -> (FlopsPerSecond, Option<f64>) {
-        let Inputs { model, graph, plan, cluster, unlike, .. } = self.inputs;
-        let flops = model_flops(model, graph, plan.batch) / step;
+        let Inputs { graph, plan, cluster, unlike, .. } = self.inputs;
+        let flops = model_flops(graph, plan.batch) / step;
         let rate = FlopsPerSecond(flops.0 / f64::from(plan.rank_count()));
         let is_known = match cluster.device.execution {
             Execution::Concurrent => unlike.is_none(),

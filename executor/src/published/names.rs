@@ -40,11 +40,15 @@ pub(super) enum Packing {
     Packed,
 }
 
+/// What config.json says of models, and who trains them refuses before.
+const NO_NAMES: &str = "only decoders have published names";
+
 /// What stands before the names of a family's body.
 pub(super) fn prefix(family: Family) -> &'static str {
     match family {
         Family::Llama => "model.",
         Family::Gpt => "transformer.",
+        Family::Bert | Family::Vit | Family::Swin => panic!("{NO_NAMES}"),
     }
 }
 
@@ -53,6 +57,7 @@ pub(super) fn table_name(family: Family) -> &'static str {
     match family {
         Family::Llama => "embed_tokens.weight",
         Family::Gpt => "wte.weight",
+        Family::Bert | Family::Vit | Family::Swin => panic!("{NO_NAMES}"),
     }
 }
 
@@ -72,6 +77,7 @@ pub(super) fn parameters(model: &Model, packing: Packing) -> Vec<Parameter> {
             (1..last).for_each(|layer| all.extend(rotary(&sizes, layer, packing, model.attention_bias)));
             all.push(whole(last, "norm weight", "norm.weight", &[hidden]));
         }
+        Family::Bert | Family::Vit | Family::Swin => panic!("{NO_NAMES}"),
         Family::Gpt => {
             all.push(whole(0, "positions", "wpe.weight", &[model.sequence, hidden]));
             (1..last).for_each(|layer| all.extend(learned(&sizes, layer)));

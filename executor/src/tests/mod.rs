@@ -17,7 +17,8 @@ use ir::units::{Bytes, Seconds};
 use kernels::bf16::Bf16;
 
 use crate::host::Place;
-use crate::session::{Backend, Batch, Session, Settings};
+use crate::rows::Batch;
+use crate::session::{Backend, Session, Settings};
 
 fn training() -> Training {
     Training {
@@ -76,7 +77,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// One step's batch, of one token.
-const TOKEN: Batch<'static> = Batch { inputs: &[0], targets: &[0] };
+const TOKEN: Batch<'static> = Batch { inputs: &[0], patches: &[], targets: &[0] };
 
 fn random(seed: Seed, elements: u64) -> Vec<f32> {
     (0..elements).map(|index| seed.normal(index) as f32).collect()

@@ -11,6 +11,7 @@ mod translate;
 
 mod cluster;
 mod config;
+mod images;
 mod model;
 mod plan;
 mod preset;

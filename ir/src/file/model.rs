@@ -1,5 +1,6 @@
 //! model.yaml, read with its rules: sizes that divide, numbers that fit.
 
+use super::images::{LEVELS_MAX, check_images};
 use super::parse::{Checks, Range, keys, parse};
 use crate::error::Mistakes;
 use crate::model::{Bias, Family, Model};
@@ -25,6 +26,7 @@ pub(super) fn check_model(model: &Model, text: &str, file: &str) -> Result<(), M
     let mut checks = Checks::new(text, file);
     check_sizes(model, &mut checks);
     check_heads(model, &mut checks);
+    check_images(model, &mut checks);
     check_rotary(model, &mut checks);
     check_products(model, &mut checks);
     check_training(model, &mut checks);
@@ -84,12 +86,15 @@ fn check_heads(model: &Model, checks: &mut Checks) {
 
 fn check_rotary(model: &Model, checks: &mut Checks) {
     checks.within(&keys(["rotary_base"]), model.rotary_base, Range::Positive);
-    if model.family == Family::Gpt && model.attention_bias == Bias::Present {
-        checks.wrong(&keys(["attention_bias"]), "`attention_bias` is for `family: llama`: `gpt` has all biases");
+    let family = model.family.name();
+    if model.family != Family::Llama && model.attention_bias == Bias::Present {
+        let what = format!("`attention_bias` is for `family: llama`: `{family}` has all biases");
+        checks.wrong(&keys(["attention_bias"]), what);
     }
     let Some(scaling) = model.rotary_scaling else { return };
-    if model.family == Family::Gpt {
-        checks.wrong(&keys(["rotary_scaling"]), "`rotary_scaling` is for `family: llama`: `gpt` rotates nothing");
+    if model.family != Family::Llama {
+        let what = format!("`rotary_scaling` is for `family: llama`: `{family}` rotates nothing");
+        checks.wrong(&keys(["rotary_scaling"]), what);
     }
     let key = |name| keys(["rotary_scaling", name]);
     checks.within(&key("factor"), scaling.factor, Range::Positive);
@@ -106,10 +111,16 @@ fn check_products(model: &Model, checks: &mut Checks) {
     let wide = |factors: &[u64]| factors.iter().try_fold(1u128, |product, &factor| product.checked_mul(factor.into()));
     let too_many = |product: Option<u128>| product.is_none_or(|count| count > COUNT_MAX);
     let heads = model.heads.saturating_mul(model.head_size.unwrap_or(0));
-    let width = model.hidden.max(model.feed_forward).max(model.vocabulary).max(heads);
+    let patch = model.images.as_ref().map_or(0, |images| images.patch);
+    let width = model.hidden.max(model.feed_forward).max(model.vocabulary).max(heads).max(patch);
     let layers = u64::from(model.layers).saturating_add(2);
+    let levels = model.images.as_ref().map_or(1, |images| images.levels.len().clamp(1, LEVELS_MAX));
+    // From level to level widths double; a merge is twice as wide as its level.
+    let wider = 1u64 << levels;
     // 4 matrices or fewer of the largest size in a layer, and 16 bytes of parameter, gradient and moments.
-    if too_many(wide(&[64, layers, model.hidden, width])) {
+    if too_many(wide(&[64, layers, model.hidden, width]))
+        || too_many(wide(&[wider, wider, layers, model.hidden, width]))
+    {
         checks.wrong(&keys(["hidden"]), "the model's sizes multiply to more parameters than 64 bits can count");
     }
     let (batch, sequence) = (model.training.batch, model.sequence);
@@ -174,11 +185,11 @@ training:
             said("hidden: 64", "hiden: 64"),
             "error: m.yaml:5: unknown key `hiden`\n  help: did you mean `hidden`?  (keys here: format, name, family, \
              layers, hidden, heads, key_value_heads, head_size, attention_bias, feed_forward, vocabulary, sequence, \
-             embeddings, rotary_base, rotary_scaling, norm_epsilon, training)"
+             embeddings, rotary_base, rotary_scaling, images, norm_epsilon, training)"
         );
         assert_eq!(
             said("family: llama", "family: lama"),
-            "error: m.yaml:3: unknown value `lama` of `family`\n  help: did you mean `llama`?  (values here: gpt, llama)"
+            "error: m.yaml:3: unknown value `lama` of `family`\n  help: did you mean `llama`?  (values here: gpt, llama, bert, vit, swin)"
         );
         assert_eq!(
             said("precision: f32", "precision: fp8"),

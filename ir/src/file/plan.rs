@@ -308,10 +308,10 @@ impl PlanFile {
                 mistakes.push(Mistake::new(file, what).help(format!("plan again, or restore the {kind} file")));
             }
         }
-        let (planned, layers) = (self.plan.strategies.len(), model.layers as usize + 2);
+        let (planned, layers) = (self.plan.strategies.len(), model.layer_count() as usize);
         if planned != layers {
             let what = format!("has strategies for {planned} layers, but the model has {layers}");
-            let help = format!("layer 0 is the embedding, 1 to {} the blocks, {} the head", model.layers, layers - 1);
+            let help = format!("layer 0 is the embedding, 1 to {} the blocks, {} the head", layers - 2, layers - 1);
             mistakes.push(Mistake::new(file, what).help(help));
         }
         let (ranks, devices) = (self.plan.rank_count(), cluster.device_count());

@@ -51,10 +51,14 @@ impl Cluster {
 }
 
 /// A model's name and its file, the smallest first.
-const MODELS: [(&str, &str); 11] = [
+const MODELS: [(&str, &str); 15] = [
     ("tiny-gpt", include_str!("../../../examples/models/tiny-gpt.yaml")),
     ("tiny-llama", include_str!("../../../examples/models/tiny-llama.yaml")),
     ("gpt2-124m", include_str!("../../../examples/models/gpt2-124m.yaml")),
+    ("bert-large", include_str!("../../../examples/models/bert-large.yaml")),
+    ("vit-huge-32", include_str!("../../../examples/models/vit-huge-32.yaml")),
+    ("bert-huge-32", include_str!("../../../examples/models/bert-huge-32.yaml")),
+    ("swin-huge-32", include_str!("../../../examples/models/swin-huge-32.yaml")),
     ("llama-1b", include_str!("../../../examples/models/llama-1b.yaml")),
     ("gpt3-1.3b", include_str!("../../../examples/models/gpt3-1.3b.yaml")),
     ("gpt3-6.7b", include_str!("../../../examples/models/gpt3-6.7b.yaml")),

@@ -69,10 +69,11 @@ impl Scaling {
 }
 
 impl Pattern {
-    /// Two products of queries and keys with 2 · s² · d each; a causal pattern needs half.
+    /// Two products of queries and keys with 2 · s² · d each; a causal pattern needs half. Windows are sequences.
     pub(super) fn flops(self, sizes: &Sizes) -> Flops {
         let [b, s, g, c, d] = ['b', 's', 'g', 'c', 'd'].map(|letter| sizes[&letter] as f64);
-        let all = 4.0 * b * s * s * g * (c - 2.0) * d;
+        let windows = sizes.get(&'w').map_or(1.0, |&count| count as f64);
+        let all = 4.0 * b * windows * s * s * g * (c - 2.0) * d;
         match self {
             Pattern::Causal => Flops(all / 2.0),
             Pattern::Full => Flops(all),

@@ -39,6 +39,13 @@ pub enum Content {
     },
     /// Inputs of one microbatch: `sequences` × sequence tokens.
     Tokens(Rows),
+    /// The same as numbers, for models of images.
+    Patches {
+        /// Which sequences.
+        rows: Rows,
+        /// Numbers of a sequence.
+        numbers: u64,
+    },
     /// What should follow them.
     Targets(Rows),
     /// What another role would bring, in a program of one layer alone.

@@ -159,7 +159,12 @@ impl Kernel {
         let shape = if self.op == Op::MatMul {
             Shape::Product(self.product())
         } else {
-            Shape::Letters(self.operands().flat_map(|operand| operand.dimensions.iter().copied()).collect())
+            let mut sizes = self.sizes();
+            // Windows are sequences of their own: as many more of them.
+            if let Some(windows) = sizes.remove(&'w') {
+                sizes.entry('b').and_modify(|batch| *batch *= windows);
+            }
+            Shape::Letters(sizes.into_iter().collect())
         };
         let adds = self.outputs.iter().any(|output| output.write != self.op.write());
         let write = if adds { Write::Accumulate } else { Write::Replace };

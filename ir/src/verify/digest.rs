@@ -241,6 +241,11 @@ fn buffer(digest: &mut Digest, buffer: &Buffer) {
             digest.word(2);
             return rows(digest, tokens);
         }
+        Content::Patches { rows: of, numbers } => {
+            digest.word(10);
+            digest.word(*numbers);
+            return rows(digest, of);
+        }
         Content::Targets(targets) => {
             digest.word(3);
             return rows(digest, targets);

@@ -233,7 +233,9 @@ fn content_bytes(draft: &Draft, content: &Content) -> Result<Bytes, String> {
         Content::Value | Content::Boundary => return Ok(Bytes::ZERO),
         Content::Scalars => return Ok(Bytes(8)),
         Content::Constants => return Ok(Bytes(UPDATE_CONSTANTS * 4)),
-        Content::Tokens(rows) | Content::Targets(rows) => return rows_bytes(draft, rows),
+        Content::Tokens(rows) | Content::Targets(rows) => return rows_bytes(draft, rows, draft.step.sequence * 4),
+        // Numbers may be stored in 16 bits.
+        Content::Patches { rows, numbers } => return rows_bytes(draft, rows, numbers.saturating_mul(2)),
         // Parameters may be stored in 16 bits.
         Content::Parameters { block, part } => (block, part, 2),
         Content::Master { block, part }
@@ -250,7 +252,8 @@ fn content_bytes(draft: &Draft, content: &Content) -> Result<Bytes, String> {
     Ok(Bytes(of.padded / shares * element))
 }
 
-fn rows_bytes(draft: &Draft, rows: &Rows) -> Result<Bytes, String> {
+/// Bytes of the rows that a rank has, each of so many.
+fn rows_bytes(draft: &Draft, rows: &Rows, row: u64) -> Result<Bytes, String> {
     axes(&draft.mesh, &rows.axes)?;
     let parts = extent(&draft.mesh, &rows.axes);
     if u32::from(rows.microbatch) >= draft.step.microbatches {
@@ -260,7 +263,9 @@ fn rows_bytes(draft: &Draft, rows: &Rows) -> Result<Bytes, String> {
         let [own, all] = [rows.sequences, draft.step.sequences];
         return Err(format!("{parts} ranks with {own} sequences each are not the {all} of a microbatch"));
     }
-    Ok(Bytes(rows.sequences * draft.step.sequence * 4))
+    product([rows.sequences, row])
+        .map(Bytes)
+        .ok_or_else(|| format!("{} sequences of {row} bytes are too many", rows.sequences))
 }
 
 /// Bytes that a collective reads and writes on each rank.

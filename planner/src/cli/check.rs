@@ -128,7 +128,7 @@ fn warnings(job: &Job, candidate: &Candidate) -> Vec<String> {
 fn described(job: &Job, candidate: &Candidate) -> String {
     let capacity = job.cluster.capacity();
     let free = capacity.saturating_sub(candidate.peak);
-    let flops = model_flops(&job.model, &job.model.graph(), job.file.plan.batch);
+    let flops = model_flops(&job.model.graph(), job.file.plan.batch);
     let (rate, share) = device_rate(flops, candidate.trace.step, &job.cluster, job.file.plan.precision);
     let mut text = String::new();
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");

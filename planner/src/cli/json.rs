@@ -21,7 +21,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
     let best = &outcome.found.candidates[0];
     let effort = outcome.found.effort;
     let cluster = &question.devices.cluster;
-    let flops = model_flops(&question.model, &question.graph, question.batch);
+    let flops = model_flops(&question.graph, question.batch);
     let (rate, share) = device_rate(flops, best.trace.step, cluster, best.plan.precision);
     json!({
         "format": 1,

@@ -83,7 +83,7 @@ fn choice(question: &Question, outcome: &Planned) -> Choice {
 fn cards(question: &Question, outcome: &Planned) -> Vec<Card> {
     let (step, precision) = (outcome.picked_whole.trace.step, outcome.found.candidates[outcome.picked].plan.precision);
     let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, step);
-    let flops = model_flops(&question.model, &question.graph, question.batch);
+    let flops = model_flops(&question.graph, question.batch);
     let (rate, share) = device_rate(flops, step, &question.devices.cluster, precision);
     let card =
         |name: &str, value: String, detail: &str| Card { name: name.to_owned(), value, detail: detail.to_owned() };

@@ -1,7 +1,7 @@
 //! `hetu-plan models` and `hetu-plan clusters`: what can be named without a file.
 
 use ir::cluster::Cluster;
-use ir::model::Model;
+use ir::model::{Family, Model};
 
 use super::failure::Failure;
 use super::output::show;
@@ -18,6 +18,7 @@ pub(crate) fn models() -> Result<(), Failure> {
         ("sequence", Side::Right),
         ("batch", Side::Right),
         ("precision", Side::Left),
+        ("for", Side::Left),
     ]);
     for name in Model::presets() {
         let model = Model::preset(name)?;
@@ -29,9 +30,20 @@ pub(crate) fn models() -> Result<(), Failure> {
             thousands(model.sequence),
             thousands(model.training.batch),
             precision_word(model.training.precision).to_owned(),
+            purpose(model.family).to_owned(),
         ]);
     }
-    show(&(table.text() + "  A file works as well: examples/models has these.\n"))
+    let note = "  A file works as well: examples/models has these. hetu-exec trains those that write text on.\n";
+    show(&(table.text() + note))
+}
+
+/// What models of a family are for.
+fn purpose(family: Family) -> &'static str {
+    match family {
+        Family::Gpt | Family::Llama => "writing text on",
+        Family::Bert => "filling in text",
+        Family::Vit | Family::Swin => "naming images",
+    }
 }
 
 /// The shipped devices.

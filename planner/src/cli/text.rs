@@ -80,7 +80,7 @@ pub(crate) fn uniform(question: &Question, outcome: &Planned) -> Option<String> 
 
 /// How much of what devices could do is done, of the operations of the model (MFU).
 pub(crate) fn rate_line(question: &Question, step: Seconds, precision: Precision) -> String {
-    let flops = model_flops(&question.model, &question.graph, question.batch);
+    let flops = model_flops(&question.graph, question.batch);
     let (rate, share) = device_rate(flops, step, &question.devices.cluster, precision);
     format!("{rate} of the model per device, {:.1} % of its peak", share * 100.0)
 }
@@ -88,7 +88,9 @@ pub(crate) fn rate_line(question: &Question, step: Seconds, precision: Precision
 pub(crate) fn model_line(model: &Model) -> String {
     let parameters = short_count(model.graph().parameter_count() as f64);
     let blocks = counted(u64::from(model.layers), "block");
-    format!("{}: {blocks}, {parameters} parameters, sequences of {} tokens", model.name, thousands(model.sequence))
+    let rows = if model.images.is_some() { "images" } else { "sequences" };
+    let parts = if model.images.is_some() { "patches" } else { "tokens" };
+    format!("{}: {blocks}, {parameters} parameters, {rows} of {} {parts}", model.name, thousands(model.sequence))
 }
 
 pub(crate) fn cluster_line(cluster: &Cluster) -> String {

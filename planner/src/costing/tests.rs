@@ -41,6 +41,7 @@ impl Case {
             embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
             rotary_base: 10_000.0,
             rotary_scaling: None,
+            images: None,
             head_size: None,
             attention_bias: Bias::Absent,
             norm_epsilon: 1e-5,
@@ -99,11 +100,11 @@ fn no_layer_costs_less_than_its_outline() {
         let (mut bases, mut outlines) = (Bases::default(), Outlines::default());
         for kind in (0..graph.kinds.len() as u32).map(KindId) {
             for strategy in case.strategies(&graph, kind) {
-                let layout = costing.layout(&mut outlines, LayoutClass::of(&strategy), strategy.ranks(), 0);
+                let layout = costing.layout(&mut outlines, costing.junction(kind, &strategy), strategy.ranks(), 0);
                 let outline = costing.outline(&mut outlines, kind, &strategy, layout);
                 let seen = costing.layer_times(&mut bases, kind, &strategy).microbatch;
                 let exact = costing.costs(&mut bases, kind, &strategy, &outline);
-                let block = costing.outline(&mut outlines, costing.block(), &strategy, layout).time_microbatch;
+                let block = costing.outline(&mut outlines, costing.beside(kind), &strategy, layout).time_microbatch;
                 let least = outline.time_microbatch - SHORT * block;
                 assert!(seen >= least, "{case}: kind {kind:?}, {strategy:?}: {seen} s below {outline:?}");
                 assert!(exact.time_microbatch >= outline.time_microbatch, "{case}: {strategy:?}");
@@ -124,7 +125,7 @@ fn no_program_is_faster_than_its_outlines() {
         let costing = case.costing(&graph, &model);
         let layers = graph.layers.len();
         let mut outlines = Outlines::default();
-        for strategy in case.strategies(&graph, costing.block()) {
+        for strategy in case.strategies(&graph, costing.beside(KindId(0))) {
             let plan = Plan {
                 batch: case.sequences * u64::from(case.microbatches),
                 microbatches: case.microbatches,
@@ -136,7 +137,7 @@ fn no_program_is_faster_than_its_outlines() {
             };
             let programs = compiler::compile_unlimited(&graph, &plan).expect("the plan is legal");
             let step = simulate(&programs, &model, Detail::Totals).expect("verified programs end").step.0;
-            let layout = costing.layout(&mut outlines, LayoutClass::of(&strategy), strategy.ranks(), 0);
+            let layout = costing.layout(&mut outlines, costing.junction(KindId(0), &strategy), strategy.ranks(), 0);
             let time = |&kind: &KindId| costing.outline(&mut outlines, kind, &strategy, layout).time_microbatch;
             let least: f64 = graph.layers.iter().map(time).sum();
             let least = least * f64::from(case.microbatches);

@@ -13,6 +13,9 @@ pub fn print_config(model: &Model, stored: &str) -> Result<String, String> {
     let mut object = match model.family {
         Family::Llama => rotary(model),
         Family::Gpt => learned(model)?,
+        Family::Bert | Family::Vit | Family::Swin => {
+            return Err(format!("models of the family `{}` have no config.json here", model.family.name()));
+        }
     };
     let is_tied = model.embeddings == Embeddings::Tied;
     object.insert("vocab_size".to_owned(), json!(model.vocabulary));

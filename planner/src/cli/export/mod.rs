@@ -42,6 +42,10 @@ const SCRIPT: &str = "launch.sh";
 pub(crate) fn export(options: &ExportOptions) -> Result<(), Failure> {
     let name = options.plan.display().to_string();
     let job = job(&options.plan, None)?;
+    if !job.model.family.is_decoder() {
+        let what = format!("{}: models of the family `{}` cannot be exported", job.model.name, job.model.family.name());
+        return Err(Failure::negative(format!("error: {what}")).help("export plans of `gpt` and `llama` models"));
+    }
     let violations = compiler::check(&job.model.graph(), &job.cluster, &job.file.plan);
     if !violations.is_empty() {
         return Err(violations_failure(&name, &violations));

@@ -19,7 +19,7 @@ const FLAVORS: [(&str, [u64; 5]); 3] =
 pub(crate) fn export(common: &Common<'_>) -> Result<Export, Failure> {
     let model = common.model;
     if model.family != Family::Llama {
-        let what = format!("{TRAINER} has no model of the family of {}, `gpt`", model.name);
+        let what = format!("{TRAINER} has no model of the family of {}, `{}`", model.name, model.family.name());
         return Err(Failure::negative(format!("error: {what}")).help("export it --to megatron"));
     }
     let mut unsaid = common.unlike(&[Field::Data, Field::Tensor, Field::Sequence, Field::Shard]);

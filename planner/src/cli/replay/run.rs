@@ -89,6 +89,7 @@ fn model(row: &Row) -> Result<Model, String> {
         attention_bias: Bias::Absent,
         rotary_base: 10_000.0,
         rotary_scaling: None,
+        images: None,
         norm_epsilon: 1e-5,
         training: Training {
             batch: row.batch,
