@@ -94,7 +94,7 @@ fn reached(question: &Question, method: &Method, keep: usize) -> Result<Reached,
     let found = search(&request, &|_, _| {}).map_err(|reason| why(&reason))?;
     let best = &found.candidates[0];
     let cluster = &question.devices.cluster;
-    let flops = model_flops(&question.model, &question.graph, question.batch);
+    let flops = model_flops(&question.graph, question.batch);
     let (rate, share_of_peak) = device_rate(flops, best.trace.step, cluster, best.plan.precision);
     let speed = Speed::of(&question.model, cluster, question.batch, best.trace.step);
     Ok(Reached {
