@@ -20,7 +20,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
 use ir::mesh::AxisSet;
-use ir::model::Precision;
 use ir::op::Write;
 use ir::plan::{Shard, Strategy};
 use ir::program::BlockParameter;
@@ -32,7 +31,7 @@ use crate::layer::differentiate::{Differentiated, differentiate, written_once};
 use crate::layer::fragment::{Body, Pass, Slot, fragments};
 use crate::layer::library::Library;
 use crate::layer::retain::{Retained, retain};
-pub(crate) use crate::layer::setting::Setting;
+pub(crate) use crate::layer::setting::{Setting, compute_element};
 use crate::layer::spread::{Rule, Spread, Value, ValueId, spread};
 use crate::memory::place::aligned;
 
@@ -90,14 +89,6 @@ pub(crate) enum Purpose {
     Training,
     /// Only the loss: nothing is kept.
     Evaluation,
-}
-
-/// What numbers are computed in.
-pub(crate) fn compute_element(precision: Precision) -> Element {
-    match precision {
-        Precision::Full => Element::F32,
-        Precision::Mixed => Element::Bf16,
-    }
 }
 
 /// Passes 1 to 4 for one layer kind and strategy.

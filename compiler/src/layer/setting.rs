@@ -2,10 +2,11 @@
 
 use ir::graph::{Element, Graph};
 use ir::mesh::Mesh;
+use ir::model::Precision;
 use ir::plan::Plan;
 use ir::software::{Reduction, Repeat, ResidualSums, Software, TensorExchanges};
 
-use crate::layer::{Purpose, compute_element};
+use crate::layer::Purpose;
 
 /// What all layers of a plan have in common.
 #[derive(Clone, Copy)]
@@ -50,5 +51,13 @@ impl Manners {
     pub(crate) fn of(software: &Software) -> Manners {
         let Software { repeat, reduction, tensor_exchanges, residual_sums, .. } = *software;
         Manners { repeat, reduction, tensor_exchanges, residual_sums }
+    }
+}
+
+/// What numbers are computed in.
+pub(crate) fn compute_element(precision: Precision) -> Element {
+    match precision {
+        Precision::Full => Element::F32,
+        Precision::Mixed => Element::Bf16,
     }
 }
