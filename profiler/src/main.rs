@@ -142,13 +142,27 @@ fn show(text: &[u8]) -> Result<()> {
 
 fn catalogue(options: &ClusterOptions, cluster: &Cluster) -> Result<Catalogue> {
     let mut catalogue = match &options.model {
-        Some(path) => Catalogue::of_model(&model(path)?, cluster),
+        Some(path) => {
+            let model = model(path)?;
+            runs_on(&model, cluster)?;
+            Catalogue::of_model(&model, cluster)
+        }
         None => Catalogue::general(cluster),
     };
     if let Some(text) = &options.only {
         catalogue.retain(|label| label.contains(text.as_str()));
     }
     Ok(catalogue)
+}
+
+/// Windows and heads of encoders have no kernels on GPUs.
+fn runs_on(model: &Model, cluster: &Cluster) -> Result<()> {
+    if model.family.is_decoder() || matches!(cluster.device.execution, Execution::Shared { .. }) {
+        return Ok(());
+    }
+    let (name, family) = (&model.name, model.family.name());
+    let help = "plan for it by the description of the devices, without --profile";
+    Err(wrong_use(anyhow::anyhow!("{name}: GPUs have no kernels of the family `{family}`; {help}")))
 }
 
 fn model(path: &Path) -> Result<Model> {
@@ -229,5 +243,20 @@ impl Watcher for Watch<'_> {
 
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_measure_decoders_only() {
+        let model = |name| Model::preset(name).expect("it is shipped");
+        let gpus = Cluster::preset("8xH100").expect("it is shipped");
+        assert!(runs_on(&model("llama-1b"), &gpus).is_ok());
+        let error = runs_on(&model("bert-large"), &gpus).expect_err("it has no kernels there");
+        assert!(error.to_string().starts_with("bert-large: GPUs have no kernels of the family `bert`"), "{error}");
+        assert!(runs_on(&model("bert-large"), &Cluster::preset("4xCPU").expect("it is shipped")).is_ok());
     }
 }
