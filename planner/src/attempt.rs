@@ -276,6 +276,13 @@ struct Compared {
 /// Plans that are compiled side by side. Fixed, so that the answer does not depend on the number of threads.
 const COMPARED_AT_ONCE: usize = 8;
 
+/// By how much a plan must be faster by estimate than the fastest that was simulated, as a factor, to be simulated though
+/// enough are: what the first ones wait for, such as the sums of tied parameters, stands in no estimate.
+const AHEAD: f64 = 1.03;
+
+/// No more plans than these are simulated for being so.
+const COMPARED_MAX: usize = 320;
+
 /// Compiles and simulates plans from the best estimate on, until so many of them fit, or the others are far behind.
 pub(crate) fn simulate_best(
     setting: Setting<'_>,
@@ -295,7 +302,7 @@ pub(crate) fn simulate_best(
     }
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut simulated = 0;
-    for chunk in listed.chunks(COMPARED_AT_ONCE) {
+    for (index, chunk) in listed.chunks(COMPARED_AT_ONCE).enumerate() {
         let fastest = candidates.iter().map(|each| each.trace.step.0).fold(f64::INFINITY, f64::min);
         let near: Vec<&Compared> = chunk.iter().filter(|it| it.near.0 < fastest * NEAR).collect();
         simulated += near.len();
@@ -303,7 +310,10 @@ pub(crate) fn simulate_best(
             compared(setting, plan).ok().map(|found| Candidate { estimated: *estimated, ..found })
         });
         candidates.extend(played.collect::<Vec<Candidate>>());
-        if candidates.len() >= enough {
+        let fastest = candidates.iter().map(|each| each.trace.step.0).fold(f64::INFINITY, f64::min);
+        let next = listed.get((index + 1) * COMPARED_AT_ONCE).map_or(f64::INFINITY, |it| it.near.0);
+        let is_ahead = next * AHEAD < fastest && simulated < COMPARED_MAX;
+        if candidates.len() >= enough && !is_ahead {
             break;
         }
     }

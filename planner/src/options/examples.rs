@@ -13,9 +13,9 @@ EXAMPLES
       how long one trillion tokens take, and what they cost
   hetu-plan llama3-70b --cluster 64x8xH100 --mtbf 2000d --save-rate 20GB/s -o out/often.yaml
       each device fails every 2000 days: how often to save, and what share of the time counts
-  hetu-plan gpt2-124m --cluster 8xH100 --batch 64 --sweep devices=2..16 --csv out/sweep.csv --report out/sweep
+  hetu-plan gpt2-124m --cluster 8xH100 --batch 64 --sweep devices=2..16 --report out/sweep
       the best plan for 2, 4, 8 and 16 devices side by side: how throughput, cost and efficiency go
-  hetu-plan llama3-8b --cluster 8xH100 --why-not tensor=8 --why-not stages=4,microbatches=16 -o out/why.yaml
+  hetu-plan llama3-8b --cluster 8xH100 --why-not tensor=8 --why-not stages=4 -o out/why.yaml
       what the plans that one had in mind would take, or what forbids them
   hetu-plan llama3-8b --cluster 8xH100 --batch 64 --robust -o out/robust.yaml
       the plan that keeps the shortest step in nine of ten cases in which prices are wrong
