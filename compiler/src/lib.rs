@@ -41,6 +41,7 @@ pub use layer::outline::{
     LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, layer_bytes,
     layer_outline,
 };
+pub use layer::shelf::Shelf;
 pub use step::visits::in_flight;
 
 use layer::Purpose;
@@ -124,13 +125,18 @@ pub struct Sample {
 }
 
 /// The programs of the beginnings of a plan of one stage: for asking what a layer or a microbatch more would take.
-/// Layers are compiled once for all of them, and nothing is verified. Arenas are placed with the least effort; what they need at least,
+/// Layers are compiled once for all of them, or taken from the shelf, and nothing is verified. Arenas are placed with the least effort; what they need at least,
 /// `live_bound`, is that of [`compile_unlimited`].
-pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result<Vec<Draft>, Vec<Violation>> {
+pub fn compile_samples(
+    shelf: &mut Shelf,
+    graph: &Graph,
+    plan: &Plan,
+    samples: &[Sample],
+) -> Result<Vec<Draft>, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let setting = Setting::new(graph, &mesh, plan, Purpose::Training);
     let mut library = Library::default();
-    let layers = Layers::new(setting, plan, &mut library);
+    let layers = Layers::shelved(setting, plan, &mut library, shelf);
     let drafts = samples.iter().map(|&sample| {
         let graph = graph.part(&graph.layers[..sample.layers as usize]);
         let plan = Plan {

@@ -3,7 +3,7 @@
 use ir::plan::{Plan, Schedule};
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
-use solver::{Shortage, Solved, lower_bound, quick_bound};
+use solver::{Shortage, Solved, lower_bound_below, quick_bound};
 
 use crate::known::Known;
 use crate::outer::Outer;
@@ -202,7 +202,7 @@ fn tightest(setting: Setting<'_>, known: &Known, tight: Tight<'_>) -> Vec<Plan> 
         };
         let plans = spaces.into_iter().filter_map(|space| {
             let space = space.offering(Bytes(roomiest as u64));
-            if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
+            if lower_bound_below(&space.problem, fastest) < fastest { space.tightest(setting) } else { None }
         });
         plans.collect::<Vec<Plan>>()
     };
@@ -221,7 +221,7 @@ impl Opened {
     /// Solves the problem of an outer choice, and narrower ones. None if some layer has no legal strategy.
     fn new(request: &Request<'_>, known: &Known, outer: &Outer, upper: f64) -> Option<Opened> {
         let whole = Space::new(request.setting, known, outer)?;
-        let mut bound = lower_bound(&whole.problem);
+        let mut bound = lower_bound_below(&whole.problem, upper);
         let mut opened = Opened { estimates: Vec::new(), shortage: None, bound };
         let mut next = Some(whole);
         let mut degrees: Vec<u32> = outer.degrees.clone();
@@ -250,7 +250,7 @@ impl Opened {
                 }
             }
             next = degrees.pop().and_then(|most| space.narrowed(most));
-            bound = next.as_ref().map_or(bound, |space| lower_bound(&space.problem));
+            bound = next.as_ref().map_or(bound, |space| lower_bound_below(&space.problem, upper));
         }
         Some(opened)
     }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use compiler::{
-    BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, boundary_exchanges, can_repeat, compile_samples,
+    BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, Shelf, boundary_exchanges, can_repeat, compile_samples,
     layer_outline, may_cut, stream_size,
 };
 use cost_model::{CostModel, Detail, Group, simulate_draft};
@@ -103,9 +103,13 @@ enum Pace {
     Host,
 }
 
-/// Outlines that were made for one costing.
+/// Outlines that were made for one costing, and what they were made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outlines {
+    /// Pairs of equal layers, which many layers are compared with.
+    pairs: BTreeMap<(KindId, Strategy), Played>,
+    /// Layers that were compiled.
+    shelf: Shelf,
     /// By kind and strategy, whatever is sharded.
     known: BTreeMap<(KindId, Strategy), Outlined>,
 }
@@ -118,12 +122,6 @@ struct Outlined {
     /// Seconds in which the host issues what the layer does.
     issue: f64,
     bytes: BTreeMap<Shard, LayerBytes>,
-}
-
-/// Pairs of equal layers, which many layers are compared with.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Bases {
-    pairs: BTreeMap<(KindId, Strategy), Played>,
 }
 
 /// A few layers: step time for each count of microbatches, and peak memory.
@@ -167,8 +165,10 @@ impl Costing<'_> {
 
     fn outlined<'o>(&self, outlines: &'o mut Outlines, kind: KindId, strategy: &Strategy) -> &'o Outlined {
         let unsharded = Strategy { shard: Shard::Nothing, ..strategy.clone() };
-        outlines.known.entry((kind, unsharded)).or_insert_with(|| {
-            let outline = layer_outline(self.graph, kind, strategy, self.batch()).expect("a legal strategy has a mesh");
+        let Outlines { shelf, known, .. } = outlines;
+        known.entry((kind, unsharded)).or_insert_with(|| {
+            let outline = layer_outline(shelf, self.graph, kind, strategy, self.batch());
+            let outline = outline.expect("a legal strategy has a mesh");
             Outlined { delays: self.delays(&outline), issue: self.issue_time(&outline), bytes: outline.bytes }
         })
     }
@@ -217,16 +217,16 @@ impl Costing<'_> {
     }
 
     /// The cost of a layer kind under a strategy with this outline.
-    pub(crate) fn costs(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
-        let times = self.layer_times(bases, kind, strategy);
+    pub(crate) fn costs(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
+        let times = self.layer_times(outlines, kind, strategy);
         // Samples are short: where work and host wait for each other in turn, less can be seen of a layer than a long
         // row of them takes.
         let microbatch = times.microbatch.max(outline.time_microbatch);
         // Of layers that follow each other, two are looked at, so that gathers ahead are seen.
         let (alone, count) = if can_repeat(&self.graph.kinds[kind.index()]) {
-            (self.pair(bases, kind, strategy).peak, 2)
+            (self.pair(outlines, kind, strategy).peak, 2)
         } else {
-            (self.peak_alone(kind, strategy), 1)
+            (self.peak_alone(&mut outlines.shelf, kind, strategy), 1)
         };
         let held = Bytes((outline.bytes_state + outline.bytes_saved) * count);
         Costs {
@@ -247,10 +247,10 @@ impl Costing<'_> {
         self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
     }
 
-    fn layer_times(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Times {
+    fn layer_times(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> Times {
         let (base, with) = if can_repeat(&self.graph.kinds[kind.index()]) {
-            let all = self.played(&[(kind, strategy); 3], &[2, 3]);
-            bases.pairs.insert((kind, strategy.clone()), all[0]);
+            let all = self.played(&mut outlines.shelf, &[(kind, strategy); 3], &[2, 3]);
+            outlines.pairs.insert((kind, strategy.clone()), all[0]);
             (all[0], all[1])
         } else {
             let block = self.beside(kind);
@@ -258,7 +258,7 @@ impl Costing<'_> {
             let mut layers = vec![(block, &plain); 2];
             let is_first = self.graph.kinds[kind.index()].input.is_none();
             layers.insert(if is_first { 0 } else { 2 }, (kind, strategy));
-            (self.pair(bases, block, &plain), self.played(&layers, &[3])[0])
+            (self.pair(outlines, block, &plain), self.played(&mut outlines.shelf, &layers, &[3])[0])
         };
         let microbatch = ((with.steps[1] - with.steps[0]) - (base.steps[1] - base.steps[0])).max(0.0);
         let step = (with.steps[0] - base.steps[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
@@ -296,9 +296,10 @@ impl Costing<'_> {
     }
 
     /// Two equal layers alone.
-    fn pair(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Played {
-        let make = || self.played(&[(kind, strategy); 2], &[2])[0];
-        *bases.pairs.entry((kind, strategy.clone())).or_insert_with(make)
+    fn pair(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> Played {
+        let Outlines { pairs, shelf, .. } = outlines;
+        let make = || self.played(shelf, &[(kind, strategy); 2], &[2])[0];
+        *pairs.entry((kind, strategy.clone())).or_insert_with(make)
     }
 
     /// Whether a kind has layers before and behind it.
@@ -325,15 +326,15 @@ impl Costing<'_> {
     }
 
     /// What one layer needs.
-    fn peak_alone(&self, kind: KindId, strategy: &Strategy) -> Bytes {
-        self.sampled(&[(kind, strategy)], &[Sample { layers: 1, microbatches: self.counts[0] }])[0].peak()
+    fn peak_alone(&self, shelf: &mut Shelf, kind: KindId, strategy: &Strategy) -> Bytes {
+        self.sampled(shelf, &[(kind, strategy)], &[Sample { layers: 1, microbatches: self.counts[0] }])[0].peak()
     }
 
     /// Plays programs of these layers alone: for each of `lengths`, the first so many of them.
-    fn played(&self, layers: &[(KindId, &Strategy)], lengths: &[u32]) -> Vec<Played> {
+    fn played(&self, shelf: &mut Shelf, layers: &[(KindId, &Strategy)], lengths: &[u32]) -> Vec<Played> {
         let sample = |&layers| self.counts.map(|microbatches| Sample { layers, microbatches });
         let samples: Vec<Sample> = lengths.iter().flat_map(sample).collect();
-        let drafts = self.sampled(layers, &samples);
+        let drafts = self.sampled(shelf, layers, &samples);
         let step = |draft| simulate_draft(draft, self.model, Detail::Totals).expect("samples do not deadlock").step.0;
         let played = drafts.chunks(self.counts.len());
         let played = played.map(|of| Played { steps: [step(&of[0]), step(&of[1])], peak: of[0].peak() });
@@ -341,7 +342,7 @@ impl Costing<'_> {
     }
 
     /// Programs of these layers alone.
-    fn sampled(&self, layers: &[(KindId, &Strategy)], samples: &[Sample]) -> Vec<Draft> {
+    fn sampled(&self, shelf: &mut Shelf, layers: &[(KindId, &Strategy)], samples: &[Sample]) -> Vec<Draft> {
         let kinds: Vec<KindId> = layers.iter().map(|&(kind, _)| kind).collect();
         let plan = Plan {
             batch: self.sequences,
@@ -352,7 +353,7 @@ impl Costing<'_> {
             strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
             prefetch: PREFETCH,
         };
-        compile_samples(&self.graph.part(&kinds), &plan, samples).expect("legal strategies compile")
+        compile_samples(shelf, &self.graph.part(&kinds), &plan, samples).expect("legal strategies compile")
     }
 }
 

@@ -10,7 +10,7 @@ use ir::graph::KindId;
 use ir::plan::Strategy;
 use solver::Costs;
 
-use crate::costing::{Bases, Costing, Junction, Outlines};
+use crate::costing::{Costing, Junction, Outlines};
 use crate::outer::Outer;
 
 /// What is known of layers, for all outer choices.
@@ -35,7 +35,6 @@ pub(crate) struct KnownLayers(Arc<Mutex<Layers>>);
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     pub(crate) outlines: Outlines,
-    bases: Bases,
     costs: BTreeMap<(KindId, Strategy), Costs>,
     transitions: BTreeMap<[Junction; 2], f64>,
 }
@@ -64,7 +63,7 @@ impl KnownLayers {
 impl Layers {
     /// The exact cost of a strategy that has this outline.
     pub(crate) fn costs(&mut self, costing: &Costing<'_>, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
-        let make = || costing.costs(&mut self.bases, kind, strategy, outline);
+        let make = || costing.costs(&mut self.outlines, kind, strategy, outline);
         let costs = self.costs.entry((kind, strategy.clone())).or_insert_with(make);
         Costs { layout: outline.layout, ..costs.clone() }
     }

@@ -23,7 +23,7 @@ use crate::sum::Sum;
 const VISITS_MAX: u64 = 24_000;
 
 /// How many plans are tried in any case, and at most.
-const TRIED: [u64; 2] = [24, 400];
+const TRIED: [u64; 2] = [16, 400];
 
 /// Changes that are tried at once. Fixed, so that the answer does not depend on the number of threads.
 const TRIED_AT_ONCE: usize = 8;
@@ -32,7 +32,7 @@ const TRIED_AT_ONCE: usize = 8;
 const WORTHWHILE: f64 = 1e-4;
 
 /// Changes without any gain after which no more are tried, and as a part of all that may be.
-const FRUITLESS: (usize, usize) = (24, 4);
+const FRUITLESS: (usize, usize) = (8, 8);
 
 /// By how much the sum of a changed plan may lie above that of the plan, relative to it: sums do not see what hides
 /// behind other work.

@@ -14,12 +14,13 @@ pub(crate) mod outline;
 pub(crate) mod retain;
 pub(crate) mod setting;
 pub(crate) mod shape;
+pub(crate) mod shelf;
 pub(crate) mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
-use ir::mesh::AxisSet;
+use ir::mesh::{AxisSet, Mesh};
 use ir::op::Write;
 use ir::plan::{Shard, Strategy};
 use ir::program::BlockParameter;
@@ -49,6 +50,8 @@ pub(crate) struct BlockTemplate {
     used: u64,
     /// Axes over which gradients are partial.
     pub(crate) partial: AxisSet,
+    /// Axes that split its parameters, however they are sharded.
+    split: AxisSet,
     /// Ranks of the stage that hold equal parameters.
     pub(crate) copies: u32,
     /// Whether its one parameter is also another layer's.
@@ -80,6 +83,21 @@ pub(crate) struct Layer {
     pub(crate) saved: Vec<Bytes>,
     pub(crate) keeps_input: bool,
     pub(crate) blocks: Vec<BlockTemplate>,
+}
+
+impl Layer {
+    /// Shards it otherwise: its passes stay as they are.
+    fn reshard(&mut self, mesh: &Mesh, shard: Shard) {
+        self.shard = shard;
+        let data: AxisSet = self.axes.data.iter().copied().collect();
+        self.blocks.iter_mut().for_each(|block| block.copies = copies(mesh, block.split, data, shard));
+    }
+}
+
+/// Ranks of a stage that hold equal parameters, which these axes split and those of data are there to shard.
+fn copies(mesh: &Mesh, split: AxisSet, data: AxisSet, shard: Shard) -> u32 {
+    let sharded = if shard == Shard::Nothing { AxisSet::EMPTY } else { data };
+    mesh.ranks_per_stage() / mesh.extent(split.union(sharded))
 }
 
 /// What a layer is made for.
@@ -245,10 +263,9 @@ impl Blocks<'_> {
         });
         let parameters = parameters.collect();
         let data: AxisSet = self.rule.axes.data.iter().copied().collect();
-        let sharded = if self.shard == Shard::Nothing { AxisSet::EMPTY } else { data };
-        let copies = mesh.ranks_per_stage() / mesh.extent(split.union(sharded));
+        let copies = copies(mesh, split, data, self.shard);
         let padded = length.next_multiple_of(PARAMETER_ALIGNMENT * u64::from(mesh.extent(data)));
-        BlockTemplate { parameters, decayed, length, padded, used, partial, copies, is_tied }
+        BlockTemplate { parameters, decayed, length, padded, used, partial, split, copies, is_tied }
     }
 }
 

@@ -19,8 +19,9 @@ use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
 use crate::layer::setting::{Manners, Setting};
 use crate::layer::shape::Shape;
+use crate::layer::shelf::Shelf;
 use crate::layer::spread::Rule;
-use crate::layer::{Purpose, compute_element, layer};
+use crate::layer::{Purpose, compute_element};
 use crate::memory::place::aligned;
 use crate::step::body::conversions;
 
@@ -95,11 +96,12 @@ pub fn layer_bytes(
     strategy: &Strategy,
     batch: LayerBatch,
 ) -> Result<LayerBytes, Violation> {
-    Ok(layer_outline(graph, kind, strategy, batch)?.bytes[&strategy.shard])
+    Ok(layer_outline(&mut Shelf::default(), graph, kind, strategy, batch)?.bytes[&strategy.shard])
 }
 
-/// What a layer kind holds and does under a strategy, however it is sharded.
+/// What a layer kind holds and does under a strategy, however it is sharded. The layer is left on the shelf.
 pub fn layer_outline(
+    shelf: &mut Shelf,
     graph: &Graph,
     kind: KindId,
     strategy: &Strategy,
@@ -116,7 +118,7 @@ pub fn layer_outline(
         manners: Manners::USUAL,
     };
     let mut library = Library::default();
-    let layer = layer(setting, kind, strategy, &mut library);
+    let layer = shelf.layer(setting, kind, strategy, &mut library);
     let Library { fragments, collectives } = library;
     let forward = pass_outline(&layer.forward, &fragments, [Slot::Input, Slot::Output]);
     let backward = pass_outline(&layer.backward, &fragments, [Slot::OutputGradient, Slot::InputGradient]);
