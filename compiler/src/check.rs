@@ -1,7 +1,7 @@
 //! Whether a plan is legal for a model and a cluster: all violations, each with its place.
 
 use ir::cluster::Cluster;
-use ir::graph::{Graph, LayerId};
+use ir::graph::{Graph, KindId, LayerId};
 use ir::plan::{Plan, Sequence, Shard, Strategy};
 use ir::units::Bytes;
 use thiserror::Error;
@@ -145,8 +145,15 @@ pub(crate) fn without_devices(graph: &Graph, plan: &Plan) -> Vec<Violation> {
         return violations;
     }
     violations.extend(mesh(plan).err());
+    // Of a row of equal layers, one is looked at if there is nothing to say of it.
+    let mut last_good: Option<(KindId, &Strategy)> = None;
     for (layer, strategy) in plan.strategies.iter().enumerate() {
-        violations.extend(layer_violations(graph, plan, layer as u32, strategy));
+        let this = (graph.layers[layer], strategy);
+        if last_good != Some(this) {
+            let found = layer_violations(graph, plan, layer as u32, strategy);
+            last_good = found.is_empty().then_some(this);
+            violations.extend(found);
+        }
     }
     if let Some(tie) = graph.tie {
         let [owner, user] = [tie.owner.0, tie.user.0].map(|id| &plan.strategies[id.index()]);

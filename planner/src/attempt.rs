@@ -16,6 +16,9 @@ use crate::space::{Setting, Space};
 /// Outer choices that are opened side by side. Fixed, so that the answer does not depend on the number of threads.
 const OPENED_AT_ONCE: usize = 4;
 
+/// Outer choices that are opened before there is any answer for others to be measured against.
+const OPENED_FIRST: usize = 2;
+
 /// How far a search goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Reach {
@@ -111,8 +114,11 @@ impl Estimates {
     ) -> Estimates {
         let (mut estimates, mut shortages): (Vec<Estimated>, Vec<Short>) = Default::default();
         let (mut effort, mut sums) = (Coverage::default(), Sums::default());
-        for (index, chunk) in order.chunks(OPENED_AT_ONCE).enumerate() {
-            progress(index * OPENED_AT_ONCE, order.len());
+        let (first, others) = order.split_at(order.len().min(OPENED_FIRST));
+        let mut done = 0;
+        for chunk in std::iter::once(first).chain(others.chunks(OPENED_AT_ONCE)) {
+            progress(done, order.len());
+            done += chunk.len();
             let step_of = |rank: usize| estimates.get(rank).map_or(f64::INFINITY, |it: &Estimated| it.step.0);
             let upper = match reach {
                 Reach::Best(compared) => step_of(compared - 1).min(step_of(0) * NEAR),

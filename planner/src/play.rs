@@ -86,12 +86,20 @@ pub(crate) fn shorter(plan: &Plan, microbatches: u32) -> Plan {
     Plan { microbatches, batch, ..plan.clone() }
 }
 
+/// Microbatches that are simulated to compare a plan with others.
+pub(crate) fn simulated_count(plan: &Plan) -> u32 {
+    match plan.schedule {
+        Schedule::OneForwardOneBackward => plan.microbatches.min(shorter_counts(plan).into_iter().sum()),
+        // All-forward steps hold all microbatches: their memory has to be seen whole.
+        Schedule::AllForward => plan.microbatches,
+    }
+}
+
 /// What a plan costs, for comparison with others; its programs are not verified. Of very many microbatches, two shorter
 /// steps are simulated, as long as that is less work: between its warm-up and its end a pipeline with one forward and one backward turn repeats itself, so time grows evenly.
 pub(crate) fn compared(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
     let [few, many] = shorter_counts(plan);
-    // All-forward steps hold all microbatches: their memory has to be seen whole.
-    if plan.microbatches <= few + many || plan.schedule == Schedule::AllForward {
+    if simulated_count(plan) == plan.microbatches {
         return drafted(setting, plan);
     }
     let [less, more] = [drafted(setting, &shorter(plan, few))?, drafted(setting, &shorter(plan, many))?];
