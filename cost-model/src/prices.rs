@@ -100,10 +100,8 @@ impl Prices {
             issue_exchange: model.issue_exchange().0,
             execution: model.cluster().device.execution,
         };
-        // Collectives of a stage have few different sets of axes.
-        let mut groups: Vec<(&[usize], Group)> = Vec::new();
+        let mut groups = Groups::default();
         for (index, role) in draft.roles.iter().enumerate() {
-            groups.clear();
             for instr in &role.code {
                 match instr.action {
                     Action::Exchange(id) => {
@@ -187,21 +185,36 @@ fn fragment_price(fragment: &ir::program::Fragment, model: &CostModel) -> Fragme
     }
 }
 
+/// Groups of ranks that were looked at: collectives have few different sets of axes.
+#[derive(Default)]
+struct Groups<'a> {
+    /// By axes and by the place of the role's first rank on its node: its other ranks follow, so that roles which begin
+    /// at the same place lie on nodes in the same way.
+    known: Vec<(&'a [usize], u32, Group)>,
+}
+
+impl<'a> Groups<'a> {
+    fn of(&mut self, draft: &'a Draft, role: usize, axes: &'a [usize], devices_per_node: u32) -> Group {
+        let ranks = || draft.ranks_of(RoleId(role as u32));
+        let place = ranks().next().map_or(0, |first| first % devices_per_node);
+        let known = self.known.iter().find(|(other, at, _)| *other == axes && *at == place);
+        known.map(|&(.., group)| group).unwrap_or_else(|| {
+            let group = Group::of(&draft.mesh, devices_per_node, ranks(), axes);
+            self.known.push((axes, place, group));
+            group
+        })
+    }
+}
+
 fn exchange_price<'a>(
     draft: &'a Draft,
     role: usize,
     id: CollectiveId,
     model: &CostModel,
-    groups: &mut Vec<(&'a [usize], Group)>,
+    groups: &mut Groups<'a>,
 ) -> ExchangePrice {
     let collective = &draft.collectives[id.index()];
-    let axes = collective.exchange.axes();
-    let known = groups.iter().find(|(other, _)| *other == axes).map(|&(_, group)| group);
-    let group = known.unwrap_or_else(|| {
-        let group = Group::of(&draft.mesh, model.cluster().devices_per_node, draft.ranks_of(RoleId(role as u32)), axes);
-        groups.push((axes, group));
-        group
-    });
+    let group = groups.of(draft, role, collective.exchange.axes(), model.cluster().devices_per_node);
     let (time, confidence) = model.price_collective(collective, group.ranks, group.ranks_per_node);
     let moves = group.ranks > 1 && collective.exchange.moves();
     ExchangePrice {

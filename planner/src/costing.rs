@@ -194,9 +194,10 @@ impl Costing<'_> {
     }
 
     fn delays(&self, outline: &LayerOutline) -> [Delays; 2] {
+        let exchanges = self.collective_times(&outline.mesh, &outline.collectives);
         let time = |action: BodyAction| match action {
             BodyAction::Compute(id) => self.model.price_fragment(&outline.fragments[id.index()]).0.0,
-            BodyAction::Exchange(id, _) => self.collective_time(&outline.mesh, &outline.collectives[id.index()]),
+            BodyAction::Exchange(id, _) => exchanges[id.index()],
         };
         let service = match self.model.cluster().device.execution {
             Execution::Concurrent => Service::SideBySide,
@@ -241,10 +242,19 @@ impl Costing<'_> {
         LayerBatch { sequences: self.sequences, precision: self.precision }
     }
 
-    fn collective_time(&self, mesh: &Mesh, collective: &Collective) -> f64 {
+    /// Seconds of each, alone.
+    fn collective_times(&self, mesh: &Mesh, collectives: &[Collective]) -> Vec<f64> {
         let (per_node, ranks) = (self.model.cluster().devices_per_node, 0..mesh.ranks_per_stage());
-        let group = Group::of(mesh, per_node, ranks, collective.exchange.axes());
-        self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
+        // Of many ranks, a group is costly to find, and most exchanges are over the same axes.
+        let mut groups: BTreeMap<Vec<usize>, Group> = BTreeMap::new();
+        let time = |collective: &Collective| {
+            let exchange = &collective.exchange;
+            let group = *groups
+                .entry(exchange.axes().to_vec())
+                .or_insert_with(|| Group::of(mesh, per_node, ranks.clone(), exchange.axes()));
+            self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
+        };
+        collectives.iter().map(time).collect()
     }
 
     fn layer_times(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> Times {
@@ -277,7 +287,7 @@ impl Costing<'_> {
             let [a, b] = ends.map(|class| class.plain(ranks));
             let (mesh, exchanges) =
                 boundary_exchanges(self.graph, to.of, [&a, &b], self.batch()).expect("degrees of a space nest");
-            exchanges.iter().map(|collective| self.collective_time(&mesh, collective)).sum::<f64>()
+            self.collective_times(&mesh, &exchanges).into_iter().sum::<f64>()
         };
         way([from.class, to.class]) + way([to.class, from.class])
     }
