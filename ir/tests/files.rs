@@ -310,6 +310,7 @@ fn random_model(draws: &mut Draws) -> Model {
         embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
         rotary_scaling: None,
         images: None,
+        decoder: None,
         rotary_base: *draws.pick(&[10_000.0, 10_000.000_000_000_002, 500_000.0, 1.0]),
         norm_epsilon: *draws.pick(&[1e-5, 1.25e-5, 1e-6]),
         training: Training {

@@ -124,7 +124,7 @@ fn a_gpt_s_gradients_are_slopes() {
 
 #[test]
 fn gradients_of_encoders_and_models_of_images_are_slopes() {
-    for model in [specimen::bert(), specimen::vit(), specimen::swin()] {
+    for model in [specimen::bert(), specimen::vit(), specimen::swin(), specimen::t5()] {
         let layers = model.layer_count();
         let tried = assert_slopes(Probe::new(unclipped(model), &format!("{layers}: d1")));
         assert!(tried > 8 * layers as usize, "{tried} parameters were tried");

@@ -18,7 +18,7 @@ pub(crate) mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
+use ir::graph::{Class, Context, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
 use ir::mesh::AxisSet;
 use ir::op::Write;
 use ir::plan::{Shard, Strategy};
@@ -71,6 +71,8 @@ pub(crate) struct Layer {
     pub(crate) input: Boundary,
     /// How what goes to the layer behind lies; of the last layer, how what comes to it lies.
     pub(crate) output: Boundary,
+    /// What goes beside, and how it lies.
+    pub(crate) context: Option<(Context, Boundary)>,
     pub(crate) forward: Body,
     /// Adds to the gradients that are there.
     pub(crate) backward: Body,
@@ -80,6 +82,18 @@ pub(crate) struct Layer {
     pub(crate) saved: Vec<Bytes>,
     pub(crate) keeps_input: bool,
     pub(crate) blocks: Vec<BlockTemplate>,
+}
+
+impl Layer {
+    /// How the context that comes from the layer before lies, if any does.
+    pub(crate) fn context_taken(&self) -> Option<&Boundary> {
+        self.context.as_ref().filter(|(context, _)| context.taken().is_some()).map(|(_, boundary)| boundary)
+    }
+
+    /// How the context that goes to the layer behind lies, if any does.
+    pub(crate) fn context_given(&self) -> Option<&Boundary> {
+        self.context.as_ref().filter(|(context, _)| context.given().is_some()).map(|(_, boundary)| boundary)
+    }
 }
 
 /// What a layer is made for.
@@ -146,11 +160,13 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let reads_input = |input: TensorId| retained.backward.iter().any(|node| node.inputs.contains(&input));
     let keeps_input = setting.purpose == Purpose::Training && kind.input.is_some_and(reads_input);
     let [input, output] = ends(kind).map(|tensor| Boundary::of(rule, tensor, &sizes));
+    let context = kind.context.map(|context| (context, Boundary::of(rule, context.tensor(), &sizes)));
     Layer {
         axes: axes.clone(),
         shard: strategy.shard,
         input,
         output,
+        context,
         forward: forward_body,
         backward: backward_body,
         backward_anew,
@@ -164,17 +180,22 @@ fn given(rule: Rule<'_>, tensors: impl Iterator<Item = TensorId>) -> Vec<Value> 
     tensors.map(|tensor| Value { tensor, layout: rule.boundary(tensor) }).collect()
 }
 
-/// Tensors that are there before any pass: parameters, tokens, targets, the layer's input.
+/// Tensors that are there before any pass: parameters, tokens, targets, the layer's input, and its context.
 fn before(kind: &LayerKind) -> impl Iterator<Item = TensorId> {
-    let is_given =
-        |class: Class| matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Patches | Class::Targets);
+    let is_given = |class: Class| {
+        matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Patches | Class::Source | Class::Targets)
+    };
     let ids = (0..kind.tensors.len() as u32).map(TensorId);
-    ids.filter(move |&id| is_given(kind.tensor(id).class) || Some(id) == kind.input)
+    ids.filter(move |&id| is_given(kind.tensor(id).class) || Some(id) == kind.input || Some(id) == kind.context_taken())
 }
 
 /// Pass 3 of the forward pass.
 pub(crate) fn forward_spread(kind: &LayerKind, rule: Rule<'_>) -> Spread {
-    spread(rule, &kind.nodes, given(rule, before(kind)), kind.output)
+    let made = match kind.context {
+        Some(Context::Begins(context)) => Some(context),
+        None | Some(Context::Passes(_) | Context::Ends(_)) => None,
+    };
+    spread(rule, &kind.nodes, given(rule, before(kind)), kind.output.into_iter().chain(made))
 }
 
 /// Pass 3 of the backward pass.
@@ -185,9 +206,11 @@ pub(crate) fn backward_spread(
     retained: &Retained,
     forward: &Spread,
 ) -> Spread {
-    let mut values = given(rule, before(kind).chain(differentiated.output_gradient));
+    let brought = before(kind).chain(differentiated.output_gradient).chain(differentiated.context_output_gradient);
+    let mut values = given(rule, brought);
     values.extend(retained.kept.iter().map(|tensor| forward.values[forward.current[tensor].0].clone()));
-    spread(rule, &retained.backward, values, differentiated.input_gradient)
+    let wanted = differentiated.input_gradient.into_iter().chain(differentiated.context_input_gradient);
+    spread(rule, &retained.backward, values, wanted)
 }
 
 /// What parameters of one block have in common.
@@ -260,6 +283,7 @@ fn decay_of(kind: &LayerKind, id: TensorId) -> Decay {
         | Class::Statistic
         | Class::Tokens
         | Class::Patches
+        | Class::Source
         | Class::Targets
         | Class::Loss) => panic!("{class:?} is no parameter"),
     }
@@ -277,9 +301,8 @@ fn block_parameter(kind: &LayerKind, id: TensorId, first: u64, rule: Rule<'_>, s
 
 /// The parameter of this kind that is also another layer's, if there is one.
 fn tied_parameter(graph: &Graph, kind: KindId) -> Option<TensorId> {
-    let tie = graph.tie?;
-    let sides = [tie.owner, tie.user];
-    sides.iter().find(|(layer, _)| graph.layers[layer.index()] == kind).map(|&(_, tensor)| tensor)
+    let mut sides = graph.tie.as_ref()?.sides();
+    sides.find(|(layer, _)| graph.layers[layer.index()] == kind).map(|(_, tensor)| tensor)
 }
 
 /// Where the values of a pass live.
@@ -305,7 +328,7 @@ impl HomeTable<'_> {
         match self.rule.tensors[tensor.index()].class {
             Class::Parameter { .. } => Some(self.in_block(tensor, Slot::Parameters, self.compute)),
             Class::ParameterGradient { of } => Some(self.in_block(of, Slot::Gradients, Element::F32)),
-            Class::Tokens | Class::Patches => Some((Slot::Tokens, 0)),
+            Class::Tokens | Class::Patches | Class::Source => Some((Slot::Tokens, 0)),
             Class::Targets => Some((Slot::Targets, 0)),
             Class::Loss => Some((Slot::Scalars, 0)),
             Class::Activation | Class::Statistic => None,
@@ -359,8 +382,11 @@ impl Homes for ForwardHomes<'_> {
         if Some(tensor) == table.kind.input && is_current {
             return Some((Slot::Input, 0));
         }
-        if table.forward.wanted == Some(value) {
-            return Some((Slot::Output, 0));
+        if Some(tensor) == table.kind.context_taken() && is_current {
+            return Some((Slot::Context, 0));
+        }
+        if table.forward.wanted.contains(&value) {
+            return Some((if Some(tensor) == table.kind.output { Slot::Output } else { Slot::Context }, 0));
         }
         table.saved(tensor).filter(|_| is_current)
     }
@@ -385,8 +411,15 @@ impl Homes for BackwardHomes<'_> {
         if is_first && Some(tensor) == table.differentiated.output_gradient {
             return Some((Slot::OutputGradient, 0));
         }
-        if spread.wanted == Some(value) {
-            return Some((Slot::InputGradient, 0));
+        if is_first && Some(tensor) == table.kind.context_taken() {
+            return Some((Slot::Context, 0));
+        }
+        if is_first && Some(tensor) == table.differentiated.context_output_gradient {
+            return Some((Slot::ContextOutputGradient, 0));
+        }
+        if spread.wanted.contains(&value) {
+            let is_input = Some(tensor) == table.differentiated.input_gradient;
+            return Some((if is_input { Slot::InputGradient } else { Slot::ContextInputGradient }, 0));
         }
         table.saved(tensor).filter(|_| is_first)
     }

@@ -2,6 +2,7 @@
 //! (pass 6), then written as code without addresses, signals and waits. Roles are written side by side.
 
 pub(crate) mod body;
+pub(crate) mod context;
 pub(crate) mod emit;
 pub(crate) mod overlap;
 pub(crate) mod schedule;

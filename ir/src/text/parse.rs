@@ -372,6 +372,7 @@ fn content(line: &mut Line<'_>) -> Result<Content> {
         "constants" => Content::Constants,
         "tokens" => Content::Tokens(rows(line)?),
         "patches" => Content::Patches { rows: rows(line)?, numbers: line.field("numbers")?.number()? },
+        "source" => Content::Source { rows: rows(line)?, numbers: line.field("numbers")?.number()? },
         "targets" => Content::Targets(rows(line)?),
         "parameters" => kept().map(|(block, part)| Content::Parameters { block, part })?,
         "master" => kept().map(|(block, part)| Content::Master { block, part })?,
