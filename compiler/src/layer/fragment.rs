@@ -11,8 +11,8 @@ use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentI
 use ir::software::ResidualSums;
 use ir::units::Bytes;
 
-use crate::layer::Homes;
 use crate::layer::fuse::fuse;
+use crate::layer::homes::Homes;
 use crate::layer::library::Library;
 use crate::layer::spread::{Rule, Spread, Step, ValueId};
 use crate::memory::place::{Effort, Lifetime, aligned, place};

@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod context;
 pub(crate) mod emit;
 pub(crate) mod overlap;
+pub(crate) mod rows;
 pub(crate) mod schedule;
 pub(crate) mod task;
 pub(crate) mod transfers;

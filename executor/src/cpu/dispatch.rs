@@ -77,21 +77,8 @@ pub(crate) fn run(mut call: Call<'_, '_>) {
         Op::AttentionGradient(pattern) => attend_gradient(call, pattern),
         Op::CrossAttention => cross_attend(call),
         Op::CrossAttentionGradient => cross_attend_gradient(call),
-        Op::Activation(Activation::Relu) => activation::cpu::relu(call.floats(0), call.outputs[0]),
-        Op::ActivationGradient(Activation::Relu) => {
-            activation::cpu::relu_gradient(call.floats(1), call.floats(0), call.outputs[0]);
-        }
-        Op::Activation(Activation::Gelu) => activation::cpu::gelu(call.floats(0), call.outputs[0]),
-        Op::Activation(Activation::SwiGlu) => {
-            activation::cpu::swiglu(call.size('f'), call.floats(0), call.outputs[0]);
-        }
-        Op::ActivationGradient(Activation::Gelu) => {
-            activation::cpu::gelu_gradient(call.floats(1), call.floats(0), call.outputs[0]);
-        }
-        Op::ActivationGradient(Activation::SwiGlu) => {
-            let width = call.size('f');
-            activation::cpu::swiglu_gradient(width, call.floats(1), call.floats(0), call.outputs[0]);
-        }
+        Op::Activation(activation) => activate(&mut call, activation),
+        Op::ActivationGradient(activation) => activate_gradient(&mut call, activation),
         Op::Add => sum(&mut call),
         Op::RowMax => loss::cpu::row_max(call.size('v'), call.floats(0), call.outputs[0]),
         Op::SumExp => {
@@ -251,6 +238,24 @@ fn cross_attend_gradient(call: Call<'_, '_>) {
     let [dy, q, kv, y, lse] = [0, 1, 2, 3, 4].map(|input| call.floats(input));
     let [dq, dkv] = call.outputs else { panic!("queries have a gradient, and keys and values") };
     cross::gradient(shape, CrossSaved { q, kv, y, lse }, dy, dq, dkv);
+}
+
+fn activate(call: &mut Call<'_, '_>, activation: Activation) {
+    let x = call.floats(0);
+    match activation {
+        Activation::Gelu => activation::cpu::gelu(x, call.outputs[0]),
+        Activation::Relu => activation::cpu::relu(x, call.outputs[0]),
+        Activation::SwiGlu => activation::cpu::swiglu(call.size('f'), x, call.outputs[0]),
+    }
+}
+
+fn activate_gradient(call: &mut Call<'_, '_>, activation: Activation) {
+    let (x, dy) = (call.floats(1), call.floats(0));
+    match activation {
+        Activation::Gelu => activation::cpu::gelu_gradient(x, dy, call.outputs[0]),
+        Activation::Relu => activation::cpu::relu_gradient(x, dy, call.outputs[0]),
+        Activation::SwiGlu => activation::cpu::swiglu_gradient(call.size('f'), x, dy, call.outputs[0]),
+    }
 }
 
 /// A sum; one of the summands may be the result's own memory.

@@ -352,6 +352,7 @@ fn content(line: &mut Line<'_>) -> Result<Content> {
         "constants",
         "tokens",
         "patches",
+        "source",
         "targets",
         "parameters",
         "master",
