@@ -129,7 +129,8 @@ fn programs_have_as_many_operations_as_the_model() {
     let encoder = f64::from(encoder) * (read + scores(t, t));
     let decoder = f64::from(decoder) * (written + scores(s, s) / 2.0 + scores(s, t));
     let head = 6.0 * s * h * v;
-    assert_eq!(operations(&programs), 4.0 * (encoder + decoder + head));
+    let (found, wanted) = (operations(&programs), 4.0 * (encoder + decoder + head));
+    assert!((found - wanted).abs() < 0.5, "{found} operations, not {wanted}");
 }
 
 #[test]

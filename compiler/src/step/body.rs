@@ -32,12 +32,15 @@ impl Emitter<'_> {
         let (mut output, mut context) = (None, bindings.context);
         let compute = self.job.setting.compute;
         let (output_bytes, context_bytes) = (layer.output.bytes(compute), layer.context_given());
-        let mut bind = |writer: &mut Writer, slot: Slot| match slot {
-            Slot::Output => *output.get_or_insert_with(|| writer.value(output_bytes)),
-            Slot::Context => *context.get_or_insert_with(|| {
-                writer.value(context_bytes.expect("a context is taken, or given to others").bytes(compute))
-            }),
-            other => bindings.get(other),
+        let mut bind = |writer: &mut Writer, slot: Slot| {
+            if slot == Slot::Output {
+                *output.get_or_insert_with(|| writer.value(output_bytes))
+            } else if slot == Slot::Context {
+                let bytes = || context_bytes.expect("a context is taken, or given to others").bytes(compute);
+                *context.get_or_insert_with(|| writer.value(bytes()))
+            } else {
+                bindings.get(slot)
+            }
         };
         let keeps_input = layer.keeps_input;
         let ends = |slot: Slot| matches!(slot, Slot::Temporary(_)) || (slot == Slot::Input && !keeps_input);
@@ -83,12 +86,15 @@ impl Emitter<'_> {
         let (mut outgoing, mut context) = (None, None);
         let compute = self.job.setting.compute;
         let (bytes, context_bytes) = (layer.input.bytes(compute), layer.context_taken());
-        let mut bind = |writer: &mut Writer, slot: Slot| match slot {
-            Slot::InputGradient => *outgoing.get_or_insert_with(|| writer.value(bytes)),
-            Slot::ContextInputGradient => *context.get_or_insert_with(|| {
-                writer.value(context_bytes.expect("a layer with this gradient takes a context").bytes(compute))
-            }),
-            other => bindings.get(other),
+        let mut bind = |writer: &mut Writer, slot: Slot| {
+            if slot == Slot::InputGradient {
+                *outgoing.get_or_insert_with(|| writer.value(bytes))
+            } else if slot == Slot::ContextInputGradient {
+                let bytes = || context_bytes.expect("a layer with this gradient takes a context").bytes(compute);
+                *context.get_or_insert_with(|| writer.value(bytes()))
+            } else {
+                bindings.get(slot)
+            }
         };
         let lets_context_go = self.lets_context_go(visit);
         let ends = |slot: Slot| match slot {
