@@ -153,8 +153,9 @@ fn what_is_looked_at_is_kept_once_for_all_blocks() {
     let context = sequences * read * 64 * 2;
     let (more, own) = (memory(12, 3) - memory(4, 3), 8 * (bytes.state.0 + 3 * bytes.saved.0));
     assert!(more < own + context, "{more} more, {own} of its own");
-    // Each microbatch more has a context of its own, and what its encoder and its blocks keep.
-    let (of_four, kept) = (memory(4, 7) - memory(4, 3), 4 * (3 * context + 6 * bytes.saved.0));
+    // Each microbatch more has a context, what the encoder's block and the border take, what the others take, and rows:
+    // less than four contexts, where one for each of four blocks would make six.
+    let (of_four, kept) = (memory(4, 7) - memory(4, 3), 4 * (4 * context + 6 * bytes.saved.0));
     assert!(of_four > 4 * 2 * context && of_four < kept, "{of_four}, contexts are {context}");
 }
 
