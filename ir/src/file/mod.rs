@@ -11,6 +11,7 @@ mod translate;
 
 mod cluster;
 mod config;
+mod decoder;
 mod images;
 mod model;
 mod plan;
