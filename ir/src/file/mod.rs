@@ -11,6 +11,7 @@ mod translate;
 
 mod cluster;
 mod config;
+mod fleet;
 mod images;
 mod model;
 mod plan;
@@ -23,6 +24,7 @@ mod trace;
 pub use cluster::{parse_cluster, print_cluster};
 pub use config::{parse_config, print_config};
 pub use digest::{Digest, digest};
+pub use fleet::{parse_machines, print_fleet};
 pub use model::{parse_model, print_model};
 pub use parse::{FILE_MAX, TRACE_MAX, decode, read};
 pub use plan::{parse_plan, print_plan};

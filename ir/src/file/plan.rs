@@ -15,6 +15,7 @@ use super::quantity::Quantity;
 use super::{print_cluster, print_model};
 use crate::cluster::Cluster;
 use crate::error::{Mistake, Mistakes, shown};
+use crate::fleet::Fleet;
 use crate::model::{Model, Precision};
 use crate::plan::{Devices, Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
 
@@ -44,6 +45,8 @@ struct Form {
     #[serde(default = "prefetch")]
     prefetch: u32,
     stages: Vec<String>,
+    #[serde(default)]
+    parts: Vec<String>,
     layers: Runs,
     predicted: Option<Predicted>,
 }
@@ -123,6 +126,10 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
     let ranges: Vec<String> = form.layers.0.iter().map(|(range, _)| range.clone()).collect();
     let runs = covered(&ranges, |index| keys(["layers", &ranges[index]]).to_vec(), &mut checks);
     check_ends(&stages, &runs, &mut checks);
+    if !form.parts.is_empty() && form.parts.len() != form.stages.len() {
+        let what = format!("`parts` names {} parts for {} stages", form.parts.len(), form.stages.len());
+        checks.wrong_but(&keys(["parts"]), what, "name the part of each stage, or leave `parts` out");
+    }
     check_batch(&form, &mut checks);
     check_ranks(&form, stages.len(), &mut checks);
     if form.prefetch > LAYERS_MAX {
@@ -140,8 +147,8 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
         strategies: strategies.flat_map(|((_, strategy), run)| vec![strategy.clone(); run.len()]).collect(),
         prefetch: form.prefetch,
     };
-    let Form { model, cluster, devices, predicted, .. } = form;
-    Ok(PlanFile { plan, model, cluster, devices, predicted })
+    let Form { model, cluster, devices, parts, predicted, .. } = form;
+    Ok(PlanFile { plan, model, cluster, devices, parts, predicted })
 }
 
 /// The ranges that `texts` describe, with a mistake for each that is none or that does not follow the one before.
@@ -254,6 +261,10 @@ pub fn print_plan(file: &PlanFile) -> String {
     line("precision", &word(&plan.precision));
     line("prefetch", &plan.prefetch.to_string());
     line("stages", &format!("[{}]", stages.join(", ")));
+    if !file.parts.is_empty() {
+        let parts: Vec<String> = file.parts.iter().map(|part| scalar(part)).collect();
+        line("parts", &format!("[{}]", parts.join(", ")));
+    }
     text.push_str("layers:\n");
     for (layers, strategy) in plan.runs() {
         let Strategy { data, tensor, sequence, shard, recompute } = strategy;
@@ -291,17 +302,76 @@ impl PlanFile {
             model: refer(model.1, model.0.digest()),
             cluster: refer(cluster.1, cluster.0.digest()),
             devices: Some(Devices { cluster: cluster.0.name.clone(), device: cluster.0.device.name.clone() }),
+            parts: Vec::new(),
             predicted: None,
+        }
+    }
+
+    /// A plan whose stages lie on parts of a fleet, `parts` being the place of that of each stage.
+    pub fn on_parts(plan: Plan, model: (&Model, &str), fleet: (&Fleet, &str), parts: &[usize]) -> PlanFile {
+        let (fleet, path) = fleet;
+        let mut used: Vec<usize> = parts.to_vec();
+        used.sort_unstable();
+        used.dedup();
+        let devices: Vec<&str> = used.iter().map(|&part| fleet.parts[part].device.name.as_str()).collect();
+        PlanFile {
+            cluster: Reference { path: path.to_owned(), digest: Some(fleet.digest()) },
+            devices: Some(Devices { cluster: fleet.name.clone(), device: devices.join(" + ") }),
+            parts: parts.iter().map(|&part| fleet.parts[part].name.clone()).collect(),
+            ..PlanFile::new(plan, model, (&fleet.parts[0], path))
         }
     }
 
     /// Whether this plan was made for `model` and `cluster`, and has a strategy for each layer and a device for each
     /// rank; `file` is the plan's name in messages.
     pub fn check(&self, model: &Model, cluster: &Cluster, file: &str) -> Result<(), Mistakes> {
+        let mut mistakes = self.mistakes(model, cluster.digest(), file);
+        if !self.parts.is_empty() {
+            let what = format!("its stages lie on parts, but `{}` has none", shown(&self.cluster.path));
+            mistakes.push(Mistake::new(file, what).help("leave out `parts`, or refer to a cluster that has them"));
+        }
+        let (ranks, devices) = (self.plan.rank_count(), cluster.device_count());
+        if ranks > devices {
+            mistakes.push(Mistake::new(file, format!("needs {ranks} devices, but the cluster has {devices}")));
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// The same for a fleet: the place of the part of each stage.
+    pub fn check_parts(&self, model: &Model, fleet: &Fleet, file: &str) -> Result<Vec<usize>, Mistakes> {
+        let mut mistakes = self.mistakes(model, fleet.digest(), file);
+        let names: Vec<&str> = fleet.parts.iter().map(|part| part.name.as_str()).collect();
+        if self.parts.len() != self.plan.stages.len() {
+            let what =
+                format!("says of {} of {} stages on which part they lie", self.parts.len(), self.plan.stages.len());
+            let help = format!("write `parts: [..]` with one of these for each stage: {}", names.join(", "));
+            return Err(Mistakes(vec![Mistake::new(file, what).help(help)]));
+        }
+        let mut free: Vec<u32> = fleet.parts.iter().map(Cluster::device_count).collect();
+        let ranks = self.plan.rank_count() / self.plan.stages.len() as u32;
+        let mut parts = Vec::new();
+        for (stage, name) in self.parts.iter().enumerate() {
+            let Some(part) = fleet.part(name) else {
+                let what = format!("stage {stage} lies on `{}`, which is no part of the cluster", shown(name));
+                mistakes.push(Mistake::new(file, what).help(format!("parts are: {}", names.join(", "))));
+                continue;
+            };
+            if free[part] < ranks {
+                let (name, all) = (shown(name), fleet.parts[part].device_count());
+                let what =
+                    format!("stage {stage} needs {ranks} devices of `{name}`, of whose {all} {} are left", free[part]);
+                mistakes.push(Mistake::new(file, what));
+            }
+            free[part] = free[part].saturating_sub(ranks);
+            parts.push(part);
+        }
+        if mistakes.is_empty() { Ok(parts) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// What is wrong with the plan for a model, and devices whose content has this digest.
+    fn mistakes(&self, model: &Model, cluster: Digest, file: &str) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        for (kind, reference, found) in
-            [("model", &self.model, model.digest()), ("cluster", &self.cluster, cluster.digest())]
-        {
+        for (kind, reference, found) in [("model", &self.model, model.digest()), ("cluster", &self.cluster, cluster)] {
             if let Some(digest) = reference.digest.filter(|digest| *digest != found) {
                 let path = shown(&reference.path);
                 let what = format!("made for a {kind} with digest {digest}, but `{path}` now has {found}");
@@ -314,11 +384,7 @@ impl PlanFile {
             let help = format!("layer 0 is the embedding, 1 to {} the blocks, {} the head", layers - 2, layers - 1);
             mistakes.push(Mistake::new(file, what).help(help));
         }
-        let (ranks, devices) = (self.plan.rank_count(), cluster.device_count());
-        if ranks > devices {
-            mistakes.push(Mistake::new(file, format!("needs {ranks} devices, but the cluster has {devices}")));
-        }
-        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+        mistakes
     }
 }
 
@@ -395,6 +461,18 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
         assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
         let wrong = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms],");
         assert!(wrong.starts_with("error: p.yaml:12: "), "{wrong}");
+    }
+
+    #[test]
+    fn stages_may_lie_on_parts() {
+        let printed = said("4..8]", "4..8]\nparts: [H100, A100-80GB]");
+        assert!(printed.contains("stages: [0..4, 4..8]\nparts: [H100, A100-80GB]\nlayers:"), "{printed}");
+        assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
+        assert_eq!(
+            said("4..8]", "4..8]\nparts: [H100]"),
+            "error: p.yaml:8: `parts` names 1 parts for 2 stages\n  \
+             help: name the part of each stage, or leave `parts` out"
+        );
     }
 
     #[test]
