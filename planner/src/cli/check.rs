@@ -47,7 +47,8 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
             return Err(violations_failure(&name, &violations));
         }
     };
-    let setting = Setting { graph: &graph, cluster: &job.cluster, costs: &job.costs, precision: plan.precision };
+    let setting =
+        Setting { graph: &graph, cluster: &job.cluster, costs: &job.costs, precision: plan.precision, line: None };
     let candidate = played(setting, plan, &programs);
     let warnings = warnings(&job, &candidate);
     let speed = Speed::of(&job.model, &job.cluster, plan.batch, candidate.trace.step);

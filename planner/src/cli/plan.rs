@@ -312,6 +312,7 @@ pub(crate) fn setting(question: &Question) -> Setting<'_> {
         cluster: &question.roomy,
         costs: &question.costs,
         precision: question.model.training.precision,
+        line: None,
     }
 }
 
