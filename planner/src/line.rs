@@ -91,7 +91,7 @@ impl<'a> Setting<'a> {
     }
 
     /// Verified programs of a plan that fits.
-    pub(crate) fn compile(self, plan: &Plan) -> Result<Programs, Vec<Violation>> {
+    pub fn compile(self, plan: &Plan) -> Result<Programs, Vec<Violation>> {
         match self.line {
             Some(_) => compiler::compile_within(self.graph, plan, &self.capacities(plan)),
             None => compiler::compile(self.graph, self.cluster, plan),

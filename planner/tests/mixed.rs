@@ -12,7 +12,8 @@ use solver::Method;
 /// Parts of these clusters, joined by the slower of their links.
 fn fleet(parts: &[&Cluster]) -> Fleet {
     let between = parts.iter().skip(1).fold(&parts[0].between, |slowest, part| slowest.slower(&part.between)).clone();
-    let named = parts.iter().enumerate().map(|(index, &part)| Cluster { name: format!("part {index}"), ..part.clone() });
+    let named =
+        parts.iter().enumerate().map(|(index, &part)| Cluster { name: format!("part {index}"), ..part.clone() });
     Fleet { name: "mixed".to_owned(), parts: named.collect(), between }
 }
 
@@ -54,6 +55,14 @@ fn show() {
     let found = found(&graph, &fleet, 256);
     println!("{:?} {:?}", start.elapsed(), found.mixed);
     for seated in &found.seated {
-        println!("{:?} {:?} {:?} est {:?} {:?} m{}", seated.candidate.trace.step, seated.candidate.peak, seated.parts, seated.candidate.estimated, seated.candidate.plan.stages, seated.candidate.plan.microbatches);
+        println!(
+            "{:?} {:?} {:?} est {:?} {:?} m{}",
+            seated.candidate.trace.step,
+            seated.candidate.peak,
+            seated.parts,
+            seated.candidate.estimated,
+            seated.candidate.plan.stages,
+            seated.candidate.plan.microbatches
+        );
     }
 }

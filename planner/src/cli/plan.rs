@@ -25,11 +25,12 @@ use super::input::{
     read_text, write_published,
 };
 use super::margins::Margin;
+use super::money::Cost;
 use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, show_painted, write_whole};
 use super::robust::Robust;
 use super::solve::{check_count, ways_to_cut};
 use super::why_not::WhyNot;
-use super::{explain, json, margins, no_plan, page, robust, sweep, text, why_not};
+use super::{explain, fleet, json, margins, no_plan, page, robust, sweep, text, why_not};
 use crate::options::{Form, MethodName, PlanOptions, TrainingOptions};
 
 /// What is asked for, with everything read.
@@ -82,6 +83,12 @@ impl Question {
         &self.roomy
     }
 
+    /// What a plan costs, if prices of devices are known.
+    pub(crate) fn cost(&self, candidate: &Candidate) -> Option<Cost> {
+        let tokens = self.batch as f64 * self.model.sequence as f64;
+        Cost::of(&[(&self.devices.cluster, candidate.plan.rank_count())], candidate.trace.step, tokens)
+    }
+
     /// What failures leave of a plan, if they count.
     pub(crate) fn goodput(&self, candidate: &Candidate) -> Option<Goodput> {
         let (parameters, devices) = (self.graph.parameter_count(), candidate.plan.rank_count());
@@ -118,6 +125,9 @@ impl Planned {
 }
 
 pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
+    if let Some(found) = fleet::wanted(options)? {
+        return fleet::plan(options, found);
+    }
     if let Some(asked) = &options.sweep.sweep {
         return sweep::sweep(options, asked);
     }
@@ -189,19 +199,35 @@ pub(crate) fn question(options: &PlanOptions) -> Result<Question, Failure> {
     Ok(question)
 }
 
-/// The same, whatever its rules leave.
-pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> {
+/// The model that is asked for.
+pub(super) struct Asked {
+    /// As the user named it, or where it is written because it was changed.
+    pub(super) path: PathBuf,
+    pub(super) origin: Origin,
+    pub(super) model: Model,
+    /// Where the model is written if it is not what was named.
+    pub(super) changed: Option<PathBuf>,
+}
+
+/// Reads the model, with the sequence and the batch that options want.
+pub(super) fn asked_model(options: &PlanOptions) -> Result<Asked, Failure> {
     let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
     let told = options.sequence_length.filter(|_| is_published(&model_path));
-    let Named { mut model, origin: mut model_origin } = read_published_or_model(&model_path, told)?;
-    let mut changed_model = None;
+    let Named { mut model, mut origin } = read_published_or_model(&model_path, told)?;
+    let mut changed = None;
     if let Some(sequence) = options.sequence_length.filter(|sequence| *sequence != model.sequence) {
-        let (changed, path) = with_sequence(&model, sequence, &options.output)?;
-        (model, model_origin, changed_model) = (changed, Origin::File(path.clone()), Some(path));
+        let (other, path) = with_sequence(&model, sequence, &options.output)?;
+        (model, origin, changed) = (other, Origin::File(path.clone()), Some(path));
     }
     if let Some(batch) = options.batch {
         check_batch(&model, batch)?;
     }
+    Ok(Asked { path: changed.clone().unwrap_or(model_path), origin, model, changed })
+}
+
+/// The same, whatever its rules leave.
+pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> {
+    let Asked { path: model_path, origin: model_origin, model, changed: changed_model } = asked_model(options)?;
     let devices = match devices(options.cluster.as_deref())? {
         Devices { cluster, origin: Origin::Detected } => {
             known_machine(Devices { cluster, origin: Origin::Detected }, &beside(options, CLUSTER))?
@@ -211,13 +237,15 @@ pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> 
     let profile = profile(options.profile.as_deref(), &devices.cluster)?;
     let costs = CostModel::new(&devices.cluster, profile.as_ref());
     let batch = options.batch.unwrap_or(model.training.batch);
-    let (training, failures) = (options.training, options.failures.failures());
+    let failures = options.failures.failures();
+    let known_price = devices.cluster.device.price_per_hour;
+    let training = TrainingOptions { price: options.training.price.or(known_price), ..options.training };
     let (graph, rules) = (model.graph(), options.rules.rules());
     let headroom = Headroom::of(&devices.cluster, options.memory_headroom);
     let roomy = headroom.taken(&devices.cluster);
     Ok(Question {
         graph,
-        model_path: changed_model.clone().unwrap_or(model_path),
+        model_path,
         model_origin,
         model,
         changed_model,
