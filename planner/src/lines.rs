@@ -44,11 +44,13 @@ pub(crate) fn ways(wanted: Wanted<'_>, upper: f64) -> Vec<Way> {
         for ranks in ranks.into_iter().map(|ranks| ranks as u32) {
             let mut choices = Choices::new(graph, batch);
             choices.add(1, ranks, microbatches);
-            let outers = within(graph, choices.outers, rules);
+            // Stages are counted on all parts together, which lines see to.
+            let outers = within(graph, choices.outers, &Rules { stages: None, ..rules.clone() });
             for (stages, outer) in
                 lines(wanted, ranks, &orders).iter().flat_map(|it| outers.iter().map(move |o| (it, o)))
             {
-                let outer = Outer { stages: stages.len() as u32, ..outer.clone() };
+                let own = Rules { stages: rules.stages, ..outer.rules.clone() };
+                let outer = Outer { stages: stages.len() as u32, rules: own, ..outer.clone() };
                 let bound = bound(wanted.work, &outer, stages);
                 if bound < upper {
                     ways.push(Way { outer, stages: stages.clone(), bound });

@@ -94,7 +94,7 @@ pub(crate) fn check(options: &CheckOptions, FleetJob { file, fleet }: &FleetJob)
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("a string can grow");
     line("Model", model_line(&model));
     line("Plan", plan_label(plan));
-    line("Stages", way(fleet, &seated.parts));
+    line("Stages", way(|part| fleet.parts[part].name.as_str(), &seated.parts));
     line("Step", format!("{}: {}", with_interval(trace.step, interval), composition(&seated.candidate)));
     line("Peak", format!("{peak}, in the stage that needs most"));
     line("Programs", Digest(*digest).to_string());

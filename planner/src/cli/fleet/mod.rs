@@ -68,6 +68,12 @@ impl Question {
         })
     }
 
+    /// What a part is called: its device where there are no parts.
+    fn name(&self, part: usize) -> &str {
+        let cluster = &self.fleet.parts[part];
+        if self.kind == Kind::Alike { &cluster.device.name } else { &cluster.name }
+    }
+
     /// Tokens of a step.
     fn tokens(&self) -> f64 {
         self.batch as f64 * self.asked.model.sequence as f64

@@ -162,13 +162,13 @@ fn ranked(mut offers: Vec<Offer>, options: &PlanOptions) -> Result<Vec<Offer>, F
 impl Pool {
     /// What was looked at, in words.
     pub(super) fn words(&self, question: &Question) -> String {
-        let counts = question.fleet.parts.iter().zip(&self.counts).map(|(part, counts)| {
+        let counts = self.counts.iter().enumerate().map(|(part, counts)| {
             let counts = counts.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            format!("{counts} {}", part.name)
+            format!("{counts} {}", question.name(part))
         });
         let [outer, simulated] = self.choices;
         let mut words = format!(
-            "{} on {} alone, {}",
+            "{} of stages, microbatches and degrees on {} alone, {}",
             counted(outer as u64, "choice"),
             counts.collect::<Vec<_>>().join("; "),
             counted(simulated as u64, "plan") + " simulated"

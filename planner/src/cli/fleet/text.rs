@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use hetu_planner::{Candidate, Seated};
-use ir::fleet::Fleet;
 use ir::units::{Bytes, FlopsPerSecond, Seconds};
 use reports::{device_peak, model_flops};
 
@@ -101,7 +100,7 @@ impl Answer<'_> {
             let is_slower = candidate.trace.step >= first.trace.step;
             table.push(vec![
                 (index + 1).to_string(),
-                way(&question.fleet, parts),
+                way(|part| question.name(part), parts),
                 plan.rank_count().to_string(),
                 plan.microbatches.to_string(),
                 if plan.stages.len() > 1 { schedule_word(plan.schedule) } else { "" }.to_owned(),
@@ -187,9 +186,9 @@ fn ordinal(index: usize) -> String {
 }
 
 /// On which parts stages lie, along the pipeline: `1 × H100, 2 × A100-80GB`.
-pub(super) fn way(fleet: &Fleet, parts: &[usize]) -> String {
+pub(super) fn way<'a>(name: impl Fn(usize) -> &'a str, parts: &[usize]) -> String {
     let runs = parts.chunk_by(|a, b| a == b);
-    runs.map(|run| format!("{} × {}", run.len(), fleet.parts[run[0]].name)).collect::<Vec<_>>().join(", ")
+    runs.map(|run| format!("{} × {}", run.len(), name(run[0]))).collect::<Vec<_>>().join(", ")
 }
 
 /// The parts, and what stays free of each.
@@ -247,7 +246,7 @@ pub(super) fn stages(question: &Question, seated: &Seated) -> Table {
         let share = |time: Seconds| percent(time.0 / candidate.trace.step.0);
         table.push(vec![
             stage.to_string(),
-            question.fleet.parts[part].name.clone(),
+            question.name(part).to_owned(),
             ranks.to_string(),
             format!("{}..{}", layers.start, layers.end),
             layers.len().to_string(),
@@ -262,12 +261,11 @@ pub(super) fn stages(question: &Question, seated: &Seated) -> Table {
 
 /// How many devices of each part are used, and how many stay idle.
 fn devices(question: &Question, seated: &Seated) -> String {
-    let used = used(&question.fleet, seated);
-    let of = |part: &ir::cluster::Cluster| {
-        used.iter().find(|(other, _)| other.name == part.name).map_or(0, |(_, count)| *count)
-    };
+    let ranks = seated.candidate.plan.rank_count() / seated.parts.len() as u32;
+    let of = |part: usize| seated.parts.iter().filter(|&&other| other == part).count() as u32 * ranks;
+    let all = question.fleet.parts.iter().enumerate();
     let words =
-        question.fleet.parts.iter().map(|part| format!("{} of {} {}", of(part), part.device_count(), part.name));
+        all.map(|(part, cluster)| format!("{} of {} {}", of(part), cluster.device_count(), question.name(part)));
     words.collect::<Vec<_>>().join(", ")
 }
 
