@@ -17,6 +17,7 @@ mod model;
 mod plan;
 mod preset;
 mod profile;
+mod purpose;
 pub mod quantity;
 mod software;
 mod trace;

@@ -9,7 +9,7 @@ use hetu_planner::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::cluster::Cluster;
-use ir::file::{Digest, parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace, trace_beside};
+use ir::file::{Digest, parse_cluster, print_cluster, print_model, print_plan, print_trace, trace_beside};
 use ir::graph::{Graph, LayerId};
 use ir::model::Model;
 use ir::plan::{Plan, PlanFile};
@@ -17,13 +17,10 @@ use ir::profile::Profile;
 use ir::program::Programs;
 use ir::units::Seconds;
 
-use super::asked::{Headroom, check_rules, with_sequence};
+use super::asked::{Asked, Headroom, asked_model, check_rules};
 use super::check::{predicted, violations_failure};
 use super::failure::Failure;
-use super::input::{
-    CLUSTER, Devices, Named, Origin, check_published, devices, is_published, profile, read_published_or_model,
-    read_text, write_published,
-};
+use super::input::{CLUSTER, Devices, Origin, check_published, devices, profile, read_text, write_published};
 use super::margins::Margin;
 use super::money::Cost;
 use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, show_painted, write_whole};
@@ -199,32 +196,6 @@ pub(crate) fn question(options: &PlanOptions) -> Result<Question, Failure> {
     Ok(question)
 }
 
-/// The model that is asked for.
-pub(super) struct Asked {
-    /// As the user named it, or where it is written because it was changed.
-    pub(super) path: PathBuf,
-    pub(super) origin: Origin,
-    pub(super) model: Model,
-    /// Where the model is written if it is not what was named.
-    pub(super) changed: Option<PathBuf>,
-}
-
-/// Reads the model, with the sequence and the batch that options want.
-pub(super) fn asked_model(options: &PlanOptions) -> Result<Asked, Failure> {
-    let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
-    let told = options.sequence_length.filter(|_| is_published(&model_path));
-    let Named { mut model, mut origin } = read_published_or_model(&model_path, told)?;
-    let mut changed = None;
-    if let Some(sequence) = options.sequence_length.filter(|sequence| *sequence != model.sequence) {
-        let (other, path) = with_sequence(&model, sequence, &options.output)?;
-        (model, origin, changed) = (other, Origin::File(path.clone()), Some(path));
-    }
-    if let Some(batch) = options.batch {
-        check_batch(&model, batch)?;
-    }
-    Ok(Asked { path: changed.clone().unwrap_or(model_path), origin, model, changed })
-}
-
 /// The same, whatever its rules leave.
 pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> {
     let Asked { path: model_path, origin: model_origin, model, changed: changed_model } = asked_model(options)?;
@@ -258,17 +229,6 @@ pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> 
         batch,
         failures,
         training,
-    })
-}
-
-/// A batch from the command line obeys the rules of the file.
-fn check_batch(model: &Model, batch: u64) -> Result<(), Failure> {
-    let mut changed = model.clone();
-    changed.training.batch = batch;
-    parse_model(&print_model(&changed), &format!("--batch {batch}")).map(drop).map_err(|mut mistakes| {
-        // The text was never in a file: its lines mean nothing.
-        mistakes.0.iter_mut().for_each(|mistake| mistake.line = None);
-        mistakes.into()
     })
 }
 

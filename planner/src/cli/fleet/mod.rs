@@ -18,12 +18,12 @@ use ir::profile::Profile;
 use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
 
-use super::asked::Headroom;
+use super::asked::{Asked, Headroom, asked_model};
 use super::check::violations_failure;
 use super::failure::Failure;
 use super::input::{Found, Origin, check_published, machines, profile, write_published};
 use super::output::{check_writable, end_at_interrupt, folder_of, show, show_painted, write_whole};
-use super::plan::{Asked, asked_model, detail};
+use super::plan::detail;
 use crate::options::{Form, MethodName, PlanOptions};
 pub(crate) use check::{check, job};
 use pool::Pool;
