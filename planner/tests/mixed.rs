@@ -249,7 +249,7 @@ fn on_small_cases_no_plan_is_faster() {
         (3, 4096, vec![h100(1), as_fast(&h100(1), 0.6)], 16),
         (3, 4096, vec![as_fast(&h100(1), 0.4), h100(1)], 8),
         (2, 2048, vec![h100(1), as_fast(&h100(2), 0.5)], 8),
-        (2, 4096, vec![h100(2), as_fast(&h100(2), 0.7)], 8),
+        (1, 4096, vec![h100(2), as_fast(&h100(2), 0.7)], 4),
         (2, 768, vec![h100(1), as_fast(&h100(1), 0.8), as_fast(&h100(1), 0.5)], 4),
     ] {
         (model.layers, model.hidden, model.feed_forward) = (layers, hidden, 4 * hidden);
