@@ -148,12 +148,14 @@ pub fn check_anywhere(graph: &Graph, plan: &Plan) -> Vec<Violation> {
     for (layer, strategy) in plan.strategies.iter().enumerate() {
         violations.extend(layer_violations(graph, plan, layer as u32, strategy));
     }
-    if let Some(tie) = graph.tie {
-        let [owner, user] = [tie.owner.0, tie.user.0].map(|id| &plan.strategies[id.index()]);
-        let shared = |strategy: &Strategy| (strategy.data, strategy.tensor, strategy.sequence, strategy.shard);
-        if shared(owner) != shared(user) {
-            violations.push(Violation::Tie { owner: tie.owner.0.0, user: tie.user.0.0 });
-        }
+    if let Some(tie) = &graph.tie {
+        let shared = |id: LayerId| {
+            let Strategy { data, tensor, sequence, shard, .. } = plan.strategies[id.index()];
+            (data, tensor, sequence, shard)
+        };
+        let owner = tie.owner.0;
+        let unlike = tie.users.iter().map(|user| user.0).filter(|&user| shared(user) != shared(owner));
+        violations.extend(unlike.map(|user| Violation::Tie { owner: owner.0, user: user.0 }));
     }
     violations
 }

@@ -34,7 +34,7 @@ use ir::units::Bytes;
 pub use axes::mesh;
 pub use check::{Violation, check, check_anywhere};
 pub use explain::{Pass, explain};
-pub use layer::boundary::{can_repeat, stream_size};
+pub use layer::boundary::{can_repeat, stream_sizes};
 pub use layer::fragment::BodyAction;
 pub use layer::legal::{may_cut, strategies};
 pub use layer::outline::{

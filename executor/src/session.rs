@@ -308,6 +308,13 @@ impl Session {
                         self.write_numbers(rank, Place::of(buffer), numbers);
                         continue;
                     }
+                    Content::Source { rows, numbers } => {
+                        let all = u64::from(draft.step.microbatches) * draft.step.sequences * numbers;
+                        assert_eq!(batch.source.len() as u64, all, "tokens of a step that are read");
+                        let tokens = &batch.source[range(&draft, rank, rows, *numbers)];
+                        self.write_tokens(rank, buffer.address, tokens);
+                        continue;
+                    }
                     Content::Targets(rows) => (batch.targets, rows),
                     Content::Constants => {
                         let place = Place { address: buffer.address, bytes: constants.len() as u64 };

@@ -126,8 +126,8 @@ fn others(graph: &Graph, plan: &Plan, layer: u32, current: &Strategy) -> Vec<Str
 
 /// Where one of two layers that share a matrix has changed, the other follows.
 fn tied(graph: &Graph, plan: &Plan, mut strategies: Vec<Strategy>) -> Vec<Strategy> {
-    if let Some(tie) = graph.tie {
-        let sides = [tie.owner.0.index(), tie.user.0.index()];
+    if let Some(tie) = &graph.tie {
+        let sides: Vec<usize> = tie.sides().map(|(layer, _)| layer.index()).collect();
         if let Some(&side) = sides.iter().find(|&&side| strategies[side] != plan.strategies[side]) {
             let changed = strategies[side].clone();
             sides.iter().for_each(|&side| strategies[side] = changed.clone());

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use compiler::{
     BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, boundary_exchanges, can_repeat, compile_samples,
-    layer_outline, may_cut, stream_size,
+    layer_outline, may_cut, stream_sizes,
 };
 use cost_model::{CostModel, Detail, Group, simulate_draft};
 use ir::cluster::Execution;
@@ -136,7 +136,7 @@ struct Played {
 impl Costing<'_> {
     /// What stands between a layer kind and those before it.
     pub(crate) fn junction(&self, kind: KindId, strategy: &Strategy) -> Junction {
-        let size = |kind: KindId| stream_size(&self.graph.kinds[kind.index()]);
+        let size = |kind: KindId| stream_sizes(&self.graph.kinds[kind.index()]);
         let mut kinds = (0..self.graph.kinds.len() as u32).map(KindId);
         let of = kinds.find(|&other| size(other) == size(kind)).expect("the kind itself takes as much");
         Junction { of, class: LayoutClass::of(strategy) }
@@ -289,7 +289,7 @@ impl Costing<'_> {
             Sequence::Split => u64::from(class.tensor),
         };
         let element = if self.precision == Precision::Full { 4 } else { 2 };
-        let numbers = stream_size(&self.graph.kinds[of.index()]);
+        let numbers: u64 = stream_sizes(&self.graph.kinds[of.index()]).iter().sum();
         let sequences = self.sequences / u64::from(ranks / class.tensor);
         let bytes = Bytes(sequences * numbers * element / split);
         2.0 * self.model.price_transfer(bytes, route).0.0

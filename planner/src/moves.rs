@@ -61,11 +61,11 @@ fn shift(stages: &mut [Range<u32>], from: usize, to: usize) {
     }
 }
 
-/// Gives layers a strategy, and the layer that shares a matrix with one of them the same.
+/// Gives layers a strategy, and those that share a matrix with one of them the same.
 fn spread(graph: &Graph, plan: &mut Plan, layers: Range<usize>, strategy: &Strategy) {
     plan.strategies[layers.clone()].fill(strategy.clone());
-    if let Some(tie) = graph.tie {
-        let sides = [tie.owner.0.index(), tie.user.0.index()];
+    if let Some(tie) = &graph.tie {
+        let sides: Vec<usize> = tie.sides().map(|(layer, _)| layer.index()).collect();
         if sides.iter().any(|side| layers.contains(side)) {
             sides.iter().for_each(|&side| plan.strategies[side] = strategy.clone());
         }

@@ -234,8 +234,8 @@ impl Space {
         drop(known);
         let route = if cluster.nodes > 1 && outer.stages > 1 { crossing_route(cluster, outer) } else { Route::Inside };
         let boundary = classes.iter().map(|&class| costing.crossing(class, outer.ranks, route)).collect();
-        let ties = graph.tie.map(|tie| (tie.owner.0.index(), tie.user.0.index()));
         let speeds = Speeds::of(setting, outer, &strategies, &kinds, &by_part);
+        let ties = graph.tie.iter().flat_map(|tie| tie.users.iter().map(|user| (tie.owner.0.index(), user.0.index())));
         let problem = Problem {
             kinds,
             layers: graph.layers.iter().map(|kind| kind.index()).collect(),
@@ -243,7 +243,7 @@ impl Space {
             boundary,
             stages: (0..outer.stages).map(|stage| stage_of(setting, outer, stage, &speeds)).collect(),
             microbatches: outer.microbatches,
-            ties: ties.into_iter().collect(),
+            ties: ties.collect(),
         };
         let simulated = strategies.iter().map(|list| vec![false; list.len()]).collect();
         let least_speeds = setting.line.iter().flat_map(|line| &line.stages).map(|&part| speeds.least[part]).collect();
@@ -300,8 +300,22 @@ pub(crate) fn costing<'a>(setting: Setting<'a>, outer: &Outer) -> Costing<'a> {
     }
 }
 
-/// The strategies of a kind under an outer choice. Kinds with a tied parameter list the same ones.
+/// The strategies of a kind under an outer choice. Kinds with a tied parameter list the same ones: those that each may
+/// have.
 fn legal(graph: &Graph, kind: KindId, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Vec<Strategy> {
+    let mut all = legal_alone(graph, kind, outer, keep);
+    let tied: Vec<KindId> =
+        graph.tie.iter().flat_map(|tie| tie.sides()).map(|(layer, _)| graph.layers[layer.index()]).collect();
+    if tied.contains(&kind) {
+        for other in tied.into_iter().filter(|&other| other != kind) {
+            let others = legal_alone(graph, other, outer, keep);
+            all.retain(|strategy| others.contains(strategy));
+        }
+    }
+    all
+}
+
+fn legal_alone(graph: &Graph, kind: KindId, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Vec<Strategy> {
     let all = compiler::strategies(&graph.kinds[kind.index()], outer.ranks, outer.sequences);
     let keeps_nothing = graph.kinds[kind.index()].input.is_none() && graph.tie.is_none();
     let has_effect = |strategy: &Strategy| !keeps_nothing || strategy.recompute == Recompute::Nothing;

@@ -55,13 +55,13 @@ impl Bench {
 
     /// The time of a step.
     pub(crate) fn step(&mut self) -> Result<Seconds, Error> {
-        let batch = Batch { inputs: &self.inputs, patches: &[], targets: &self.targets };
+        let batch = Batch { inputs: &self.inputs, patches: &[], source: &[], targets: &self.targets };
         Ok(self.session.step(batch)?.time)
     }
 
     /// What ran when in a step.
     pub(crate) fn trace(&mut self) -> Result<Trace, Error> {
-        let batch = Batch { inputs: &self.inputs, patches: &[], targets: &self.targets };
+        let batch = Batch { inputs: &self.inputs, patches: &[], source: &[], targets: &self.targets };
         Ok(self.session.step_traced(batch)?.trace.expect("a traced step has a trace"))
     }
 }

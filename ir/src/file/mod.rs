@@ -11,6 +11,7 @@ mod translate;
 
 mod cluster;
 mod config;
+mod decoder;
 mod fleet;
 mod images;
 mod model;

@@ -81,7 +81,7 @@ impl Machines {
 }
 
 /// A model's name and its file, the smallest first.
-const MODELS: [(&str, &str); 15] = [
+const MODELS: [(&str, &str); 16] = [
     ("tiny-gpt", include_str!("../../../examples/models/tiny-gpt.yaml")),
     ("tiny-llama", include_str!("../../../examples/models/tiny-llama.yaml")),
     ("gpt2-124m", include_str!("../../../examples/models/gpt2-124m.yaml")),
@@ -91,6 +91,7 @@ const MODELS: [(&str, &str); 15] = [
     ("swin-huge-32", include_str!("../../../examples/models/swin-huge-32.yaml")),
     ("llama-1b", include_str!("../../../examples/models/llama-1b.yaml")),
     ("gpt3-1.3b", include_str!("../../../examples/models/gpt3-1.3b.yaml")),
+    ("t5-3b", include_str!("../../../examples/models/t5-3b.yaml")),
     ("gpt3-6.7b", include_str!("../../../examples/models/gpt3-6.7b.yaml")),
     ("llama2-7b", include_str!("../../../examples/models/llama2-7b.yaml")),
     ("llama3-8b", include_str!("../../../examples/models/llama3-8b.yaml")),

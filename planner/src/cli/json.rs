@@ -28,7 +28,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         "model": {
             "name": question.model.name,
             "digest": question.model.digest().to_string(),
-            "layers": question.model.layers,
+            "layers": question.model.blocks(),
             "parameters": question.graph.parameter_count(),
             "batch": question.batch,
         },

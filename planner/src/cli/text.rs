@@ -90,7 +90,7 @@ pub(crate) fn rate_line(question: &Question, step: Seconds, precision: Precision
 
 pub(crate) fn model_line(model: &Model) -> String {
     let parameters = short_count(model.graph().parameter_count() as f64);
-    let blocks = counted(u64::from(model.layers), "block");
+    let blocks = counted(u64::from(model.blocks()), "block");
     let rows = if model.images.is_some() { "images" } else { "sequences" };
     let parts = if model.images.is_some() { "patches" } else { "tokens" };
     format!("{}: {blocks}, {parameters} parameters, {rows} of {} {parts}", model.name, thousands(model.sequence))

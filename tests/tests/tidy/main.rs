@@ -56,10 +56,10 @@ const UNSAFE: [&str; 17] = [
 /// Files that may be longer than others, and how long: lists, and stories that would not be clearer in two parts.
 const LONG: [(&str, usize); 10] = [
     ("compiler/src/layer/block.rs", 445),
-    ("compiler/src/layer/fragment.rs", 425),
+    ("compiler/src/layer/fragment.rs", 430),
     ("cost-model/tests/simulate.rs", 420),
     ("ir/src/file/plan.rs", 475),
-    ("ir/src/text/parse.rs", 440),
+    ("ir/src/text/parse.rs", 445),
     ("ir/tests/verify.rs", 570),
     ("planner/tests/cli.rs", 410),
     ("profiler/src/catalogue.rs", 415),
