@@ -145,7 +145,7 @@ fn what_is_looked_at_is_kept_once_for_all_blocks() {
     let graph = pair([1, 3], [read, written]);
     let kind = graph.kinds.iter().position(|kind| kind.name == "decoder block").unwrap();
     let strategy = alone(&graph, sequences, 1, Recompute::Full).strategies[0].clone();
-    let batch = LayerBatch { sequences, precision: Precision::Mixed, line: None };
+    let batch = LayerBatch { sequences, precision: Precision::Mixed };
     let bytes = layer_bytes(&graph, KindId(kind as u32), &strategy, batch).unwrap();
     // A block keeps what comes to it: 4 sequences of 32 positions of 64 numbers of 2 bytes.
     assert_eq!(bytes.saved.0, sequences * written * 64 * 2);
