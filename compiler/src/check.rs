@@ -128,7 +128,7 @@ const COUNT_MAX: u32 = u16::MAX as u32 - 1;
 
 /// All violations that can be seen without compiling; empty if there are none.
 pub fn check(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Vec<Violation> {
-    let mut violations = without_devices(graph, plan);
+    let mut violations = check_anywhere(graph, plan);
     if shape_violations(graph, plan).is_empty() {
         let needed = plan.stages.len() as u64 * u64::from(plan.strategies[0].ranks());
         if needed > u64::from(cluster.device_count()) {
@@ -139,7 +139,7 @@ pub fn check(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Vec<Violation> {
 }
 
 /// The same but for whether there are as many devices.
-pub(crate) fn without_devices(graph: &Graph, plan: &Plan) -> Vec<Violation> {
+pub fn check_anywhere(graph: &Graph, plan: &Plan) -> Vec<Violation> {
     let mut violations = shape_violations(graph, plan);
     if !violations.is_empty() {
         return violations;

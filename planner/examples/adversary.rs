@@ -59,7 +59,8 @@ fn case(seed: u64) -> Option<f64> {
     let model = Model::preset(name).expect("there is this preset");
     let cluster = Cluster::preset(devices).expect("there is this preset");
     let (graph, costs) = (model.graph(), CostModel::new(&cluster, None));
-    let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
+    let setting =
+        Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision, line: None };
     let request = Request { setting, batch, method: Method::DYNAMIC, keep: 16, rules: Rules::default() };
     let told = format!("seed {seed}: {name} on {devices}, batch {batch}");
     let Ok(found) = search(&request, &|_, _| {}) else {

@@ -43,7 +43,7 @@ impl Reach {
 
 /// By how much a plan may be slower by estimate than the best, as a factor, to be compared with it: estimates are seldom
 /// off by as much.
-const NEAR: f64 = 1.045;
+pub(crate) const NEAR: f64 = 1.045;
 
 /// One pass over the outer choices, and what it found.
 pub(crate) struct Attempt {
@@ -154,7 +154,7 @@ impl Bounded {
     /// Those of outer choices that have a space, the best bound first.
     pub(crate) fn sorted(setting: Setting<'_>, known: &Known, outers: Vec<Outer>) -> Vec<Bounded> {
         let bounded = |outer: Outer| {
-            let bound = quick_bound(&Space::fastest(setting, known, &outer)?.problem);
+            let bound = quick_bound(&Space::fastest(setting, known, &outer)?.bounding());
             Some(Bounded { outer, bound })
         };
         let mut order: Vec<Bounded> = outers.into_par_iter().filter_map(bounded).collect();
@@ -208,7 +208,7 @@ fn tightest(setting: Setting<'_>, known: &Known, tight: Tight<'_>) -> Vec<Plan> 
         };
         let plans = spaces.into_iter().filter_map(|space| {
             let space = space.offering(Bytes(roomiest as u64));
-            if lower_bound_below(&space.problem, fastest) < fastest { space.tightest(setting) } else { None }
+            if lower_bound_below(&space.bounding(), fastest) < fastest { space.tightest(setting) } else { None }
         });
         plans.collect::<Vec<Plan>>()
     };
@@ -227,7 +227,7 @@ impl Opened {
     /// Solves the problem of an outer choice, and narrower ones. None if some layer has no legal strategy.
     fn new(request: &Request<'_>, known: &Known, outer: &Outer, upper: f64) -> Option<Opened> {
         let whole = Space::new(request.setting, known, outer)?;
-        let mut bound = lower_bound_below(&whole.problem, upper);
+        let mut bound = lower_bound_below(&whole.bounding(), upper);
         let mut opened = Opened { estimates: Vec::new(), shortage: None, bound };
         let mut next = Some(whole);
         let mut degrees: Vec<u32> = outer.degrees.clone();
@@ -237,7 +237,7 @@ impl Opened {
             if bound < upper {
                 let solved = space.solve(request.setting, &request.method.below(upper));
                 // Narrower ones are part of the first.
-                if std::mem::replace(&mut is_whole, false) {
+                if std::mem::replace(&mut is_whole, false) && request.setting.line.is_none() {
                     opened.bound = opened.bound.max(proven(&solved));
                 }
                 match solved {
@@ -256,7 +256,7 @@ impl Opened {
                 }
             }
             next = degrees.pop().and_then(|most| space.narrowed(most));
-            bound = next.as_ref().map_or(bound, |space| lower_bound_below(&space.problem, upper));
+            bound = next.as_ref().map_or(bound, |space| lower_bound_below(&space.bounding(), upper));
         }
         Some(opened)
     }
@@ -342,7 +342,7 @@ fn twins(setting: Setting<'_>, plan: &Plan) -> Vec<Plan> {
     let commonest = counts.iter().max_by_key(|(_, count)| **count).map(|(strategy, _)| (*strategy).clone());
     let uniform =
         Plan { strategies: vec![commonest.expect("a plan has layers"); plan.strategies.len()], ..plan.clone() };
-    if uniform != *plan && compiler::check(setting.graph, setting.cluster, &uniform).is_empty() {
+    if uniform != *plan && setting.check(&uniform).is_empty() {
         twins.push(uniform);
     }
     twins
@@ -370,7 +370,7 @@ mod tests {
             cluster.device.memory = Bytes(gibibytes << 30);
             let costs = CostModel::new(&cluster, None);
             let precision = model.training.precision;
-            let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision };
+            let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision, line: None };
             let request = Request { setting, batch: 64, method: Method::DYNAMIC, keep: 1, rules: Rules::default() };
             let known = Known::default();
             let order = Bounded::sorted(setting, &known, outer_choices(&graph, &cluster, request.batch));

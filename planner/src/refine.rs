@@ -161,8 +161,11 @@ impl Round {
 
     /// Whether a plan may be faster than the best, and fit.
     fn may_win(&self, setting: Setting<'_>, least: &mut Least<'_>, plan: &Plan) -> bool {
-        let room = setting.cluster.capacity().as_f64() * ROOM;
-        least.step(plan) < self.best.trace.step.0 * (1.0 - EQUALLY_FAST) && least.peak(&self.best, plan) <= room
+        if least.step(plan) >= self.best.trace.step.0 * (1.0 - EQUALLY_FAST) {
+            return false;
+        }
+        let mut fits = |stage| least.stage_peak(&self.best, plan, stage) <= setting.capacity(stage).as_f64() * ROOM;
+        (0..plan.stages.len()).all(&mut fits)
     }
 }
 

@@ -152,7 +152,7 @@ fn truths(graph: &Graph, costs: &CostModel, plans: Vec<Plan>) -> Vec<Truth> {
 
 fn found(case: &Case, graph: &Graph, cluster: &Cluster) -> Result<Found, NoPlan> {
     let costs = CostModel::new(cluster, None);
-    let setting = Setting { graph, cluster, costs: &costs, precision: case.model.training.precision };
+    let setting = Setting { graph, cluster, costs: &costs, precision: case.model.training.precision, line: None };
     let request = Request {
         setting,
         batch: case.model.training.batch,

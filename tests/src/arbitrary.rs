@@ -104,7 +104,7 @@ impl std::fmt::Display for Case {
 pub fn printed(plan: &Plan) -> String {
     let reference = |path: &str| Reference { path: path.to_owned(), digest: None };
     let (model, cluster) = (reference("model.yaml"), reference("8xCPU"));
-    let file = PlanFile { plan: plan.clone(), model, cluster, devices: None, predicted: None };
+    let file = PlanFile { plan: plan.clone(), model, cluster, devices: None, parts: Vec::new(), predicted: None };
     print_plan(&file)
 }
 

@@ -7,15 +7,13 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use super::digest::{Digest, digest};
+use super::digest::Digest;
 use super::locate::Segment;
 use super::parse::{Checks, FORMAT, keys, named, parse};
 use super::print::{scalar, word};
 use super::quantity::Quantity;
-use super::{print_cluster, print_model};
-use crate::cluster::Cluster;
-use crate::error::{Mistake, Mistakes, shown};
-use crate::model::{Model, Precision};
+use crate::error::{Mistakes, shown};
+use crate::model::Precision;
 use crate::plan::{Devices, Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
 
 /// More layers than this are refused: those of the largest model, its embedding and its head.
@@ -44,6 +42,8 @@ struct Form {
     #[serde(default = "prefetch")]
     prefetch: u32,
     stages: Vec<String>,
+    #[serde(default)]
+    parts: Vec<String>,
     layers: Runs,
     predicted: Option<Predicted>,
 }
@@ -123,6 +123,10 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
     let ranges: Vec<String> = form.layers.0.iter().map(|(range, _)| range.clone()).collect();
     let runs = covered(&ranges, |index| keys(["layers", &ranges[index]]).to_vec(), &mut checks);
     check_ends(&stages, &runs, &mut checks);
+    if !form.parts.is_empty() && form.parts.len() != form.stages.len() {
+        let what = format!("`parts` names {} parts for {} stages", form.parts.len(), form.stages.len());
+        checks.wrong_but(&keys(["parts"]), what, "name the part of each stage, or leave `parts` out");
+    }
     check_batch(&form, &mut checks);
     check_ranks(&form, stages.len(), &mut checks);
     if form.prefetch > LAYERS_MAX {
@@ -140,8 +144,8 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
         strategies: strategies.flat_map(|((_, strategy), run)| vec![strategy.clone(); run.len()]).collect(),
         prefetch: form.prefetch,
     };
-    let Form { model, cluster, devices, predicted, .. } = form;
-    Ok(PlanFile { plan, model, cluster, devices, predicted })
+    let Form { model, cluster, devices, parts, predicted, .. } = form;
+    Ok(PlanFile { plan, model, cluster, devices, parts, predicted })
 }
 
 /// The ranges that `texts` describe, with a mistake for each that is none or that does not follow the one before.
@@ -254,6 +258,10 @@ pub fn print_plan(file: &PlanFile) -> String {
     line("precision", &word(&plan.precision));
     line("prefetch", &plan.prefetch.to_string());
     line("stages", &format!("[{}]", stages.join(", ")));
+    if !file.parts.is_empty() {
+        let parts: Vec<String> = file.parts.iter().map(|part| scalar(part)).collect();
+        line("parts", &format!("[{}]", parts.join(", ")));
+    }
     text.push_str("layers:\n");
     for (layers, strategy) in plan.runs() {
         let Strategy { data, tensor, sequence, shard, recompute } = strategy;
@@ -279,60 +287,6 @@ fn reference(reference: &Reference) -> String {
     match &reference.digest {
         Some(digest) => format!("{{ path: {}, digest: \"{digest}\" }}", scalar(&reference.path)),
         None => scalar(&reference.path),
-    }
-}
-
-impl PlanFile {
-    /// A plan for a model and a cluster, each with the path at which the plan's reader will find it.
-    pub fn new(plan: Plan, model: (&Model, &str), cluster: (&Cluster, &str)) -> PlanFile {
-        let refer = |path: &str, digest: Digest| Reference { path: path.to_owned(), digest: Some(digest) };
-        PlanFile {
-            plan,
-            model: refer(model.1, model.0.digest()),
-            cluster: refer(cluster.1, cluster.0.digest()),
-            devices: Some(Devices { cluster: cluster.0.name.clone(), device: cluster.0.device.name.clone() }),
-            predicted: None,
-        }
-    }
-
-    /// Whether this plan was made for `model` and `cluster`, and has a strategy for each layer and a device for each
-    /// rank; `file` is the plan's name in messages.
-    pub fn check(&self, model: &Model, cluster: &Cluster, file: &str) -> Result<(), Mistakes> {
-        let mut mistakes = Vec::new();
-        for (kind, reference, found) in
-            [("model", &self.model, model.digest()), ("cluster", &self.cluster, cluster.digest())]
-        {
-            if let Some(digest) = reference.digest.filter(|digest| *digest != found) {
-                let path = shown(&reference.path);
-                let what = format!("made for a {kind} with digest {digest}, but `{path}` now has {found}");
-                mistakes.push(Mistake::new(file, what).help(format!("plan again, or restore the {kind} file")));
-            }
-        }
-        let (planned, layers) = (self.plan.strategies.len(), model.layer_count() as usize);
-        if planned != layers {
-            let what = format!("has strategies for {planned} layers, but the model has {layers}");
-            let help = format!("layer 0 is the embedding, 1 to {} the blocks, {} the head", layers - 2, layers - 1);
-            mistakes.push(Mistake::new(file, what).help(help));
-        }
-        let (ranks, devices) = (self.plan.rank_count(), cluster.device_count());
-        if ranks > devices {
-            mistakes.push(Mistake::new(file, format!("needs {ranks} devices, but the cluster has {devices}")));
-        }
-        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
-    }
-}
-
-impl Model {
-    /// The digest of the model's content, whatever the comments and layout of its file.
-    pub fn digest(&self) -> Digest {
-        digest(&print_model(self))
-    }
-}
-
-impl Cluster {
-    /// The digest of the cluster's content, whatever the comments and layout of its file.
-    pub fn digest(&self) -> Digest {
-        digest(&print_cluster(self))
     }
 }
 
@@ -395,6 +349,18 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
         assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
         let wrong = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms],");
         assert!(wrong.starts_with("error: p.yaml:12: "), "{wrong}");
+    }
+
+    #[test]
+    fn stages_may_lie_on_parts() {
+        let printed = said("4..8]", "4..8]\nparts: [H100, A100-80GB]");
+        assert!(printed.contains("stages: [0..4, 4..8]\nparts: [H100, A100-80GB]\nlayers:"), "{printed}");
+        assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
+        assert_eq!(
+            said("4..8]", "4..8]\nparts: [H100]"),
+            "error: p.yaml:8: `parts` names 1 parts for 2 stages\n  \
+             help: name the part of each stage, or leave `parts` out"
+        );
     }
 
     #[test]

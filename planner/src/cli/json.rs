@@ -85,6 +85,7 @@ fn candidates(question: &Question, outcome: &Planned) -> Vec<Value> {
             }
             let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, each.trace.step);
             value["speed"] = speed.data(question.training);
+            value["cost"] = json!(question.cost(each).map(|cost| cost.data()));
             value["tie"] = json!(index > 0 && best.ties_with(each));
             value["robust"] = json!(outcome.robust.as_ref().map(|robust| {
                 let Robustness { step_90, best_share } = robust.plans[index];

@@ -45,6 +45,9 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     }
     line("Speed", speed(best.trace.step).words());
     line("Rate", rate_line(question, best.trace.step, best.plan.precision));
+    if let Some(cost) = question.cost(best) {
+        line("Cost", cost.words());
+    }
     if let Some(words) = speed(best.trace.step).training(question.training) {
         line("Training", fitted(words));
     }

@@ -4,7 +4,7 @@ mod source;
 
 use std::collections::BTreeMap;
 
-use ir::file::{parse_cluster, parse_model, parse_plan, parse_profile, parse_software};
+use ir::file::{parse_machines, parse_model, parse_plan, parse_profile, parse_software};
 use source::{Source, files, functions, identifiers, read, root, sources, words};
 
 /// What each crate may link; every crate stands behind all that it may link.
@@ -224,7 +224,7 @@ fn every_example_is_read() {
         let mistakes = if path.contains("/models/") {
             parse_model(&text, &path).err()
         } else if path.contains("/clusters/") {
-            parse_cluster(&text, &path).err()
+            parse_machines(&text, &path).err()
         } else if path.contains("/profiles/") {
             parse_profile(&text, &path).err()
         } else if path.contains("/software/") {
