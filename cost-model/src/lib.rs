@@ -8,6 +8,7 @@ mod bound;
 mod curve;
 mod factors;
 mod fleet;
+mod fp8;
 mod interval;
 mod model;
 mod network;

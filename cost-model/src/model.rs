@@ -9,12 +9,13 @@ use ir::mesh::Axis;
 use ir::op::{Addend, OpKind, Write};
 use ir::profile::{KernelKind, Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
-use ir::software::{Adapters, GradientElement, Reduction, Software, Waits};
+use ir::software::{Adapters, CastParameters, GradientElement, Reduction, Software, Waits};
 use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, Seconds};
 
 use crate::curve::Curve;
 use crate::factors::Factors;
+use crate::fp8;
 use crate::interval::{Interval, Rule};
 use crate::network::{self, Group};
 use crate::product::ProductSurface;
@@ -205,6 +206,12 @@ impl CostModel {
         self.price_alike(&work).unwrap_or_else(modelled)
     }
 
+    /// How many kernels the host starts for one: itself, and casts of its factors.
+    pub(crate) fn launches(&self, kernel: &Kernel) -> u32 {
+        let casts = |software: &Software| fp8::launches(&self.cluster.device, software, kernel);
+        1 + self.software.as_ref().map_or(0, casts)
+    }
+
     /// The time of all kernels of a fragment, one after the other, and the weakest of what they rest on.
     pub fn price_fragment(&self, fragment: &Fragment) -> (Seconds, Confidence) {
         let prices = fragment.kernels.iter().map(|kernel| self.price_kernel(kernel));
@@ -226,11 +233,13 @@ impl CostModel {
     /// Bytes of the whole operand of a collective, as the software moves them.
     fn exchanged(&self, collective: &Collective, kind: ExchangeKind, ranks: u32) -> Bytes {
         let bytes = collective.whole_bytes(ranks);
-        let element = self.software.as_ref().map_or(GradientElement::Full, |software| software.gradients);
-        let is_gradient = collective.element == Element::F32
-            && collective.axis == Axis::Data
-            && matches!(kind, ExchangeKind::AllReduce | ExchangeKind::ReduceScatter);
-        if is_gradient && element == GradientElement::Half { Bytes(bytes.0 / 2) } else { bytes }
+        let Some(software) = self.software.as_ref().filter(|_| collective.axis == Axis::Data) else { return bytes };
+        let is_gradient =
+            collective.element == Element::F32 && matches!(kind, ExchangeKind::AllReduce | ExchangeKind::ReduceScatter);
+        let is_parameter = collective.element == Element::Bf16 && kind == ExchangeKind::AllGather;
+        let is_cast = software.fp8.is_some_and(|fp8| fp8.parameters == CastParameters::Gathered);
+        let is_half = (is_gradient && software.gradients == GradientElement::Half) || (is_parameter && is_cast);
+        if is_half { Bytes(bytes.0 / 2) } else { bytes }
     }
 
     /// The time of a transfer from one device to another.

@@ -213,17 +213,19 @@ fn fragment_price(fragment: &ir::program::Fragment, model: &CostModel) -> Fragme
     let mut products = 0.0;
     let mut price = Price { time: 0.0, confidence: Confidence::Measured };
     let mut issued_end = 0.0;
-    for (position, kernel) in fragment.kernels.iter().enumerate() {
+    let mut launches = 0;
+    for kernel in &fragment.kernels {
         let (time, confidence) = model.price_kernel(kernel);
         times[confidence as usize] += time.0;
         if KernelKind::of(kernel.op.kind()) == KernelKind::Product {
             products += time.0;
         }
         price = Price { time: price.time + time.0, confidence: price.confidence.max(confidence) };
-        let issued = (position + 1) as f64 * issue;
+        launches += model.launches(kernel);
+        let issued = f64::from(launches) * issue;
         issued_end = f64::max(issued_end, issued) + time.0;
     }
-    let issue = fragment.kernels.len() as f64 * issue;
+    let issue = f64::from(launches) * issue;
     let (parts, products) = match price.time {
         time if time > 0.0 => (times.map(|part| part / time), products / time),
         _ => ([0.0, 0.0, 1.0], 0.0),

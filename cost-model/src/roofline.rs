@@ -44,7 +44,9 @@ const ATTENTION_BACKWARD: f64 = 0.65;
 pub(crate) fn kernel(device: &Device, kernel: &Kernel) -> Seconds {
     let element = kernel.operands().next().map_or(Element::F32, |operand| operand.element);
     match kernel.op {
-        Op::MatMul => product_time(device, product_sizes(&kernel.product()), element, kernel.bytes()),
+        Op::MatMul => {
+            product_time(device, product_sizes(&kernel.product()), product_rate(device, element), kernel.bytes())
+        }
         Op::Attention(_) | Op::CrossAttention => {
             arithmetic_time(device, kernel.flops(), ATTENTION_FORWARD, element, kernel.bytes())
         }
@@ -85,7 +87,7 @@ pub(crate) fn named(device: &Device, op: OpKind, element: Element, shape: &Shape
     let sizes = match shape {
         Shape::Product(product) => {
             let [m, n, k] = product_sizes(product);
-            return product_time(device, [m, n, k], element, bytes(m * k + k * n + m * n));
+            return product_time(device, [m, n, k], product_rate(device, element), bytes(m * k + k * n + m * n));
         }
         Shape::Letters(sizes) => sizes,
     };
@@ -171,16 +173,20 @@ fn touched(kernel: &Kernel) -> Bytes {
         .fold(kernel.bytes(), |total, (table, times)| total.saturating_sub(table.bytes().saturating_sub(rows) * times))
 }
 
-fn product_time(device: &Device, [m, n, k]: [f64; 3], element: Element, bytes: Bytes) -> Seconds {
+/// A product of so many rows, columns and inner size, if large ones reach `rate`.
+pub(crate) fn product_time(device: &Device, [m, n, k]: [f64; 3], rate: FlopsPerSecond, bytes: Bytes) -> Seconds {
     let tile = tile(device);
     let padded = 2.0 * (m / tile).ceil() * tile * (n / tile).ceil() * tile * k;
-    let time = arithmetic_time(device, Flops(padded), 1.0, element, bytes);
+    let time = bounded_time(device, Flops(padded), rate, bytes);
     time - fixed(device) + product_fixed(device)
 }
 
 /// What reaches `share` of the rate of large products.
 fn arithmetic_time(device: &Device, flops: Flops, share: f64, element: Element, bytes: Bytes) -> Seconds {
-    let rate = FlopsPerSecond(product_rate(device, element).0 * share);
+    bounded_time(device, flops, FlopsPerSecond(product_rate(device, element).0 * share), bytes)
+}
+
+fn bounded_time(device: &Device, flops: Flops, rate: FlopsPerSecond, bytes: Bytes) -> Seconds {
     fixed(device) + (flops / rate).max(memory_time(device, bytes))
 }
 

@@ -9,7 +9,7 @@ use ir::program::Kernel;
 use ir::software::{AttentionRate, Scores, Software};
 use ir::units::{Bytes, Flops, Seconds};
 
-use crate::roofline;
+use crate::{fp8, roofline};
 
 /// Bytes of each score that steps between the products of attention read and write: softmax 2 + 2, dropout 2 + 2 and a
 /// mask of 1.
@@ -26,7 +26,9 @@ const UNHIDDEN: f64 = 0.75;
 pub(crate) fn kernel(device: &Device, software: &Software, kernel: &Kernel) -> Seconds {
     let usual = || roofline::kernel(device, kernel);
     let first = || kernel.operands().next().map_or(0.0, |operand| operand.elements() as f64);
-    let beside = |bytes: f64| usual() + roofline::memory_time(device, Bytes(bytes as u64));
+    let and = |time: Seconds, bytes: f64| time + roofline::memory_time(device, Bytes(bytes as u64));
+    let beside = |bytes: f64| and(usual(), bytes);
+    let product = || fp8::product(device, software, kernel).unwrap_or_else(usual);
     match kernel.op {
         Op::Attention(_) => {
             attention(device, software, kernel, Pass::Forward).unwrap_or_else(usual) * (1.0 / software.rates.attention)
@@ -39,10 +41,10 @@ pub(crate) fn kernel(device: &Device, software: &Software, kernel: &Kernel) -> S
         Op::NormGradient(_) => beside(first() * software.passes.backward / 2.0),
         Op::RowMax => beside(first() * software.passes.logit),
         Op::MatMul if is_gradient(kernel) => {
-            beside(kernel.outputs[0].operand.elements() as f64 * software.passes.parameter)
+            and(product(), kernel.outputs[0].operand.elements() as f64 * software.passes.parameter)
         }
-        Op::MatMul
-        | Op::CrossAttention
+        Op::MatMul => product(),
+        Op::CrossAttention
         | Op::CrossAttentionGradient
         | Op::Embed
         | Op::EmbedGradient

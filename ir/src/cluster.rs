@@ -49,6 +49,9 @@ pub struct Device {
     /// Best rate of products in bf16.
     #[serde(with = "quantity")]
     pub bf16_rate: FlopsPerSecond,
+    /// Best rate of products in fp8; none if it has no cores for them.
+    #[serde(default, with = "quantity::optional", skip_serializing_if = "Option::is_none")]
+    pub fp8_rate: Option<FlopsPerSecond>,
     /// Best rate of its memory.
     #[serde(with = "quantity")]
     pub memory_rate: BytesPerSecond,

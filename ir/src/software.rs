@@ -50,6 +50,9 @@ pub struct Software {
     /// Bytes that a block reads and writes beside its programs, for each number of its residual stream.
     #[serde(default)]
     pub passes: Passes,
+    /// How it runs products in fp8, where it does; none if nothing is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp8: Option<Fp8>,
     /// What the host takes.
     #[serde(default)]
     pub host: Host,
@@ -162,6 +165,8 @@ pub enum Adapters {
 pub struct Rates {
     /// Of products.
     pub products: f64,
+    /// Of products in fp8, besides that of all products.
+    pub fp8: f64,
     /// Of attention, in one kernel or by stored scores.
     pub attention: f64,
     /// Of kernels that pass over memory.
@@ -174,7 +179,7 @@ pub struct Rates {
 
 impl Default for Rates {
     fn default() -> Rates {
-        Rates { products: 1.0, attention: 1.0, memory: 1.0, inside: 1.0, between: 1.0 }
+        Rates { products: 1.0, fp8: 1.0, attention: 1.0, memory: 1.0, inside: 1.0, between: 1.0 }
     }
 }
 
@@ -197,15 +202,65 @@ pub struct Passes {
     pub parameter: f64,
 }
 
+/// How products with parameters of blocks run in fp8. Attention, the head, and products of which 16 does not divide each
+/// size stay as they are; so do results, and gradients of parameters.
+///
+/// A factor is cast where a product first reads it, with its inner dimension last. Products of the backward pass that read
+/// it the other way take a second copy, which the cast writes beside: matrix units read factors of one byte only so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fp8 {
+    /// By what factors are scaled.
+    pub scaling: Scaling,
+    /// Whether casts are passes of their own.
+    pub casts: Casts,
+    /// When parameters are cast.
+    pub parameters: CastParameters,
+}
+
+/// By what factors are scaled before they are cast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scaling {
+    /// By their own largest number, for which a pass looks first.
+    Current,
+    /// By the largest numbers of steps before.
+    Delayed,
+}
+
+/// Whether casts are passes of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Casts {
+    /// They are, and so is the look for the largest number.
+    Apart,
+    /// The kernel that makes activations or their gradients does what can be done before the last number is known: it
+    /// looks for the largest, or, where scaling is delayed, casts. Parameters are made by no kernel.
+    Fused,
+}
+
+/// When parameters are cast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CastParameters {
+    /// In each forward pass.
+    Each,
+    /// Once a step; not counted.
+    Once,
+    /// By the rank that owns them, before they are gathered over Data; not counted. Gathers then move one byte a number.
+    /// Those of embeddings and of the head do not, but are counted so, too.
+    Gathered,
+}
+
 /// What the host takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// To start one kernel; that of the device if absent.
-    #[serde(default, with = "optional_time")]
+    #[serde(default, with = "quantity::optional")]
     pub kernel: Option<Seconds>,
     /// To start an exchange or a transfer; as a kernel if absent.
-    #[serde(default, with = "optional_time")]
+    #[serde(default, with = "quantity::optional")]
     pub exchange: Option<Seconds>,
     /// For what it waits before it goes on.
     #[serde(default)]
@@ -253,22 +308,4 @@ pub struct Held {
     /// What the allocator holds and nobody uses, as a share of what is used.
     #[serde(default)]
     pub unused: f64,
-}
-
-/// A time that may be absent.
-mod optional_time {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::file::quantity::Quantity;
-    use crate::units::Seconds;
-
-    pub(super) fn serialize<S: Serializer>(time: &Option<Seconds>, serializer: S) -> Result<S::Ok, S::Error> {
-        time.as_ref().map(Quantity::print).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Seconds>, D::Error> {
-        #[derive(Deserialize)]
-        struct Time(#[serde(with = "crate::file::quantity")] Seconds);
-        Ok(Option::<Time>::deserialize(deserializer)?.map(|Time(time)| time))
-    }
 }

@@ -101,6 +101,43 @@ fn bad_rows_are_named_and_the_others_go_on() {
     assert!(said.contains("nobody"), "{said}");
 }
 
+#[test]
+fn rows_with_fp8_products_are_priced_by_a_device_and_a_software_that_have_them() {
+    let folder = folder("replay-fp8");
+    let header = HEADER.replace("software,", "software,products,");
+    let row = |id: &str, device: &str, software: &str, products: &str| {
+        format!("a,{id},4,4096,32,8192,2048,{device},1,8,8,1,1,2,64,full,{software},{products},0.3\n")
+    };
+    let rows = [
+        row("short", "H100", "mosaicml-2023", "bf16"),
+        row("usual", "H100", "mosaicml-2023", ""),
+        row("delayed", "H100", "mosaicml-2023", "fp8"),
+        row("same", "H100", "mosaicml-2023", "fp8-delayed"),
+        row("current", "H100", "mosaicml-2023", "fp8-current"),
+        row("old", "A100-80GB", "mosaicml-2023", "fp8"),
+        row("unsaid", "H100", "hetu", "fp8"),
+        row("wrong", "H100", "mosaicml-2023", "fp4"),
+    ];
+    fs::write(folder.join("runs.csv"), header + &rows.concat()).expect("the folder is new");
+    let (status, text, said) = status_and_texts(&run(&folder, &["replay", "runs.csv", "-o", "out.csv"]));
+    assert_eq!(status, 0, "{said}");
+    assert!(text.contains("Predicted 5 runs; 3 rows could not be"), "{text}");
+    let said: Vec<&str> = said.lines().collect();
+    let no_cores = "error: runs.csv:7: `products` cannot be `fp8`: A100-80GB has no cores for fp8";
+    let unsaid = "error: runs.csv:8: `products` cannot be `fp8`: hetu is not described to have any";
+    let unknown = "error: runs.csv:9: `products` cannot be `fp4`: it is one of bf16, fp8, fp8-current, fp8-delayed";
+    for (line, expected) in said.iter().zip([no_cores, unsaid, unknown]) {
+        assert!(line.starts_with(expected), "{line}");
+    }
+    let made = fs::read_to_string(folder.join("out.csv")).expect("it was written");
+    let step = |id: &str| {
+        let line = made.lines().find(|line| line.starts_with(&format!("a,{id},"))).expect("each row has a line");
+        line.split(',').nth(3).and_then(|seconds| seconds.parse::<f64>().ok()).expect("it is predicted")
+    };
+    assert!((step("short") - step("usual")).abs() < 1e-12 && (step("delayed") - step("same")).abs() < 1e-12);
+    assert!(step("delayed") < step("current") && step("current") < step("short"), "{made}");
+}
+
 /// Small and large layers, on a node and over nodes, by Data, Tensor and stages: what numbers of a description differ in.
 const SHAPES: &str = "\
 a,1,4,1024,16,8192,1024,A100-80GB,1,8,8,1,1,1,32,full,x,1

@@ -30,6 +30,7 @@ fn model() -> CostModel {
         reserved: Bytes::ZERO,
         f32_rate: FlopsPerSecond(1e12),
         bf16_rate: FlopsPerSecond(1e12),
+        fp8_rate: None,
         memory_rate: BytesPerSecond(1e12),
         issue: Seconds(0.0),
         product_efficiency: 1.0,

@@ -40,6 +40,7 @@ pub(crate) fn cluster(execution: Execution) -> Cluster {
         reserved: Bytes(0),
         f32_rate: FlopsPerSecond(1e12),
         bf16_rate: FlopsPerSecond(2e12),
+        fp8_rate: None,
         memory_rate: BytesPerSecond(1e12),
         issue: Seconds(0.0),
         product_efficiency: 1.0,

@@ -86,6 +86,9 @@ pub(super) fn check_device(path: &[Segment], device: &Device, checks: &mut Check
     }
     checks.within(&at("f32_rate"), device.f32_rate.0, Range::Positive);
     checks.within(&at("bf16_rate"), device.bf16_rate.0, Range::Positive);
+    if let Some(rate) = device.fp8_rate {
+        checks.within(&at("fp8_rate"), rate.0, Range::Positive);
+    }
     checks.within(&at("memory_rate"), device.memory_rate.0, Range::Positive);
     checks.within(&at("issue"), device.issue.0, Range::NotNegative);
     checks.within(&at("product_efficiency"), device.product_efficiency, Range::Share);

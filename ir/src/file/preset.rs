@@ -10,13 +10,19 @@ use crate::fleet::{Fleet, Machines};
 use crate::model::Model;
 
 /// The device's name and its file.
-const DEVICES: [(&str, &str); 7] = [
+const DEVICES: [(&str, &str); 13] = [
     ("V100-16GB", include_str!("../../../examples/clusters/8xV100-16GB.yaml")),
     ("V100-32GB", include_str!("../../../examples/clusters/8xV100-32GB.yaml")),
     ("A100-40GB", include_str!("../../../examples/clusters/8xA100-40GB.yaml")),
     ("A100-80GB", include_str!("../../../examples/clusters/8xA100-80GB.yaml")),
     ("H100", include_str!("../../../examples/clusters/8xH100.yaml")),
     ("H200", include_str!("../../../examples/clusters/8xH200.yaml")),
+    ("H100-PCIe", include_str!("../../../examples/clusters/8xH100-PCIe.yaml")),
+    ("B200", include_str!("../../../examples/clusters/8xB200.yaml")),
+    ("L4", include_str!("../../../examples/clusters/8xL4.yaml")),
+    ("L40S", include_str!("../../../examples/clusters/8xL40S.yaml")),
+    ("RTX-4090", include_str!("../../../examples/clusters/8xRTX-4090.yaml")),
+    ("MI300X", include_str!("../../../examples/clusters/8xMI300X.yaml")),
     ("CPU", include_str!("../../../examples/clusters/4xCPU.yaml")),
 ];
 
@@ -199,7 +205,8 @@ mod tests {
         assert_eq!(
             said("8xH10"),
             "error: 8xH10: no such cluster file, and no preset with this device\n  help: did you mean `8xH100`?  \
-             (devices: V100-16GB, V100-32GB, A100-40GB, A100-80GB, H100, H200, CPU)"
+             (devices: V100-16GB, V100-32GB, A100-40GB, A100-80GB, H100, H200, H100-PCIe, B200, L4, L40S, \
+             RTX-4090, MI300X, CPU)"
         );
         assert_eq!(
             said("axH100"),

@@ -60,6 +60,29 @@ pub mod pair {
     }
 }
 
+/// A quantity that may be absent.
+pub mod optional {
+    use serde::de::Deserializer;
+    use serde::ser::Serializer;
+    use serde::{Deserialize, Serialize};
+
+    use super::Quantity;
+
+    #[derive(Deserialize)]
+    #[serde(bound = "Q: Quantity", transparent)]
+    struct One<Q>(#[serde(with = "super")] Q);
+
+    /// Writes it, if there is one.
+    pub fn serialize<Q: Quantity, S: Serializer>(quantity: &Option<Q>, serializer: S) -> Result<S::Ok, S::Error> {
+        quantity.as_ref().map(Quantity::print).serialize(serializer)
+    }
+
+    /// Reads it, if there is one.
+    pub fn deserialize<'de, Q: Quantity, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Q>, D::Error> {
+        Ok(Option::<One<Q>>::deserialize(deserializer)?.map(|One(quantity)| quantity))
+    }
+}
+
 struct Text<Q>(PhantomData<Q>);
 
 impl<Q: Quantity> Visitor<'_> for Text<Q> {

@@ -14,6 +14,7 @@ pub fn parse_software(text: &str, file: &str) -> Result<Software, Mistakes> {
     let rates = software.rates;
     let rates = [
         ("products", rates.products),
+        ("fp8", rates.fp8),
         ("attention", rates.attention),
         ("memory", rates.memory),
         ("inside", rates.inside),
@@ -60,10 +61,11 @@ pub fn print_software(software: &Software) -> String {
 }
 
 /// A trainer's name and its file.
-const TRAINERS: [(&str, &str); 6] = [
+const TRAINERS: [(&str, &str); 7] = [
     ("hetu", include_str!("../../../examples/software/hetu.yaml")),
     ("megatron-2021", include_str!("../../../examples/software/megatron-2021.yaml")),
     ("megatron-2022", include_str!("../../../examples/software/megatron-2022.yaml")),
+    ("megatron-2025", include_str!("../../../examples/software/megatron-2025.yaml")),
     ("deepspeed-2021", include_str!("../../../examples/software/deepspeed-2021.yaml")),
     ("mosaicml-2023", include_str!("../../../examples/software/mosaicml-2023.yaml")),
     ("torchtitan-2024", include_str!("../../../examples/software/torchtitan-2024.yaml")),

@@ -53,6 +53,8 @@ pub(super) struct Row {
     pub(super) recompute: Option<String>,
     /// A shipped description, or a file [hetu].
     pub(super) software: Option<String>,
+    /// `bf16`, or `fp8`: as its software does by itself, or scaled as `fp8-current` or `fp8-delayed` [bf16].
+    pub(super) products: Option<String>,
     /// Seconds of a step.
     pub(super) step: f64,
     /// GiB of the fullest device [not measured].

@@ -6,7 +6,7 @@ use ir::cluster::Cluster;
 use ir::file::{parse_cluster, parse_model, parse_software, print_model};
 use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
-use ir::software::{Scores, Software};
+use ir::software::{Fp8, Scaling, Scores, Software};
 use ir::units::BytesPerSecond;
 
 use super::rows::Row;
@@ -37,6 +37,7 @@ pub(super) fn run(row: &Row, software: Option<&Software>) -> Result<Run, String>
     if is_repeated {
         software.attention = Scores::Repeated;
     }
+    software.fp8 = fp8(row, &cluster, &software)?;
     let strategy = strategy(row)?;
     let groups = u64::from(row.data) * u64::from(row.tensor) * u64::from(row.stages);
     if groups != u64::from(cluster.device_count()) {
@@ -128,6 +129,39 @@ fn cluster(row: &Row) -> Result<Cluster, String> {
         cluster.device.memory_rate = BytesPerSecond(rate * 1e9);
     }
     Ok(cluster)
+}
+
+/// What products a run has.
+#[derive(Clone, Copy)]
+enum Products {
+    /// In 16 bits.
+    Short,
+    /// In fp8, scaled so; by none as the software does by itself.
+    Cast(Option<Scaling>),
+}
+
+/// How the run of a row has products in fp8; none if it has none.
+fn fp8(row: &Row, cluster: &Cluster, software: &Software) -> Result<Option<Fp8>, String> {
+    let known = [
+        ("bf16", Products::Short),
+        ("fp8", Products::Cast(None)),
+        ("fp8-current", Products::Cast(Some(Scaling::Current))),
+        ("fp8-delayed", Products::Cast(Some(Scaling::Delayed))),
+    ];
+    let given = row.products.as_deref();
+    let scaling = match word(given, "products", &known)? {
+        Products::Short => return Ok(None),
+        Products::Cast(scaling) => scaling,
+    };
+    let refused = |why: String| Err(format!("`products` cannot be `{}`: {why}", given.unwrap_or_default()));
+    if cluster.device.fp8_rate.is_none() {
+        let device = &cluster.device.name;
+        return refused(format!("{device} has no cores for fp8 (`fp8_rate` of its description is not stated)"));
+    }
+    match software.fp8 {
+        Some(fp8) => Ok(Some(Fp8 { scaling: scaling.unwrap_or(fp8.scaling), ..fp8 })),
+        None => refused(format!("{} is not described to have any (`fp8` of its description)", software.name)),
+    }
 }
 
 fn is_file(name: &str) -> bool {

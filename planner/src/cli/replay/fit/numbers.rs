@@ -10,6 +10,7 @@ pub(super) type Values = (Rates, Host);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
     Products,
+    Fp8,
     Attention,
     Memory,
     Inside,
@@ -28,8 +29,9 @@ const PASS: f64 = 2e-4;
 const EXCHANGE: f64 = 1e-5;
 
 impl Number {
-    pub(super) const ALL: [Number; 7] = [
+    pub(super) const ALL: [Number; 8] = [
         Number::Products,
+        Number::Fp8,
         Number::Attention,
         Number::Memory,
         Number::Inside,
@@ -42,6 +44,7 @@ impl Number {
     pub(super) fn key(self) -> &'static str {
         match self {
             Number::Products => "rates.products",
+            Number::Fp8 => "rates.fp8",
             Number::Attention => "rates.attention",
             Number::Memory => "rates.memory",
             Number::Inside => "rates.inside",
@@ -54,7 +57,9 @@ impl Number {
     pub(super) fn is_time(self) -> bool {
         match self {
             Number::Pass | Number::Exchange => true,
-            Number::Products | Number::Attention | Number::Memory | Number::Inside | Number::Between => false,
+            Number::Products | Number::Fp8 | Number::Attention | Number::Memory | Number::Inside | Number::Between => {
+                false
+            }
         }
     }
 
@@ -62,6 +67,7 @@ impl Number {
     pub(super) fn of(self, (rates, host): &Values) -> f64 {
         match self {
             Number::Products => rates.products,
+            Number::Fp8 => rates.fp8,
             Number::Attention => rates.attention,
             Number::Memory => rates.memory,
             Number::Inside => rates.inside,
@@ -75,6 +81,7 @@ impl Number {
     pub(super) fn set(self, value: f64, (rates, host): &mut Values) {
         match self {
             Number::Products => rates.products = value,
+            Number::Fp8 => rates.fp8 = value,
             Number::Attention => rates.attention = value,
             Number::Memory => rates.memory = value,
             Number::Inside => rates.inside = value,
