@@ -127,8 +127,8 @@ impl Cluster {
 }
 
 /// Whether a device that its driver calls `found` is one that a cluster calls `planned`: `A100-80GB` is also
-/// `NVIDIA A100-SXM4-80GB`.
+/// `NVIDIA A100-SXM4-80GB`. Sizes of memory do not count, other words do: `H100-PCIe` is `NVIDIA H100 PCIe` alone.
 pub fn is_device(planned: &str, found: &str) -> bool {
-    let (model, _) = planned.split_once('-').unwrap_or((planned, ""));
-    planned == found || found.split([' ', '-']).any(|word| word == model)
+    let has = |word: &str| found.split([' ', '-']).any(|other| other == word);
+    planned == found || planned.split('-').filter(|word| !word.ends_with("GB")).all(has)
 }

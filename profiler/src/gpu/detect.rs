@@ -1,5 +1,6 @@
 //! The GPUs of this machine as a cluster.
 
+use std::cmp::Reverse;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ir::cluster::{Cluster, Execution, is_device};
@@ -29,7 +30,8 @@ pub fn detect(ranks: Option<u32>) -> Result<Cluster, Error> {
 fn described(name: &str, memory: ir::units::Bytes, ranks: u32) -> Cluster {
     let known = Cluster::preset_devices().filter(|device| is_device(device, name)).min_by_key(|device| {
         let preset = Cluster::preset(device).expect("presets are shipped");
-        preset.device.memory.0.abs_diff(memory.0)
+        // The name that says most, then the nearest memory.
+        (Reverse(device.matches('-').count()), preset.device.memory.0.abs_diff(memory.0))
     });
     let mut cluster = Cluster::preset(known.unwrap_or("H100")).expect("presets are shipped");
     cluster.name = format!("{ranks}x{}", known.unwrap_or(name));
@@ -87,7 +89,10 @@ mod tests {
             ("NVIDIA A100-SXM4-40GB", 39, "2xA100-40GB", "A100-40GB"),
             ("NVIDIA A100-SXM4-80GB", 79, "2xA100-80GB", "A100-80GB"),
             ("Tesla V100-SXM2-16GB", 16, "2xV100-16GB", "V100-16GB"),
-            ("NVIDIA L4", 22, "2xNVIDIA L4", "H100"),
+            ("NVIDIA H100 PCIe", 79, "2xH100-PCIe", "H100-PCIe"),
+            ("NVIDIA GeForce RTX 4090", 23, "2xRTX-4090", "RTX-4090"),
+            ("NVIDIA GeForce RTX 3090", 23, "2xNVIDIA GeForce RTX 3090", "H100"),
+            ("NVIDIA T4", 15, "2xNVIDIA T4", "H100"),
         ];
         for (name, gibibytes, cluster_name, preset) in cases {
             let cluster = described(name, Bytes(gibibytes << 30), 2);
