@@ -92,3 +92,40 @@ fn passes(fp8: Fp8, factor: &Operand, storage: Storage) -> Passes {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ir::cluster::Cluster;
+    use ir::program::Output;
+
+    use super::*;
+
+    #[test]
+    fn the_host_starts_a_kernel_for_each_pass_over_a_factor() {
+        let device = Cluster::preset("H100").expect("it is shipped").device;
+        let operand = |letters: &str| {
+            let dimensions = letters.chars().map(|letter| (letter, 64)).collect();
+            Operand { binding: 0, offset: 0, element: Element::Bf16, dimensions }
+        };
+        let product = |[a, b, result]: [&str; 3]| Kernel {
+            op: Op::MatMul,
+            inputs: vec![operand(a), operand(b)],
+            outputs: vec![Output { operand: operand(result), write: ir::op::Write::Replace }],
+            offsets: Vec::new(),
+            workspace: None,
+        };
+        let started = |scaling, casts, parameters, letters| {
+            let fp8 = Some(Fp8 { scaling, casts, parameters });
+            let software = Software { fp8, ..Software::preset("hetu").expect("it is shipped") };
+            launches(&device, &software, &product(letters))
+        };
+        let forward = ["bsh", "fh", "bsf"];
+        let of_input = ["bsf", "fh", "bsh"];
+        assert_eq!(started(Scaling::Current, Casts::Apart, CastParameters::Each, forward), 4);
+        assert_eq!(started(Scaling::Current, Casts::Fused, CastParameters::Once, forward), 1);
+        assert_eq!(started(Scaling::Delayed, Casts::Fused, CastParameters::Gathered, forward), 0);
+        assert_eq!(started(Scaling::Delayed, Casts::Fused, CastParameters::Gathered, of_input), 1);
+        assert_eq!(started(Scaling::Current, Casts::Apart, CastParameters::Each, ["bsf", "bsh", "fh"]), 0);
+        assert_eq!(started(Scaling::Current, Casts::Apart, CastParameters::Each, ["bsh", "vh", "bsv"]), 0);
+    }
+}

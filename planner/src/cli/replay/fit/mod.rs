@@ -100,17 +100,18 @@ pub(super) fn compiled<'a>(rows: impl Iterator<Item = &'a Row>, base: &Software)
 /// The description `base` with numbers as these runs say.
 pub(super) fn fit(base: &Software, runs: &[Compiled]) -> Fit {
     let runs: Vec<&Compiled> = runs.iter().collect();
-    let all = found(base, &Number::ALL, &runs, None);
-    let is_determined = |index: &usize| all.deviations[*index] < LEFT_MAX * Number::ALL[*index].spread();
-    let kept: Vec<usize> = (0..Number::ALL.len()).filter(is_determined).collect();
+    let asked = asked(&runs);
+    let all = found(base, &asked, &runs, None);
+    let is_determined = |index: &usize| all.deviations[*index] < LEFT_MAX * asked[*index].spread();
+    let kept: Vec<usize> = (0..asked.len()).filter(is_determined).collect();
     let of = |values: &[f64]| kept.iter().map(|&index| values[index]).collect::<Vec<f64>>();
     let few = Found {
         values: of(&all.values),
         deviations: of(&all.deviations),
         slopes: kept.iter().map(|&index| all.slopes[index].clone()).collect(),
     };
-    let kept: Vec<Number> = kept.iter().map(|&index| Number::ALL[index]).collect();
-    let least = if kept.len() < Number::ALL.len() { found(base, &kept, &runs, Some(few)) } else { few };
+    let kept: Vec<Number> = kept.iter().map(|&index| asked[index]).collect();
+    let least = if kept.len() < asked.len() { found(base, &kept, &runs, Some(few)) } else { few };
     let said = |(index, &number): (usize, &Number)| {
         let slopes = &all.slopes[index];
         let most = (0..runs.len()).max_by(|&a, &b| slopes[a].abs().total_cmp(&slopes[b].abs()).then(b.cmp(&a)));
@@ -124,13 +125,19 @@ pub(super) fn fit(base: &Software, runs: &[Compiled]) -> Fit {
             most: most.map_or_else(String::new, |run| runs[run].row.id.clone()),
         }
     };
-    let numbers: Vec<Said> = Number::ALL.iter().enumerate().map(said).collect();
+    let numbers: Vec<Said> = asked.iter().enumerate().map(said).collect();
     let mut sources = BTreeMap::new();
     for run in runs {
         *sources.entry(run.row.source.clone()).or_default() += 1;
     }
     let (rates, host) = values(base, &kept, &least);
     Fit { software: Software { rates, host, ..base.clone() }, numbers, sources, kept, least }
+}
+
+/// All numbers, but that of products in fp8 only where a run has such.
+fn asked(runs: &[&Compiled]) -> Vec<Number> {
+    let have_fp8 = runs.iter().any(|run| run.prepared.software().fp8.is_some());
+    Number::ALL.into_iter().filter(|&number| number != Number::Fp8 || have_fp8).collect()
 }
 
 /// Those of `base` with what was found of some.
