@@ -24,3 +24,4 @@ pub mod trace;
 pub mod transformer;
 pub mod units;
 pub mod verify;
+pub mod ways;

@@ -174,7 +174,8 @@ fn settings(options: &Options, inputs: &Inputs) -> Settings {
         BackendName::Shuffle => Backend::Shuffle { seed: options.seed },
         BackendName::Cuda => Backend::Cuda { issue: if options.no_graph { Issue::Eager } else { Issue::Recorded } },
     };
-    Settings { training: inputs.model.training.clone(), steps: options.steps, backend, patience: PATIENCE }
+    let (training, ways) = (inputs.model.training.clone(), inputs.ways.clone());
+    Settings { training, steps: options.steps, backend, ways, patience: PATIENCE }
 }
 
 /// What was asked for, or else what the plan's cluster is.

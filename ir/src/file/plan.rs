@@ -1,5 +1,6 @@
 //! plan.yaml: ranges of layers with one line each, read with its rules.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::ops::Range;
 
@@ -15,8 +16,12 @@ use super::quantity::Quantity;
 use super::{print_cluster, print_model};
 use crate::cluster::Cluster;
 use crate::error::{Mistake, Mistakes, shown};
+use crate::graph::Element;
 use crate::model::{Model, Precision};
+use crate::op::{Addend, OpKind};
 use crate::plan::{Devices, Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
+use crate::profile::{Shape, Work};
+use crate::ways::{Way, Ways};
 
 /// More layers than this are refused: those of the largest model, its embedding and its head.
 const LAYERS_MAX: u32 = super::model::LAYERS_MAX + 2;
@@ -46,6 +51,28 @@ struct Form {
     stages: Vec<String>,
     layers: Runs,
     predicted: Option<Predicted>,
+    products: Option<Products>,
+}
+
+/// Ways of products, as they are written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Products {
+    library: String,
+    ways: Vec<Told>,
+}
+
+/// The way of one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    shape: Shape,
+    element: Element,
+    #[serde(default)]
+    write: crate::op::Write,
+    #[serde(default)]
+    addend: Addend,
+    way: Way,
 }
 
 fn prefetch() -> u32 {
@@ -129,6 +156,7 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
         let what = format!("`prefetch` counts layers: it must be at most {LAYERS_MAX}, not {}", form.prefetch);
         checks.wrong_but(&keys(["prefetch"]), what, "1 or 2 hide most exchanges");
     }
+    let ways = ways(form.products.as_ref(), &mut checks);
     checks.finish()?;
     let strategies = form.layers.0.iter().zip(&runs);
     let plan = Plan {
@@ -141,7 +169,26 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
         prefetch: form.prefetch,
     };
     let Form { model, cluster, devices, predicted, .. } = form;
-    Ok(PlanFile { plan, model, cluster, devices, predicted })
+    Ok(PlanFile { plan, model, cluster, devices, predicted, ways })
+}
+
+fn ways(products: Option<&Products>, checks: &mut Checks) -> Ways {
+    let Some(Products { library, ways: told }) = products else { return Ways::default() };
+    checks.name(&keys(["products", "library"]), library);
+    let mut ways = Ways { library: library.clone(), products: BTreeMap::new() };
+    for (index, Told { shape, element, write, addend, way }) in told.iter().enumerate() {
+        let path = |key: &str| -> [Segment; 4] { ["products".into(), "ways".into(), index.into(), key.into()] };
+        if !matches!(shape, Shape::Product(_)) {
+            let what = format!("`{shape}` is not a shape of a product");
+            checks.wrong_but(&path("shape"), what, "write rows, columns and inner size, such as `m8 n4 k16 nt`");
+        }
+        let (op, shape) = (OpKind::MatMul, shape.clone());
+        let work = Work::Kernel { op, element: *element, shape, write: *write, addend: *addend };
+        if ways.products.insert(work, *way).is_some() {
+            checks.wrong(&path("shape"), "a way of this product stands above".to_owned());
+        }
+    }
+    ways
 }
 
 /// The ranges that `texts` describe, with a mistake for each that is none or that does not follow the one before.
@@ -272,7 +319,22 @@ pub fn print_plan(file: &PlanFile) -> String {
         writeln!(text, "predicted: {{ step: {step},{between} peak: {peak}, programs: \"{programs}\" }}")
             .expect("a string can grow");
     }
+    print_ways(&file.ways, &mut text);
     text
+}
+
+fn print_ways(ways: &Ways, text: &mut String) {
+    if ways.is_empty() {
+        return;
+    }
+    *text += &format!("products:\n  library: {}\n  ways:\n", scalar(&ways.library));
+    for (work, way) in &ways.products {
+        let Work::Kernel { element, shape, write, addend, .. } = work else { continue };
+        let (element, shape) = (element.name(), scalar(&shape.to_string()));
+        let write = if *write == crate::op::Write::Accumulate { ", write: accumulate" } else { "" };
+        let addend = if *addend == Addend::Present { ", addend: present" } else { "" };
+        *text += &format!("  - {{ shape: {shape}, element: {element}{write}{addend}, way: \"{way}\" }}\n");
+    }
 }
 
 fn reference(reference: &Reference) -> String {
@@ -292,6 +354,7 @@ impl PlanFile {
             cluster: refer(cluster.1, cluster.0.digest()),
             devices: Some(Devices { cluster: cluster.0.name.clone(), device: cluster.0.device.name.clone() }),
             predicted: None,
+            ways: Ways::default(),
         }
     }
 
@@ -395,6 +458,29 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
         assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
         let wrong = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms],");
         assert!(wrong.starts_with("error: p.yaml:12: "), "{wrong}");
+    }
+
+    #[test]
+    fn ways_of_products_are_read_back_and_checked() {
+        const WAYS: &str = "\
+products:
+  library: \"cuBLASLt 13.1.0\"
+  ways:
+  - { shape: \"m8 n4 k16 nn\", element: bf16, addend: present, way: \"42-0-ff\" }
+  - { shape: \"m8 n4 k16 tt\", element: f32, write: accumulate, way: \"7\" }
+";
+        let text = format!("{PLAN}{WAYS}");
+        let file = parse_plan(&text, "p.yaml").unwrap();
+        assert_eq!(file.ways.products.len(), 2);
+        let printed = print_plan(&file);
+        assert!(printed.ends_with(WAYS), "{printed}");
+        assert_eq!(parse_plan(&printed, "p.yaml"), Ok(file));
+        let wrong = |from: &str, to: &str| parse_plan(&text.replacen(from, to, 1), "p.yaml").unwrap_err().to_string();
+        assert!(wrong("m8 n4 k16 nn", "b2 h8").starts_with("error: p.yaml:16: `b2 h8` is not a shape of a product"));
+        assert!(wrong("42-0-ff", "xyz").contains("p.yaml:16"), "{}", wrong("42-0-ff", "xyz"));
+        let twice = format!("{text}  - {{ shape: \"m8 n4 k16 tt\", element: f32, write: accumulate, way: \"8\" }}\n");
+        let twice = parse_plan(&twice, "p.yaml").unwrap_err().to_string();
+        assert_eq!(twice, "error: p.yaml:18: a way of this product stands above");
     }
 
     #[test]
