@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hetu_compiler::{Sample, compile_samples, compile_unlimited};
+use hetu_compiler::{Sample, Shelf, compile_samples, compile_unlimited};
 use ir::file::parse_model;
 use ir::graph::KindId;
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
@@ -33,7 +33,7 @@ fn parts(criterion: &mut Criterion) {
             });
             let samples = [1, 2].map(|microbatches| Sample { layers: kinds.len() as u32, microbatches });
             group.bench_function(format!("{name}, {words}, as samples of one and two microbatches"), |bencher| {
-                bencher.iter(|| compile_samples(black_box(&part), black_box(&plan), &samples));
+                bencher.iter(|| compile_samples(&mut Shelf::default(), black_box(&part), black_box(&plan), &samples));
             });
         }
     }

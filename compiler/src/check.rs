@@ -1,7 +1,7 @@
 //! Whether a plan is legal for a model and a cluster: all violations, each with its place.
 
 use ir::cluster::Cluster;
-use ir::graph::{Graph, LayerId};
+use ir::graph::{Graph, KindId, LayerId};
 use ir::plan::{Plan, Sequence, Shard, Strategy};
 use ir::units::Bytes;
 use thiserror::Error;
@@ -128,7 +128,7 @@ const COUNT_MAX: u32 = u16::MAX as u32 - 1;
 
 /// All violations that can be seen without compiling; empty if there are none.
 pub fn check(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Vec<Violation> {
-    let mut violations = without_devices(graph, plan);
+    let mut violations = check_anywhere(graph, plan);
     if shape_violations(graph, plan).is_empty() {
         let needed = plan.stages.len() as u64 * u64::from(plan.strategies[0].ranks());
         if needed > u64::from(cluster.device_count()) {
@@ -139,21 +139,30 @@ pub fn check(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Vec<Violation> {
 }
 
 /// The same but for whether there are as many devices.
-pub(crate) fn without_devices(graph: &Graph, plan: &Plan) -> Vec<Violation> {
+pub fn check_anywhere(graph: &Graph, plan: &Plan) -> Vec<Violation> {
     let mut violations = shape_violations(graph, plan);
     if !violations.is_empty() {
         return violations;
     }
     violations.extend(mesh(plan).err());
+    // Of a row of equal layers, one is looked at if there is nothing to say of it.
+    let mut last_good: Option<(KindId, &Strategy)> = None;
     for (layer, strategy) in plan.strategies.iter().enumerate() {
-        violations.extend(layer_violations(graph, plan, layer as u32, strategy));
-    }
-    if let Some(tie) = graph.tie {
-        let [owner, user] = [tie.owner.0, tie.user.0].map(|id| &plan.strategies[id.index()]);
-        let shared = |strategy: &Strategy| (strategy.data, strategy.tensor, strategy.sequence, strategy.shard);
-        if shared(owner) != shared(user) {
-            violations.push(Violation::Tie { owner: tie.owner.0.0, user: tie.user.0.0 });
+        let this = (graph.layers[layer], strategy);
+        if last_good != Some(this) {
+            let found = layer_violations(graph, plan, layer as u32, strategy);
+            last_good = found.is_empty().then_some(this);
+            violations.extend(found);
         }
+    }
+    if let Some(tie) = &graph.tie {
+        let shared = |id: LayerId| {
+            let Strategy { data, tensor, sequence, shard, .. } = plan.strategies[id.index()];
+            (data, tensor, sequence, shard)
+        };
+        let owner = tie.owner.0;
+        let unlike = tie.users.iter().map(|user| user.0).filter(|&user| shared(user) != shared(owner));
+        violations.extend(unlike.map(|user| Violation::Tie { owner: owner.0, user: user.0 }));
     }
     violations
 }

@@ -32,15 +32,16 @@ use ir::software::Software;
 use ir::units::Bytes;
 
 pub use axes::mesh;
-pub use check::{Violation, check};
+pub use check::{Violation, check, check_anywhere};
 pub use explain::{Pass, explain};
-pub use layer::boundary::{can_repeat, stream_size};
+pub use layer::boundary::{can_repeat, stream_sizes};
 pub use layer::fragment::BodyAction;
 pub use layer::legal::{may_cut, strategies};
 pub use layer::outline::{
     LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, layer_bytes,
     layer_outline,
 };
+pub use layer::shelf::Shelf;
 pub use step::visits::in_flight;
 
 use layer::Purpose;
@@ -58,10 +59,23 @@ pub fn compile(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Programs
     if !violations.is_empty() {
         return Err(violations);
     }
-    let capacity = cluster.capacity();
+    compiled(graph, plan, &vec![cluster.capacity(); plan.stages.len()])
+}
+
+/// The same where each stage lies on devices with so much memory for an arena, of which there are enough.
+pub fn compile_within(graph: &Graph, plan: &Plan, capacities: &[Bytes]) -> Result<Programs, Vec<Violation>> {
+    let violations = check_anywhere(graph, plan);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    compiled(graph, plan, capacities)
+}
+
+/// The programs of a legal plan.
+fn compiled(graph: &Graph, plan: &Plan, capacities: &[Bytes]) -> Result<Programs, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let step = written_step(graph, &mesh, plan, Purpose::Training);
-    verified(step.within(capacity, Effort::Usual)?)
+    verified(step.within(capacities, |_| Effort::Usual)?)
 }
 
 /// Programs for comparing plans: not verified, and placed only as well as they must be to fit.
@@ -79,21 +93,35 @@ pub fn sketch(graph: &Graph, cluster: &Cluster, plan: &Plan) -> Result<Sketch, V
     if !violations.is_empty() {
         return Err(violations);
     }
-    let capacity = cluster.capacity();
+    sketched(graph, plan, &vec![cluster.capacity(); plan.stages.len()])
+}
+
+/// The same where each stage lies on devices with so much memory for an arena, of which there are enough.
+pub fn sketch_within(graph: &Graph, plan: &Plan, capacities: &[Bytes]) -> Result<Sketch, Vec<Violation>> {
+    let violations = check_anywhere(graph, plan);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    sketched(graph, plan, capacities)
+}
+
+/// The sketch of a legal plan.
+fn sketched(graph: &Graph, plan: &Plan, capacities: &[Bytes]) -> Result<Sketch, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let step = written_step(graph, &mesh, plan, Purpose::Training);
     let least: Vec<Bytes> = step.arenas.iter().map(Arena::least).collect();
-    let missing = missing(least.iter().copied(), capacity);
+    let missing = missing(&least, capacities);
     if !missing.is_empty() {
         return Err(missing);
     }
-    Ok(Sketch { draft: step.within(capacity, Effort::Fitting(capacity.0))?, least })
+    Ok(Sketch { draft: step.within(capacities, |capacity| Effort::Fitting(capacity.0))?, least })
 }
 
 /// What is said of stages that need more than there is.
-fn missing(needs: impl Iterator<Item = Bytes>, capacity: Bytes) -> Vec<Violation> {
-    let too_large = (0..).zip(needs).filter(|&(_, needed)| needed > capacity);
-    too_large.map(|(stage, needed)| Violation::Memory { stage, needed, capacity }).collect()
+fn missing(needs: &[Bytes], capacities: &[Bytes]) -> Vec<Violation> {
+    let stages = (0..).zip(needs.iter().zip(capacities));
+    let too_large = stages.filter(|(_, (needed, capacity))| needed > capacity);
+    too_large.map(|(stage, (&needed, &capacity))| Violation::Memory { stage, needed, capacity }).collect()
 }
 
 /// The programs of a training step without regard to devices and memory: for tests and for asking what would be.
@@ -103,7 +131,7 @@ pub fn compile_unlimited(graph: &Graph, plan: &Plan) -> Result<Programs, Vec<Vio
 
 /// The programs of a training step as another trainer would run it, without regard to memory: for predicting runs.
 pub fn compile_as(graph: &Graph, plan: &Plan, software: &Software) -> Result<Programs, Vec<Violation>> {
-    let violations = check::without_devices(graph, plan);
+    let violations = check_anywhere(graph, plan);
     if !violations.is_empty() {
         return Err(violations);
     }
@@ -124,13 +152,18 @@ pub struct Sample {
 }
 
 /// The programs of the beginnings of a plan of one stage: for asking what a layer or a microbatch more would take.
-/// Layers are compiled once for all of them, and nothing is verified. Arenas are placed with the least effort; what they need at least,
+/// Layers are compiled once for all of them, or taken from the shelf, and nothing is verified. Arenas are placed with the least effort; what they need at least,
 /// `live_bound`, is that of [`compile_unlimited`].
-pub fn compile_samples(graph: &Graph, plan: &Plan, samples: &[Sample]) -> Result<Vec<Draft>, Vec<Violation>> {
+pub fn compile_samples(
+    shelf: &mut Shelf,
+    graph: &Graph,
+    plan: &Plan,
+    samples: &[Sample],
+) -> Result<Vec<Draft>, Vec<Violation>> {
     let mesh = mesh(plan).map_err(|violation| vec![violation])?;
     let setting = Setting::new(graph, &mesh, plan, Purpose::Training);
     let mut library = Library::default();
-    let layers = Layers::new(setting, plan, &mut library);
+    let layers = Layers::shelved(setting, plan, &mut library, shelf);
     let drafts = samples.iter().map(|&sample| {
         let graph = graph.part(&graph.layers[..sample.layers as usize]);
         let plan = Plan {
@@ -205,27 +238,30 @@ impl<'a> Written<'a> {
     }
 
     /// Passes 7 and 8 for devices of this capacity, with more effort where it is needed; all stages that do not fit.
-    fn within(self, capacity: Bytes, effort: Effort) -> Result<Draft, Vec<Violation>> {
+    fn within(self, capacities: &[Bytes], effort: impl Fn(Bytes) -> Effort) -> Result<Draft, Vec<Violation>> {
+        assert_eq!(self.arenas.len(), capacities.len(), "each stage has its capacity");
         let sizes = |placements: &[Placement]| -> Vec<Bytes> {
             self.arenas.iter().zip(placements).map(|(arena, placement)| arena.size(placement)).collect()
         };
-        let mut placements = self.placements(effort);
-        let fits = |bytes: Bytes| bytes <= capacity;
-        if !sizes(&placements).into_iter().all(fits) && self.arenas.iter().all(|arena| fits(arena.least())) {
-            placements = self.placements(Effort::Most);
+        let mut placements = self.placements(capacities.iter().map(|&capacity| effort(capacity)));
+        let least: Vec<Bytes> = self.arenas.iter().map(Arena::least).collect();
+        if !missing(&sizes(&placements), capacities).is_empty() && missing(&least, capacities).is_empty() {
+            placements = self.placements(capacities.iter().map(|_| Effort::Most));
         }
-        let missing = missing(sizes(&placements).into_iter(), capacity);
+        let missing = missing(&sizes(&placements), capacities);
         if missing.is_empty() { Ok(self.placed(placements, Pass::Synchronize)) } else { Err(missing) }
     }
 
     /// Passes 7 and 8.
     fn assembled(self, manner: Manner) -> Draft {
-        let placements = self.placements(manner.effort);
+        let placements = self.placements(self.arenas.iter().map(|_| manner.effort));
         self.placed(placements, manner.last)
     }
 
-    fn placements(&self, effort: Effort) -> Vec<Placement> {
-        parallel::map(self.arenas.iter().collect(), |arena: &Arena| arena.place(effort))
+    fn placements(&self, efforts: impl Iterator<Item = Effort>) -> Vec<Placement> {
+        parallel::map(self.arenas.iter().zip(efforts).collect(), |(arena, effort): (&Arena, Effort)| {
+            arena.place(effort)
+        })
     }
 
     fn placed(self, placements: Vec<Placement>, last: Pass) -> Draft {

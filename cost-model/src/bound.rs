@@ -4,6 +4,7 @@ use ir::cluster::Execution;
 use ir::program::{Action, Draft, PerStream, Programs, Stream};
 use ir::units::Seconds;
 
+use crate::fleet::Seats;
 use crate::model::CostModel;
 use crate::prices::Prices;
 use crate::simulate::{Deadlock, ideal_step};
@@ -16,7 +17,7 @@ pub fn lower_bound(programs: &Programs, model: &CostModel) -> Result<Seconds, De
 }
 
 fn busiest(draft: &Draft, model: &CostModel) -> Seconds {
-    let prices = Prices::of_draft(draft, model);
+    let prices = Prices::of_draft(draft, Seats::alike(model));
     let roles = (0..draft.roles.len()).map(|role| {
         let times = stream_times(draft, role, &prices);
         match model.cluster().device.execution {
@@ -35,11 +36,11 @@ fn stream_times(draft: &Draft, index: usize, prices: &Prices) -> PerStream<f64> 
     let mut times = PerStream::all(0.0);
     for instr in &role.code {
         times[instr.stream] += match instr.action {
-            Action::Compute(id) => prices.fragments[id.index()].price.time,
+            Action::Compute(id) => prices.fragment_price(index, id).price.time,
             Action::Exchange(id) => prices.exchange(index, id).price.time,
             Action::Send(id) | Action::Receive(id) => {
                 let bytes = role.buffers[role.operands(instr)[0].index()].bytes;
-                prices.transfer(bytes, prices.route_of(draft, id)).time
+                prices.transfer(bytes, prices.lane_of(draft, id)).time
             }
             Action::Free | Action::Signal(_) | Action::Wait(_) => 0.0,
         };

@@ -42,7 +42,10 @@ impl Factors {
 
     /// Of a kernel.
     pub(crate) fn of_kernel(self, op: OpKind) -> f64 {
-        if matches!(op, OpKind::Attention | OpKind::AttentionGradient) {
+        if matches!(
+            op,
+            OpKind::Attention | OpKind::AttentionGradient | OpKind::CrossAttention | OpKind::CrossAttentionGradient
+        ) {
             return self.attention;
         }
         match KernelKind::of(op) {

@@ -7,6 +7,7 @@
 mod bound;
 mod curve;
 mod factors;
+mod fleet;
 mod interval;
 mod model;
 mod network;
@@ -20,8 +21,9 @@ mod trainer;
 
 pub use bound::lower_bound;
 pub use factors::Factors;
+pub use fleet::{FleetModel, Seats};
 pub use interval::Interval;
 pub use model::CostModel;
 pub use network::Group;
 pub use prices::Prices;
-pub use simulate::{Deadlock, Detail, Stuck, simulate, simulate_draft};
+pub use simulate::{Deadlock, Detail, Stuck, simulate, simulate_draft, simulate_draft_on, simulate_on};

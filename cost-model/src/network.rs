@@ -32,11 +32,20 @@ impl Group {
     /// The groups that `axes` make of some `ranks`, as the worst placed of them: the one with the fewest members on a
     /// node.
     pub fn of(mesh: &Mesh, devices_per_node: u32, ranks: impl Iterator<Item = u32>, axes: &[usize]) -> Group {
+        Group::by_node(mesh, |rank| rank / devices_per_node, ranks, axes)
+    }
+
+    /// The same where ranks lie on these nodes.
+    pub(crate) fn by_node(
+        mesh: &Mesh,
+        node: impl Fn(u32) -> u32,
+        ranks: impl Iterator<Item = u32>,
+        axes: &[usize],
+    ) -> Group {
         let size = axes.iter().map(|&axis| mesh.sizes()[axis]).product();
         let is_head = |rank: u32| axes.iter().all(|&axis| axis == Mesh::PIPELINE || mesh.coordinate(rank, axis) == 0);
         let heads = ranks.filter(|&rank| is_head(rank));
-        let ranks_per_node =
-            heads.map(|head| least_on_a_node(mesh.members(head, axes), devices_per_node)).min().unwrap_or(size);
+        let ranks_per_node = heads.map(|head| least_on_a_node(mesh.members(head, axes), &node)).min().unwrap_or(size);
         Group { ranks: size, ranks_per_node }
     }
 
@@ -51,10 +60,10 @@ impl Group {
     }
 }
 
-fn least_on_a_node(mut members: Vec<u32>, devices_per_node: u32) -> u32 {
-    members.sort_unstable();
-    let node = |rank: u32| rank / devices_per_node;
-    members.chunk_by(|a, b| node(*a) == node(*b)).map(|chunk| chunk.len() as u32).min().unwrap_or(1)
+fn least_on_a_node(members: Vec<u32>, node: impl Fn(u32) -> u32) -> u32 {
+    let mut nodes: Vec<u32> = members.into_iter().map(node).collect();
+    nodes.sort_unstable();
+    nodes.chunk_by(|a, b| a == b).map(|chunk| chunk.len() as u32).min().unwrap_or(1)
 }
 
 /// An exchange of `bytes`, the whole operand.

@@ -1,37 +1,57 @@
 //! The prices of all that happens in given programs: looked up once, so that the simulator looks nothing up.
 
 use ir::cluster::Execution;
-use ir::mesh::Axis;
+use ir::mesh::{Axis, Mesh};
 use ir::profile::{KernelKind, Route};
 use ir::program::{Action, CollectiveId, Draft, FragmentId, Programs, Role, RoleId, Stream, Transfer, TransferId};
 use ir::software::{Reduction, Waits};
 use ir::trace::Confidence;
 use ir::units::{Bytes, Seconds};
 
+use crate::fleet::{Nodes, Seats};
 use crate::model::CostModel;
 use crate::network::Group;
 
 /// Times of the fragments, collectives and transfers of programs.
 #[derive(Clone, Debug)]
 pub struct Prices {
-    pub(crate) fragments: Vec<FragmentPrice>,
+    // By part, then by fragment; none of parts that are not used.
+    fragments: Vec<Vec<FragmentPrice>>,
     // By role, then by collective; none where a role does not take part.
     exchanges: Vec<Option<ExchangePrice>>,
-    transfers: Vec<(Bytes, Route, Price)>,
+    transfers: Vec<(Bytes, Lane, Price)>,
     // By role and other role.
-    routes: Vec<Route>,
+    lanes: Vec<Lane>,
     collectives: usize,
-    roles: usize,
-    pub(crate) issue: f64,
-    /// Seconds in which the host goes through one pass of a layer, besides its kernels.
-    pub(crate) issue_pass: f64,
-    /// Seconds in which the host issues an exchange or a transfer.
-    pub(crate) issue_exchange: f64,
+    // By role.
+    hosts: Vec<Host>,
     /// For what the host waits.
     pub(crate) waits: Waits,
     /// When gradients are joined over Data.
     pub(crate) reduction: Reduction,
     execution: Execution,
+}
+
+/// What the host of a role takes, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Host {
+    /// The part on which the role lies.
+    part: usize,
+    /// To issue one kernel.
+    pub(crate) issue: f64,
+    /// To go through one pass of a layer, besides its kernels.
+    pub(crate) issue_pass: f64,
+    /// To issue an exchange or a transfer.
+    pub(crate) issue_exchange: f64,
+}
+
+/// The way from one role to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lane {
+    /// The links that it fills.
+    pub(crate) route: Route,
+    /// The parts at its ends, the smaller first.
+    parts: [usize; 2],
 }
 
 /// A time in seconds and what it rests on.
@@ -70,12 +90,12 @@ pub(crate) struct ExchangePrice {
 impl Prices {
     /// The prices of `programs` on the cluster of `model`.
     pub fn of(programs: &Programs, model: &CostModel) -> Prices {
-        Prices::of_draft(programs.draft(), model)
+        Prices::of_draft(programs.draft(), Seats::alike(model))
     }
 
-    /// The time of a fragment, and the weakest of what it rests on.
-    pub fn fragment(&self, id: FragmentId) -> (Seconds, Confidence) {
-        let price = self.fragments[id.index()].price;
+    /// The time of a fragment in a stage, and the weakest of what it rests on.
+    pub fn fragment(&self, stage: u32, id: FragmentId) -> (Seconds, Confidence) {
+        let price = self.fragment_price(stage as usize, id).price;
         (Seconds(price.time), price.confidence)
     }
 
@@ -85,42 +105,61 @@ impl Prices {
         Some((Seconds(price.time), price.confidence))
     }
 
-    pub(crate) fn of_draft(draft: &Draft, model: &CostModel) -> Prices {
+    pub(crate) fn of_draft(draft: &Draft, seats: Seats<'_>) -> Prices {
+        let nodes = seats.nodes(draft);
+        let first = seats.model(0);
+        let fragments = |part: usize| -> Vec<FragmentPrice> {
+            if !seats.uses(part) {
+                return Vec::new();
+            }
+            draft.fragments.iter().map(|fragment| fragment_price(fragment, seats.of_part(part))).collect()
+        };
+        let host = |role: usize| {
+            let model = seats.model(role);
+            let (issue, issue_pass) = (model.issue().0, model.issue_pass().0);
+            Host { part: seats.part(role), issue, issue_pass, issue_exchange: model.issue_exchange().0 }
+        };
         let mut prices = Prices {
-            fragments: draft.fragments.iter().map(|fragment| fragment_price(fragment, model)).collect(),
+            fragments: (0..seats.part_count()).map(fragments).collect(),
             exchanges: vec![None; draft.roles.len() * draft.collectives.len()],
             transfers: Vec::new(),
-            routes: routes(draft, model.cluster().devices_per_node),
+            lanes: lanes(draft, seats, &nodes),
             collectives: draft.collectives.len(),
-            roles: draft.roles.len(),
-            issue: model.issue().0,
-            waits: model.waits(),
-            reduction: model.reduction(),
-            issue_pass: model.issue_pass().0,
-            issue_exchange: model.issue_exchange().0,
-            execution: model.cluster().device.execution,
+            hosts: (0..draft.roles.len()).map(host).collect(),
+            waits: first.waits(),
+            reduction: first.reduction(),
+            execution: first.cluster().device.execution,
         };
-        // Collectives of a stage have few different sets of axes.
-        let mut groups: Vec<(&[usize], Group)> = Vec::new();
+        let mut groups = Groups::default();
         for (index, role) in draft.roles.iter().enumerate() {
-            groups.clear();
             for instr in &role.code {
                 match instr.action {
                     Action::Exchange(id) => {
                         let slot = index * draft.collectives.len() + id.index();
                         if prices.exchanges[slot].is_none() {
-                            prices.exchanges[slot] = Some(exchange_price(draft, index, id, model, &mut groups));
+                            let asked = Asked { draft, seats, nodes: &nodes, role: index };
+                            prices.exchanges[slot] = Some(exchange_price(asked, id, &mut groups));
                         }
                     }
                     Action::Receive(id) => {
                         let bytes = role.buffers[role.operands(instr)[0].index()].bytes;
-                        prices.add_transfer(bytes, prices.route_of(draft, id), model);
+                        prices.add_transfer(bytes, prices.lane_of(draft, id), seats);
                     }
                     Action::Compute(_) | Action::Send(_) | Action::Free | Action::Signal(_) | Action::Wait(_) => {}
                 }
             }
         }
         prices
+    }
+
+    /// What a fragment takes in a role.
+    pub(crate) fn fragment_price(&self, role: usize, id: FragmentId) -> &FragmentPrice {
+        &self.fragments[self.hosts[role].part][id.index()]
+    }
+
+    /// What the host of a role takes.
+    pub(crate) fn host(&self, role: usize) -> Host {
+        self.hosts[role]
     }
 
     pub(crate) fn exchange(&self, role: usize, id: CollectiveId) -> ExchangePrice {
@@ -137,23 +176,35 @@ impl Prices {
         self.execution == Execution::Concurrent
     }
 
-    /// The route of a transfer.
-    pub(crate) fn route_of(&self, draft: &Draft, id: TransferId) -> Route {
+    /// The way of a transfer.
+    pub(crate) fn lane_of(&self, draft: &Draft, id: TransferId) -> Lane {
         let Transfer { from, to, .. } = draft.transfers[id.index()];
-        self.routes[from.index() * self.roles + to.index()]
+        self.lanes[from.index() * self.hosts.len() + to.index()]
     }
 
-    pub(crate) fn transfer(&self, bytes: Bytes, route: Route) -> Price {
-        let found = self.transfers.iter().find(|(b, r, _)| *b == bytes && *r == route);
+    pub(crate) fn transfer(&self, bytes: Bytes, lane: Lane) -> Price {
+        let found = self.transfers.iter().find(|(b, l, _)| *b == bytes && *l == lane);
         found.expect("every transfer of the code was priced").2
     }
 
-    fn add_transfer(&mut self, bytes: Bytes, route: Route, model: &CostModel) {
-        if !self.transfers.iter().any(|(b, r, _)| *b == bytes && *r == route) {
-            let (time, confidence) = model.price_transfer(bytes, route);
-            self.transfers.push((bytes, route, Price { time: time.0, confidence }));
+    fn add_transfer(&mut self, bytes: Bytes, lane: Lane, seats: Seats<'_>) {
+        if self.transfers.iter().any(|(b, l, _)| *b == bytes && *l == lane) {
+            return;
         }
+        let [one, other] = lane.parts;
+        let (time, confidence) = if one == other {
+            seats.of_part(one).price_transfer(bytes, lane.route)
+        } else {
+            slower(lane.parts.map(|part| seats.bridge(part).price_transfer(bytes, lane.route)))
+        };
+        self.transfers.push((bytes, lane, Price { time: time.0, confidence }));
     }
+}
+
+/// The longest of prices.
+fn slower(prices: impl IntoIterator<Item = (Seconds, Confidence)>) -> (Seconds, Confidence) {
+    let slowest = prices.into_iter().max_by(|a, b| a.0.0.total_cmp(&b.0.0));
+    slowest.expect("something has a price")
 }
 
 fn fragment_price(fragment: &ir::program::Fragment, model: &CostModel) -> FragmentPrice {
@@ -187,22 +238,54 @@ fn fragment_price(fragment: &ir::program::Fragment, model: &CostModel) -> Fragme
     }
 }
 
-fn exchange_price<'a>(
+/// Groups of ranks that were looked at: collectives have few different sets of axes.
+#[derive(Default)]
+struct Groups<'a> {
+    known: Vec<(&'a [usize], Place, Group)>,
+}
+
+/// Where a role begins: its part, and the place of its first rank on a node. Its other ranks follow, so that roles which
+/// begin at the same place lie on nodes in the same way.
+type Place = (usize, u32);
+
+/// What is asked for the price of an exchange.
+#[derive(Clone, Copy)]
+struct Asked<'a, 'n> {
     draft: &'a Draft,
+    seats: Seats<'n>,
+    nodes: &'n Nodes,
     role: usize,
-    id: CollectiveId,
-    model: &CostModel,
-    groups: &mut Vec<(&'a [usize], Group)>,
-) -> ExchangePrice {
+}
+
+impl<'a> Groups<'a> {
+    fn of(&mut self, asked: Asked<'a, '_>, axes: &'a [usize]) -> Group {
+        let Asked { draft, seats, nodes, role } = asked;
+        let ranks = || draft.ranks_of(RoleId(role as u32));
+        let before = |first: u32| (0..first).rev().take_while(|&rank| nodes.of(rank) == nodes.of(first)).count();
+        let place = (seats.part(role), ranks().next().map_or(0, before) as u32);
+        let known = self.known.iter().find(|(other, at, _)| *other == axes && *at == place);
+        known.map(|&(.., group)| group).unwrap_or_else(|| {
+            let group = Group::by_node(&draft.mesh, |rank| nodes.of(rank), ranks(), axes);
+            self.known.push((axes, place, group));
+            group
+        })
+    }
+}
+
+fn exchange_price<'a>(asked: Asked<'a, '_>, id: CollectiveId, groups: &mut Groups<'a>) -> ExchangePrice {
+    let Asked { draft, seats, role, .. } = asked;
     let collective = &draft.collectives[id.index()];
     let axes = collective.exchange.axes();
-    let known = groups.iter().find(|(other, _)| *other == axes).map(|&(_, group)| group);
-    let group = known.unwrap_or_else(|| {
-        let group = Group::of(&draft.mesh, model.cluster().devices_per_node, draft.ranks_of(RoleId(role as u32)), axes);
-        groups.push((axes, group));
-        group
-    });
-    let (time, confidence) = model.price_collective(collective, group.ranks, group.ranks_per_node);
+    let group = groups.of(asked, axes);
+    let price = |model: &CostModel| model.price_collective(collective, group.ranks, group.ranks_per_node);
+    let mut parts: Vec<usize> = (0..draft.roles.len()).map(|stage| seats.part(stage)).collect();
+    parts.sort_unstable();
+    parts.dedup();
+    let (time, confidence) = if axes.contains(&Mesh::PIPELINE) && parts.len() > 1 {
+        slower(parts.into_iter().map(|part| price(seats.bridge(part))))
+    } else {
+        price(seats.model(role))
+    };
     let moves = group.ranks > 1 && collective.exchange.moves();
     ExchangePrice {
         price: Price { time: time.0, confidence },
@@ -212,9 +295,13 @@ fn exchange_price<'a>(
 }
 
 /// For each pair of roles, whether any of their ranks at the same place lie on different nodes.
-fn routes(draft: &Draft, devices_per_node: u32) -> Vec<Route> {
-    let nodes = |role: &Role| draft.ranks_of(role.id).map(|rank| rank / devices_per_node).collect::<Vec<u32>>();
-    let nodes: Vec<Vec<u32>> = draft.roles.iter().map(nodes).collect();
-    let route = |a: &[u32], b: &[u32]| if a == b { Route::Inside } else { Route::Between };
-    nodes.iter().flat_map(|a| nodes.iter().map(move |b| route(a, b))).collect()
+fn lanes(draft: &Draft, seats: Seats<'_>, nodes: &Nodes) -> Vec<Lane> {
+    let of = |role: &Role| draft.ranks_of(role.id).map(|rank| nodes.of(rank)).collect::<Vec<u32>>();
+    let of: Vec<Vec<u32>> = draft.roles.iter().map(of).collect();
+    let lane = |a: usize, b: usize| {
+        let parts = [seats.part(a), seats.part(b)];
+        let route = if of[a] == of[b] { Route::Inside } else { Route::Between };
+        Lane { route, parts: [parts[0].min(parts[1]), parts[0].max(parts[1])] }
+    };
+    (0..of.len()).flat_map(|a| (0..of.len()).map(move |b| (a, b))).map(|(a, b)| lane(a, b)).collect()
 }

@@ -3,7 +3,7 @@
 use ir::cluster::{Device, Execution};
 use ir::graph::Element;
 use ir::op::{Op, OpKind, Write};
-use ir::profile::Shape;
+use ir::profile::{LetterSizes, Shape};
 use ir::program::{Kernel, Operand};
 use ir::units::{Bytes, BytesPerSecond, Flops, FlopsPerSecond, Seconds};
 
@@ -45,8 +45,10 @@ pub(crate) fn kernel(device: &Device, kernel: &Kernel) -> Seconds {
     let element = kernel.operands().next().map_or(Element::F32, |operand| operand.element);
     match kernel.op {
         Op::MatMul => product_time(device, product_sizes(&kernel.product()), element, kernel.bytes()),
-        Op::Attention(_) => arithmetic_time(device, kernel.flops(), ATTENTION_FORWARD, element, kernel.bytes()),
-        Op::AttentionGradient(_) => {
+        Op::Attention(_) | Op::CrossAttention => {
+            arithmetic_time(device, kernel.flops(), ATTENTION_FORWARD, element, kernel.bytes())
+        }
+        Op::AttentionGradient(_) | Op::CrossAttentionGradient => {
             arithmetic_time(device, kernel.flops(), ATTENTION_BACKWARD, element, kernel.bytes())
         }
         Op::Embed
@@ -71,6 +73,11 @@ pub(crate) fn kernel(device: &Device, kernel: &Kernel) -> Seconds {
     }
 }
 
+/// Queries and their results, and the keys and values of another sequence.
+fn cross_elements(sizes: &LetterSizes) -> f64 {
+    2.0 * elements(sizes, &['t', 'e']) + elements(sizes, &['s', 'r'])
+}
+
 /// A kernel of which only the key in a profile is known. Coarser than [`kernel`]: attention is taken to be causal, and
 /// what is no product to read two operands of its size and write one.
 pub(crate) fn named(device: &Device, op: OpKind, element: Element, shape: &Shape) -> Seconds {
@@ -91,6 +98,14 @@ pub(crate) fn named(device: &Device, op: OpKind, element: Element, shape: &Shape
         OpKind::AttentionGradient => {
             let bytes = bytes(3.0 * elements(sizes, &['r']));
             arithmetic_time(device, Flops(5.0 * amount), ATTENTION_BACKWARD, element, bytes)
+        }
+        OpKind::CrossAttention => {
+            let bytes = bytes(cross_elements(sizes));
+            arithmetic_time(device, Flops(4.0 * amount), ATTENTION_FORWARD, element, bytes)
+        }
+        OpKind::CrossAttentionGradient => {
+            let bytes = bytes(3.0 * cross_elements(sizes));
+            arithmetic_time(device, Flops(10.0 * amount), ATTENTION_BACKWARD, element, bytes)
         }
         OpKind::Embed
         | OpKind::EmbedGradient
@@ -133,6 +148,8 @@ fn touched(kernel: &Kernel) -> Bytes {
         | Op::Rotary(_)
         | Op::Attention(_)
         | Op::AttentionGradient(_)
+        | Op::CrossAttention
+        | Op::CrossAttentionGradient
         | Op::Activation(_)
         | Op::ActivationGradient(_)
         | Op::Add

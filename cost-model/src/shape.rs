@@ -21,6 +21,7 @@ pub(crate) fn amount(op: OpKind, sizes: &LetterSizes) -> f64 {
             let [b, s, g, c, d] = ['b', 's', 'g', 'c', 'd'].map(|letter| sizes.size(letter) as f64);
             b * s * s * g * (c - 2.0).max(1.0) * d
         }
+        OpKind::CrossAttention | OpKind::CrossAttentionGradient => elements(sizes, &['e']),
         OpKind::Embed | OpKind::EmbedGradient => elements(sizes, &['v']),
         OpKind::Position | OpKind::PositionGradient => elements(sizes, &['p']),
         // The numbers of a step are read once, however many elements there are.

@@ -42,6 +42,8 @@ pub(crate) fn kernel(device: &Device, software: &Software, kernel: &Kernel) -> S
             beside(kernel.outputs[0].operand.elements() as f64 * software.passes.parameter)
         }
         Op::MatMul
+        | Op::CrossAttention
+        | Op::CrossAttentionGradient
         | Op::Embed
         | Op::EmbedGradient
         | Op::Position

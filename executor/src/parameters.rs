@@ -94,6 +94,7 @@ pub(crate) fn visit<'a>(
                 Content::Value
                 | Content::Tokens(_)
                 | Content::Patches { .. }
+                | Content::Source { .. }
                 | Content::Targets(_)
                 | Content::Boundary
                 | Content::Scalars
@@ -132,6 +133,7 @@ pub(crate) fn make_noise(draft: &Draft, host: &mut dyn Host, seed: Seed) {
                 | Content::SecondMoment { .. }
                 | Content::Tokens(_)
                 | Content::Patches { .. }
+                | Content::Source { .. }
                 | Content::Targets(_)
                 | Content::Scalars
                 | Content::Constants => {}

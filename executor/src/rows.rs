@@ -9,6 +9,8 @@ pub struct Batch<'a> {
     pub inputs: &'a [i32],
     /// Numbers of patches, row after row; none for models of text.
     pub patches: &'a [f32],
+    /// Tokens that an encoder reads, row after row; none where no decoder looks at it.
+    pub source: &'a [i32],
     /// What should follow each of them.
     pub targets: &'a [i32],
 }

@@ -311,6 +311,13 @@ impl Session {
                         self.write_numbers(rank, Place::of(buffer), numbers);
                         continue;
                     }
+                    Content::Source { rows, numbers } => {
+                        let all = u64::from(draft.step.microbatches) * draft.step.sequences * numbers;
+                        assert_eq!(batch.source.len() as u64, all, "tokens of a step that are read");
+                        let tokens = &batch.source[range(&draft, rank, rows, *numbers)];
+                        self.write_tokens(rank, buffer.address, tokens);
+                        continue;
+                    }
                     Content::Targets(rows) => (batch.targets, rows),
                     Content::Constants => {
                         let place = Place { address: buffer.address, bytes: constants.len() as u64 };
@@ -383,9 +390,7 @@ fn host(
     let (draft, patience) = (Arc::clone(draft), settings.patience);
     let host: Box<dyn Host> = match settings.backend {
         Backend::Threads => Box::new(Processor::threads(draft, patience, processes)?),
-        Backend::Cuda { issue } => {
-            Box::new(Gpus::load(draft, (issue, settings.ways.clone()), patience, processes)?)
-        }
+        Backend::Cuda { issue } => Box::new(Gpus::load(draft, (issue, settings.ways.clone()), patience, processes)?),
         Backend::Shuffle { .. } if !processes.is_alone() => {
             return Err(LoadError::Shuffled { processes: processes.processes() });
         }

@@ -51,7 +51,7 @@ fn a_step_allocates_nothing() {
             let mut session = Session::load(&programs, &settings, Seed(1)).expect("the programs load");
             let before = ALLOCATIONS.load(Ordering::SeqCst);
             for _ in 0..3 {
-                assert!(session.step(Batch { inputs: &tokens, patches: &[], targets: &tokens }).is_ok());
+                assert!(session.step(Batch { inputs: &tokens, patches: &[], source: &[], targets: &tokens }).is_ok());
             }
             assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "{family:?}, {precision:?}, {backend:?}");
         }

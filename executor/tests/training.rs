@@ -40,7 +40,7 @@ fn step(model: &Model, session: &mut Session) -> StepResult {
     let mut draws = Draws::new(Seed(session.steps_done()));
     let count = model.training.batch * model.sequence + 1;
     let tokens: Vec<i32> = (0..count).map(|_| draws.below(model.vocabulary) as i32).collect();
-    let batch = Batch { inputs: &tokens[..tokens.len() - 1], patches: &[], targets: &tokens[1..] };
+    let batch = Batch { inputs: &tokens[..tokens.len() - 1], patches: &[], source: &[], targets: &tokens[1..] };
     session.step(batch).unwrap_or_else(|fault| panic!("{fault}"))
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hetu_ir::file::{parse_cluster, parse_config, parse_model, parse_plan, parse_profile, parse_trace, print_trace};
+use hetu_ir::file::{parse_config, parse_machines, parse_model, parse_plan, parse_profile, parse_trace, print_trace};
 use hetu_ir::program::{Action, FragmentId, Phase, Span, Stream};
 use hetu_ir::seed::{Draws, Seed};
 use hetu_ir::trace::{Confidence, Origin, Totals, Trace, TraceEvent};
@@ -103,7 +103,7 @@ fn formats() -> Vec<Format> {
     vec![
         format("model", texts("examples/models", "yaml"), |text| parse_model(text, "f").is_ok()),
         format("config", texts("examples/published/configs", "json"), |text| parse_config(text, "f", None).is_ok()),
-        format("cluster", texts("examples/clusters", "yaml"), |text| parse_cluster(text, "f").is_ok()),
+        format("cluster", texts("examples/clusters", "yaml"), |text| parse_machines(text, "f").is_ok()),
         format("plan", vec![PLAN.to_owned()], |text| parse_plan(text, "f").is_ok()),
         format("profile", texts("examples/profiles", "yaml"), |text| parse_profile(text, "f").is_ok()),
         format("program", texts("ir/tests/cases", "txt"), |text| hetu_ir::text::parse(text).is_ok()),

@@ -62,6 +62,12 @@ pub struct Device {
     /// How far measured steps were from those that its numbers predict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residuals: Option<Residuals>,
+    /// What one costs for an hour, in `currency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<f64>,
+    /// In which money, such as `USD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
     /// Where the numbers come from.
     pub source: String,
 }

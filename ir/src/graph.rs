@@ -4,10 +4,11 @@
 //! `r` queries of a group, `c` = r + 2 rows of a packed query-key-value, `d` head size, `f` feed-forward width,
 //! `e` its two halves (gate and up), `v` vocabulary, `p` positions, `k` the two sums of a softmax, `n` elements of
 //! a flat block, `w` windows of a sequence, whose tokens `s` then are, `i` numbers of a patch, `j` the width that a
-//! product changes `h` from or into.
+//! product changes `h` from or into, `t` tokens of the sequence that a decoder looks at.
 //!
 //! A kind has sizes of its own: a sequence may be shorter and wider from one layer to the next. What one layer gives
-//! and the next takes has as many numbers, in one order, whatever letters each has for it.
+//! and the next takes has as many numbers, in one order, whatever letters each has for it. Beside it may go a
+//! [`Context`], which layers read and hand on as it is.
 
 use std::collections::BTreeSet;
 
@@ -135,6 +136,8 @@ pub enum Class {
     Tokens,
     /// Inputs of the step that are numbers: patches of images.
     Patches,
+    /// Inputs of the step that an encoder reads, where a decoder reads tokens, too.
+    Source,
     /// What the step should have predicted.
     Targets,
     /// The sum of the losses of all tokens.
@@ -170,6 +173,42 @@ pub struct Node {
     pub outputs: Vec<TensorId>,
 }
 
+/// What goes from layer to layer beside the residual stream: made once, read by all layers behind, changed by none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// The layer makes it for those behind.
+    Begins(TensorId),
+    /// The layer reads it, and those behind do, too.
+    Passes(TensorId),
+    /// The layer is the last that reads it.
+    Ends(TensorId),
+}
+
+impl Context {
+    /// The tensor, if it comes from the layer before.
+    pub fn taken(self) -> Option<TensorId> {
+        match self {
+            Context::Begins(_) => None,
+            Context::Passes(tensor) | Context::Ends(tensor) => Some(tensor),
+        }
+    }
+
+    /// The tensor, if it goes to the layer behind.
+    pub fn given(self) -> Option<TensorId> {
+        match self {
+            Context::Begins(tensor) | Context::Passes(tensor) => Some(tensor),
+            Context::Ends(_) => None,
+        }
+    }
+
+    /// The tensor.
+    pub fn tensor(self) -> TensorId {
+        match self {
+            Context::Begins(tensor) | Context::Passes(tensor) | Context::Ends(tensor) => tensor,
+        }
+    }
+}
+
 /// A kind of layer: all layers of it are equal but for the values of their parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerKind {
@@ -185,12 +224,36 @@ pub struct LayerKind {
     pub input: Option<TensorId>,
     /// What goes to the layer behind; the last layer has none.
     pub output: Option<TensorId>,
+    /// What goes beside it, if anything does.
+    pub context: Option<Context>,
 }
 
 impl LayerKind {
     /// The tensor with this id.
     pub fn tensor(&self, id: TensorId) -> &Tensor {
         &self.tensors[id.index()]
+    }
+
+    /// The context that comes from the layer before, if any does.
+    pub fn context_taken(&self) -> Option<TensorId> {
+        self.context.and_then(Context::taken)
+    }
+
+    /// The context that goes to the layer behind, if any does.
+    pub fn context_given(&self) -> Option<TensorId> {
+        self.context.and_then(Context::given)
+    }
+
+    /// Whether it reads something from outside of the model: tokens, patches, or targets.
+    pub fn reads_rows(&self) -> bool {
+        self.tensors.iter().any(|tensor| match tensor.class {
+            Class::Tokens | Class::Patches | Class::Source | Class::Targets => true,
+            Class::Parameter { .. }
+            | Class::ParameterGradient { .. }
+            | Class::Activation
+            | Class::Statistic
+            | Class::Loss => false,
+        })
     }
 
     /// Parameters, in order.
@@ -215,13 +278,20 @@ impl LayerKind {
     }
 }
 
-/// Two parameters, of two layers, that are one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Parameters of unlike layers that are one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tie {
-    /// The layer and parameter that own it.
+    /// The layer and parameter that own it: the first of all.
     pub owner: (LayerId, TensorId),
-    /// The layer and parameter that use it too.
-    pub user: (LayerId, TensorId),
+    /// The layers and parameters that use it too, in order; at least one.
+    pub users: Vec<(LayerId, TensorId)>,
+}
+
+impl Tie {
+    /// The layers and parameters that are one, in order.
+    pub fn sides(&self) -> impl Iterator<Item = (LayerId, TensorId)> {
+        [self.owner].into_iter().chain(self.users.iter().copied())
+    }
 }
 
 /// A model as layers in order.
@@ -233,7 +303,7 @@ pub struct Graph {
     pub kinds: Vec<LayerKind>,
     /// The kind of each layer.
     pub layers: Vec<KindId>,
-    /// Two parameters that are one, if any are.
+    /// Parameters that are one, if any are.
     pub tie: Option<Tie>,
     /// What a sequence is asked for: as many tokens as it has, or classes of the patches that come to the head.
     pub sequence: u64,
@@ -255,10 +325,9 @@ impl Graph {
     /// How many numbers are trained; tied ones count once.
     pub fn parameter_count(&self) -> u64 {
         let all: u64 = self.layers.iter().map(|kind| self.kinds[kind.index()].parameter_count()).sum();
-        let shared = self.tie.map_or(0, |tie| {
-            let kind = self.kind(tie.user.0);
-            kind.tensor(tie.user.1).elements(&kind.sizes)
-        });
+        let users = self.tie.iter().flat_map(|tie| &tie.users);
+        let shared: u64 =
+            users.map(|&(layer, tensor)| self.kind(layer).tensor(tensor).elements(&self.kind(layer).sizes)).sum();
         all - shared
     }
 

@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod error;
 pub mod file;
+pub mod fleet;
 pub mod graph;
 pub mod layout;
 pub mod mesh;

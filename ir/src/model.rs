@@ -47,6 +47,9 @@ pub struct Model {
     /// What is read in place of tokens; for `vit` and `swin`, which must have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Images>,
+    /// What writes the answer; for `t5`, which must have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<Decoder>,
     /// Added to variances in norms.
     #[serde(default = "norm_epsilon", skip_serializing_if = "is_norm_epsilon")]
     pub norm_epsilon: f64,
@@ -71,11 +74,14 @@ pub enum Family {
     /// As `Vit`, but patches see their window, and four become one of twice the width from level to level (Liu et al.
     /// 2021). Windows are not shifted, and positions in them have no table.
     Swin,
+    /// An encoder, and a decoder that sees what comes of it: RMSNorm, ReLU, no biases (Raffel et al. 2020). Positions
+    /// have no table: biases of scores by distance are left out.
+    T5,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 5] = [Family::Gpt, Family::Llama, Family::Bert, Family::Vit, Family::Swin];
+    pub const ALL: [Family; 6] = [Family::Gpt, Family::Llama, Family::Bert, Family::Vit, Family::Swin, Family::T5];
 
     /// Its word in model files.
     pub const fn name(self) -> &'static str {
@@ -85,6 +91,7 @@ impl Family {
             Family::Bert => "bert",
             Family::Vit => "vit",
             Family::Swin => "swin",
+            Family::T5 => "t5",
         }
     }
 
@@ -92,9 +99,19 @@ impl Family {
     pub const fn is_decoder(self) -> bool {
         match self {
             Family::Gpt | Family::Llama => true,
-            Family::Bert | Family::Vit | Family::Swin => false,
+            Family::Bert | Family::Vit | Family::Swin | Family::T5 => false,
         }
     }
+}
+
+/// The second half of an encoder and a decoder. Width, heads and feed-forward are those of the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decoder {
+    /// Its blocks; `layers` of the model are those of the encoder.
+    pub layers: u32,
+    /// Tokens that it writes; `sequence` of the model are those that the encoder reads.
+    pub sequence: u64,
 }
 
 /// What a model of images reads.
@@ -238,10 +255,16 @@ impl Model {
         self.key_value_heads.unwrap_or(self.heads)
     }
 
-    /// Layers of its graph: the blocks, the embedding and the head, and between levels what merges patches.
+    /// Transformer blocks, those of a decoder included.
+    pub fn blocks(&self) -> u32 {
+        self.layers + self.decoder.map_or(0, |decoder| decoder.layers)
+    }
+
+    /// Layers of its graph: the blocks, the embedding and the head, between levels what merges patches, and between
+    /// encoder and decoder their border.
     pub fn layer_count(&self) -> u32 {
         let merges = self.images.as_ref().map_or(0, |images| images.levels.len().saturating_sub(1) as u32);
-        self.layers + 2 + merges
+        self.blocks() + 2 + merges + u32::from(self.decoder.is_some())
     }
 
     /// Size of a head.

@@ -113,6 +113,8 @@ pub struct PlanFile {
     pub cluster: Reference,
     /// The devices that it was made for, in words; a plan that a person writes may leave them out.
     pub devices: Option<Devices>,
+    /// On a cluster of unlike parts, the name of the part on which each stage lies; else empty.
+    pub parts: Vec<String>,
     /// What it is expected to cost, if it was simulated.
     pub predicted: Option<Predicted>,
     /// How its products are computed, where that was measured.

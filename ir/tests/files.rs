@@ -7,7 +7,7 @@ use ir::file::{
     decode, parse_cluster, parse_model, parse_plan, parse_profile, print_cluster, print_model, print_plan,
     print_profile,
 };
-use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
+use ir::model::{Bias, Decoder, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, PlanFile, Predicted, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::seed::{Draws, Seed};
 use ir::units::{Bytes, Seconds};
@@ -16,6 +16,7 @@ use proptest::strategy::Strategy as Generator;
 use proptest::test_runner::RngSeed;
 
 const LLAMA: &str = include_str!("../../examples/models/tiny-llama.yaml");
+const T5: &str = include_str!("../../examples/models/t5-3b.yaml");
 const CPUS: &str = include_str!("../../examples/clusters/4xCPU.yaml");
 const PLAN: &str = "\
 format: 1
@@ -75,6 +76,7 @@ fn each_shipped_model_has_the_size_in_its_name() {
     model!("bert-huge-32", BERT_HUGE, 32_768);
     model!("vit-huge-32", VIT_HUGE, 25_216);
     model!("swin-huge-32", SWIN_HUGE, 401_408);
+    model!("t5-3b", T5_3B, 65_536);
 }
 
 /// Blocks of width h have 12 h² + 13 h parameters; what else there is, is written out.
@@ -90,12 +92,19 @@ const SWIN_HUGE: u64 = 2 * block(320) + 2 * block(640) + 26 * block(1280) + 2 * 
     + (2 + 640) * 1280 + (2 + 1280) * 2560 + (2 + 2560) * 5120
     + (2 + 1000) * 2560;
 
-/// The uncased weights of BERT-Large as published have 335.1 M parameters; the others are those of Miao et al. 2022, table 1.
+/// Attention of all heads of 4 products, feed-forward of 2; a block that looks at others has attention twice.
+const T5_3B: u64 = 24 * (4 + 8) * 1024 * 4096 + 48 * 2 * 1024 * 16_384 + (24 * (2 + 3) + 2) * 1024 + 32_128 * 1024;
+
+/// The uncased weights of BERT-Large as published have 335.1 M parameters, those of T5 3B 2 851.6 M; the others are those of Miao et al. 2022, table 1.
 #[test]
 fn models_with_unlike_layers_are_as_large_as_published() {
-    for (name, published) in
-        [("bert-large", 335.1e6), ("bert-huge-32", 672e6), ("vit-huge-32", 632e6), ("swin-huge-32", 701e6)]
-    {
+    for (name, published) in [
+        ("bert-large", 335.1e6),
+        ("bert-huge-32", 672e6),
+        ("vit-huge-32", 632e6),
+        ("swin-huge-32", 701e6),
+        ("t5-3b", 2851.6e6),
+    ] {
         let parameters = Model::preset(name).expect("it is shipped").graph().parameter_count() as f64;
         assert!((parameters / published - 1.0).abs() < 0.01, "{name}: {parameters}");
     }
@@ -246,7 +255,7 @@ const PIECES: [&str; 40] = [
 
 fn damaged() -> impl Generator<Value = String> {
     let wound = (any::<prop::sample::Index>(), 0..24usize, 0..4u8, prop::sample::select(PIECES.to_vec()));
-    (prop::sample::select(vec![LLAMA, CPUS, PLAN, PROFILE]), prop::collection::vec(wound, 1..5)).prop_map(
+    (prop::sample::select(vec![LLAMA, T5, CPUS, PLAN, PROFILE]), prop::collection::vec(wound, 1..5)).prop_map(
         |(text, wounds)| {
             let mut letters: Vec<char> = text.chars().collect();
             for (place, length, kind, piece) in wounds {
@@ -294,10 +303,13 @@ fn random_model(draws: &mut Draws) -> Model {
     let heads = 1 + draws.below(64);
     let groups = (1..=heads).filter(|groups| heads.is_multiple_of(*groups)).collect::<Vec<_>>();
     let absent = draws.below(2) == 0;
+    let family = *draws.pick(&[Family::Gpt, Family::Llama, Family::T5]);
+    let decoder = (family == Family::T5)
+        .then(|| Decoder { layers: 1 + draws.below(200) as u32, sequence: 1 + draws.below(1 << 15) });
     Model {
         format: 1,
         name: draws.pick(&["a", "true", "1.0", "GPT: \"the\" model", "µ", "~", " x"]).to_string(),
-        family: *draws.pick(&[Family::Gpt, Family::Llama]),
+        family,
         layers: 1 + draws.below(200) as u32,
         hidden: heads * 2 * (1 + draws.below(64)),
         heads,
@@ -310,6 +322,7 @@ fn random_model(draws: &mut Draws) -> Model {
         embeddings: *draws.pick(&[Embeddings::Tied, Embeddings::Untied]),
         rotary_scaling: None,
         images: None,
+        decoder,
         rotary_base: *draws.pick(&[10_000.0, 10_000.000_000_000_002, 500_000.0, 1.0]),
         norm_epsilon: *draws.pick(&[1e-5, 1.25e-5, 1e-6]),
         training: Training {

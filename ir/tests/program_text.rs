@@ -115,7 +115,7 @@ impl Any {
         let norm = Norm { kind, epsilon: self.float() };
         let rotation = self.0.one_of(&[Rotation::Forward, Rotation::Inverse]);
         let pattern = self.0.one_of(&[Pattern::Causal, Pattern::Full]);
-        let activation = self.0.one_of(&[Activation::Gelu, Activation::SwiGlu]);
+        let activation = self.0.one_of(&[Activation::Gelu, Activation::Relu, Activation::SwiGlu]);
         let replicas = self.small();
         let scaling = self.small().is_multiple_of(2).then(|| Scaling {
             factor: self.float(),
@@ -136,6 +136,8 @@ impl Any {
             Op::Rotary(Rotary { base: self.float(), scaling, rotation }),
             Op::Attention(pattern),
             Op::AttentionGradient(pattern),
+            Op::CrossAttention,
+            Op::CrossAttentionGradient,
             Op::Activation(activation),
             Op::ActivationGradient(activation),
             Op::Add,
@@ -226,6 +228,7 @@ impl Any {
             Content::Constants,
             Content::Tokens(rows.clone()),
             Content::Patches { rows: rows.clone(), numbers: self.number() },
+            Content::Source { rows: rows.clone(), numbers: self.number() },
             Content::Targets(rows),
             Content::Parameters { block, part },
             Content::Master { block, part },

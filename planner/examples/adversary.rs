@@ -59,7 +59,8 @@ fn case(seed: u64) -> Option<f64> {
     let model = Model::preset(name).expect("there is this preset");
     let cluster = Cluster::preset(devices).expect("there is this preset");
     let (graph, costs) = (model.graph(), CostModel::new(&cluster, None));
-    let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
+    let setting =
+        Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision, line: None };
     let request = Request { setting, batch, method: Method::DYNAMIC, keep: 16, rules: Rules::default() };
     let told = format!("seed {seed}: {name} on {devices}, batch {batch}");
     let Ok(found) = search(&request, &|_, _| {}) else {
@@ -125,8 +126,8 @@ fn others(graph: &Graph, plan: &Plan, layer: u32, current: &Strategy) -> Vec<Str
 
 /// Where one of two layers that share a matrix has changed, the other follows.
 fn tied(graph: &Graph, plan: &Plan, mut strategies: Vec<Strategy>) -> Vec<Strategy> {
-    if let Some(tie) = graph.tie {
-        let sides = [tie.owner.0.index(), tie.user.0.index()];
+    if let Some(tie) = &graph.tie {
+        let sides: Vec<usize> = tie.sides().map(|(layer, _)| layer.index()).collect();
         if let Some(&side) = sides.iter().find(|&&side| strategies[side] != plan.strategies[side]) {
             let changed = strategies[side].clone();
             sides.iter().for_each(|&side| strategies[side] = changed.clone());

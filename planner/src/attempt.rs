@@ -3,7 +3,7 @@
 use ir::plan::{Plan, Schedule};
 use ir::units::{Bytes, Seconds};
 use rayon::prelude::*;
-use solver::{Shortage, Solved, lower_bound, quick_bound};
+use solver::{Shortage, Solved, lower_bound_below, quick_bound};
 
 use crate::known::Known;
 use crate::outer::Outer;
@@ -15,6 +15,9 @@ use crate::space::{Setting, Space};
 
 /// Outer choices that are opened side by side. Fixed, so that the answer does not depend on the number of threads.
 const OPENED_AT_ONCE: usize = 4;
+
+/// Outer choices that are opened before there is any answer for others to be measured against.
+const OPENED_FIRST: usize = 2;
 
 /// How far a search goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +43,7 @@ impl Reach {
 
 /// By how much a plan may be slower by estimate than the best, as a factor, to be compared with it: estimates are seldom
 /// off by as much.
-const NEAR: f64 = 1.045;
+pub(crate) const NEAR: f64 = 1.045;
 
 /// One pass over the outer choices, and what it found.
 pub(crate) struct Attempt {
@@ -111,8 +114,11 @@ impl Estimates {
     ) -> Estimates {
         let (mut estimates, mut shortages): (Vec<Estimated>, Vec<Short>) = Default::default();
         let (mut effort, mut sums) = (Coverage::default(), Sums::default());
-        for (index, chunk) in order.chunks(OPENED_AT_ONCE).enumerate() {
-            progress(index * OPENED_AT_ONCE, order.len());
+        let (first, others) = order.split_at(order.len().min(OPENED_FIRST));
+        let mut done = 0;
+        for chunk in std::iter::once(first).chain(others.chunks(OPENED_AT_ONCE)) {
+            progress(done, order.len());
+            done += chunk.len();
             let step_of = |rank: usize| estimates.get(rank).map_or(f64::INFINITY, |it: &Estimated| it.step.0);
             let upper = match reach {
                 Reach::Best(compared) => step_of(compared - 1).min(step_of(0) * NEAR),
@@ -148,7 +154,7 @@ impl Bounded {
     /// Those of outer choices that have a space, the best bound first.
     pub(crate) fn sorted(setting: Setting<'_>, known: &Known, outers: Vec<Outer>) -> Vec<Bounded> {
         let bounded = |outer: Outer| {
-            let bound = quick_bound(&Space::fastest(setting, known, &outer)?.problem);
+            let bound = quick_bound(&Space::fastest(setting, known, &outer)?.bounding());
             Some(Bounded { outer, bound })
         };
         let mut order: Vec<Bounded> = outers.into_par_iter().filter_map(bounded).collect();
@@ -202,7 +208,7 @@ fn tightest(setting: Setting<'_>, known: &Known, tight: Tight<'_>) -> Vec<Plan> 
         };
         let plans = spaces.into_iter().filter_map(|space| {
             let space = space.offering(Bytes(roomiest as u64));
-            if lower_bound(&space.problem) < fastest { space.tightest(setting) } else { None }
+            if lower_bound_below(&space.bounding(), fastest) < fastest { space.tightest(setting) } else { None }
         });
         plans.collect::<Vec<Plan>>()
     };
@@ -221,7 +227,7 @@ impl Opened {
     /// Solves the problem of an outer choice, and narrower ones. None if some layer has no legal strategy.
     fn new(request: &Request<'_>, known: &Known, outer: &Outer, upper: f64) -> Option<Opened> {
         let whole = Space::new(request.setting, known, outer)?;
-        let mut bound = lower_bound(&whole.problem);
+        let mut bound = lower_bound_below(&whole.bounding(), upper);
         let mut opened = Opened { estimates: Vec::new(), shortage: None, bound };
         let mut next = Some(whole);
         let mut degrees: Vec<u32> = outer.degrees.clone();
@@ -231,7 +237,7 @@ impl Opened {
             if bound < upper {
                 let solved = space.solve(request.setting, &request.method.below(upper));
                 // Narrower ones are part of the first.
-                if std::mem::replace(&mut is_whole, false) {
+                if std::mem::replace(&mut is_whole, false) && request.setting.line.is_none() {
                     opened.bound = opened.bound.max(proven(&solved));
                 }
                 match solved {
@@ -250,7 +256,7 @@ impl Opened {
                 }
             }
             next = degrees.pop().and_then(|most| space.narrowed(most));
-            bound = next.as_ref().map_or(bound, |space| lower_bound(&space.problem));
+            bound = next.as_ref().map_or(bound, |space| lower_bound_below(&space.bounding(), upper));
         }
         Some(opened)
     }
@@ -336,7 +342,7 @@ fn twins(setting: Setting<'_>, plan: &Plan) -> Vec<Plan> {
     let commonest = counts.iter().max_by_key(|(_, count)| **count).map(|(strategy, _)| (*strategy).clone());
     let uniform =
         Plan { strategies: vec![commonest.expect("a plan has layers"); plan.strategies.len()], ..plan.clone() };
-    if uniform != *plan && compiler::check(setting.graph, setting.cluster, &uniform).is_empty() {
+    if uniform != *plan && setting.check(&uniform).is_empty() {
         twins.push(uniform);
     }
     twins
@@ -364,7 +370,7 @@ mod tests {
             cluster.device.memory = Bytes(gibibytes << 30);
             let costs = CostModel::new(&cluster, None);
             let precision = model.training.precision;
-            let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision };
+            let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision, line: None };
             let request = Request { setting, batch: 64, method: Method::DYNAMIC, keep: 1, rules: Rules::default() };
             let known = Known::default();
             let order = Bounded::sorted(setting, &known, outer_choices(&graph, &cluster, request.batch));

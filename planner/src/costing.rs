@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use compiler::{
-    BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, boundary_exchanges, can_repeat, compile_samples,
-    layer_outline, may_cut, stream_size,
+    BodyAction, LayerBatch, LayerBytes, LayerOutline, Sample, Shelf, boundary_exchanges, can_repeat, compile_samples,
+    layer_outline, may_cut, stream_sizes,
 };
 use cost_model::{CostModel, Detail, Group, simulate_draft};
 use ir::cluster::Execution;
@@ -103,9 +103,13 @@ enum Pace {
     Host,
 }
 
-/// Outlines that were made for one costing.
+/// Outlines that were made for one costing, and what they were made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outlines {
+    /// Pairs of equal layers, which many layers are compared with.
+    pairs: BTreeMap<(KindId, Strategy), Played>,
+    /// Layers that were compiled.
+    shelf: Shelf,
     /// By kind and strategy, whatever is sharded.
     known: BTreeMap<(KindId, Strategy), Outlined>,
 }
@@ -120,12 +124,6 @@ struct Outlined {
     bytes: BTreeMap<Shard, LayerBytes>,
 }
 
-/// Pairs of equal layers, which many layers are compared with.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Bases {
-    pairs: BTreeMap<(KindId, Strategy), Played>,
-}
-
 /// A few layers: step time for each count of microbatches, and peak memory.
 #[derive(Clone, Copy, Debug)]
 struct Played {
@@ -136,7 +134,7 @@ struct Played {
 impl Costing<'_> {
     /// What stands between a layer kind and those before it.
     pub(crate) fn junction(&self, kind: KindId, strategy: &Strategy) -> Junction {
-        let size = |kind: KindId| stream_size(&self.graph.kinds[kind.index()]);
+        let size = |kind: KindId| stream_sizes(&self.graph.kinds[kind.index()]);
         let mut kinds = (0..self.graph.kinds.len() as u32).map(KindId);
         let of = kinds.find(|&other| size(other) == size(kind)).expect("the kind itself takes as much");
         Junction { of, class: LayoutClass::of(strategy) }
@@ -167,8 +165,10 @@ impl Costing<'_> {
 
     fn outlined<'o>(&self, outlines: &'o mut Outlines, kind: KindId, strategy: &Strategy) -> &'o Outlined {
         let unsharded = Strategy { shard: Shard::Nothing, ..strategy.clone() };
-        outlines.known.entry((kind, unsharded)).or_insert_with(|| {
-            let outline = layer_outline(self.graph, kind, strategy, self.batch()).expect("a legal strategy has a mesh");
+        let Outlines { shelf, known, .. } = outlines;
+        known.entry((kind, unsharded)).or_insert_with(|| {
+            let outline = layer_outline(shelf, self.graph, kind, strategy, self.batch());
+            let outline = outline.expect("a legal strategy has a mesh");
             Outlined { delays: self.delays(&outline), issue: self.issue_time(&outline), bytes: outline.bytes }
         })
     }
@@ -194,9 +194,10 @@ impl Costing<'_> {
     }
 
     fn delays(&self, outline: &LayerOutline) -> [Delays; 2] {
+        let exchanges = self.collective_times(&outline.mesh, &outline.collectives);
         let time = |action: BodyAction| match action {
             BodyAction::Compute(id) => self.model.price_fragment(&outline.fragments[id.index()]).0.0,
-            BodyAction::Exchange(id, _) => self.collective_time(&outline.mesh, &outline.collectives[id.index()]),
+            BodyAction::Exchange(id, _) => exchanges[id.index()],
         };
         let service = match self.model.cluster().device.execution {
             Execution::Concurrent => Service::SideBySide,
@@ -217,16 +218,16 @@ impl Costing<'_> {
     }
 
     /// The cost of a layer kind under a strategy with this outline.
-    pub(crate) fn costs(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
-        let times = self.layer_times(bases, kind, strategy);
+    pub(crate) fn costs(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
+        let times = self.layer_times(outlines, kind, strategy);
         // Samples are short: where work and host wait for each other in turn, less can be seen of a layer than a long
         // row of them takes.
         let microbatch = times.microbatch.max(outline.time_microbatch);
         // Of layers that follow each other, two are looked at, so that gathers ahead are seen.
         let (alone, count) = if can_repeat(&self.graph.kinds[kind.index()]) {
-            (self.pair(bases, kind, strategy).peak, 2)
+            (self.pair(outlines, kind, strategy).peak, 2)
         } else {
-            (self.peak_alone(kind, strategy), 1)
+            (self.peak_alone(&mut outlines.shelf, kind, strategy), 1)
         };
         let held = Bytes((outline.bytes_state + outline.bytes_saved) * count);
         Costs {
@@ -241,16 +242,25 @@ impl Costing<'_> {
         LayerBatch { sequences: self.sequences, precision: self.precision }
     }
 
-    fn collective_time(&self, mesh: &Mesh, collective: &Collective) -> f64 {
+    /// Seconds of each, alone.
+    fn collective_times(&self, mesh: &Mesh, collectives: &[Collective]) -> Vec<f64> {
         let (per_node, ranks) = (self.model.cluster().devices_per_node, 0..mesh.ranks_per_stage());
-        let group = Group::of(mesh, per_node, ranks, collective.exchange.axes());
-        self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
+        // Of many ranks, a group is costly to find, and most exchanges are over the same axes.
+        let mut groups: BTreeMap<Vec<usize>, Group> = BTreeMap::new();
+        let time = |collective: &Collective| {
+            let exchange = &collective.exchange;
+            let group = *groups
+                .entry(exchange.axes().to_vec())
+                .or_insert_with(|| Group::of(mesh, per_node, ranks.clone(), exchange.axes()));
+            self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0
+        };
+        collectives.iter().map(time).collect()
     }
 
-    fn layer_times(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Times {
+    fn layer_times(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> Times {
         let (base, with) = if can_repeat(&self.graph.kinds[kind.index()]) {
-            let all = self.played(&[(kind, strategy); 3], &[2, 3]);
-            bases.pairs.insert((kind, strategy.clone()), all[0]);
+            let all = self.played(&mut outlines.shelf, &[(kind, strategy); 3], &[2, 3]);
+            outlines.pairs.insert((kind, strategy.clone()), all[0]);
             (all[0], all[1])
         } else {
             let block = self.beside(kind);
@@ -258,7 +268,7 @@ impl Costing<'_> {
             let mut layers = vec![(block, &plain); 2];
             let is_first = self.graph.kinds[kind.index()].input.is_none();
             layers.insert(if is_first { 0 } else { 2 }, (kind, strategy));
-            (self.pair(bases, block, &plain), self.played(&layers, &[3])[0])
+            (self.pair(outlines, block, &plain), self.played(&mut outlines.shelf, &layers, &[3])[0])
         };
         let microbatch = ((with.steps[1] - with.steps[0]) - (base.steps[1] - base.steps[0])).max(0.0);
         let step = (with.steps[0] - base.steps[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
@@ -277,7 +287,7 @@ impl Costing<'_> {
             let [a, b] = ends.map(|class| class.plain(ranks));
             let (mesh, exchanges) =
                 boundary_exchanges(self.graph, to.of, [&a, &b], self.batch()).expect("degrees of a space nest");
-            exchanges.iter().map(|collective| self.collective_time(&mesh, collective)).sum::<f64>()
+            self.collective_times(&mesh, &exchanges).into_iter().sum::<f64>()
         };
         way([from.class, to.class]) + way([to.class, from.class])
     }
@@ -289,16 +299,17 @@ impl Costing<'_> {
             Sequence::Split => u64::from(class.tensor),
         };
         let element = if self.precision == Precision::Full { 4 } else { 2 };
-        let numbers = stream_size(&self.graph.kinds[of.index()]);
+        let numbers: u64 = stream_sizes(&self.graph.kinds[of.index()]).iter().sum();
         let sequences = self.sequences / u64::from(ranks / class.tensor);
         let bytes = Bytes(sequences * numbers * element / split);
         2.0 * self.model.price_transfer(bytes, route).0.0
     }
 
     /// Two equal layers alone.
-    fn pair(&self, bases: &mut Bases, kind: KindId, strategy: &Strategy) -> Played {
-        let make = || self.played(&[(kind, strategy); 2], &[2])[0];
-        *bases.pairs.entry((kind, strategy.clone())).or_insert_with(make)
+    fn pair(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> Played {
+        let Outlines { pairs, shelf, .. } = outlines;
+        let make = || self.played(shelf, &[(kind, strategy); 2], &[2])[0];
+        *pairs.entry((kind, strategy.clone())).or_insert_with(make)
     }
 
     /// Whether a kind has layers before and behind it.
@@ -325,15 +336,15 @@ impl Costing<'_> {
     }
 
     /// What one layer needs.
-    fn peak_alone(&self, kind: KindId, strategy: &Strategy) -> Bytes {
-        self.sampled(&[(kind, strategy)], &[Sample { layers: 1, microbatches: self.counts[0] }])[0].peak()
+    fn peak_alone(&self, shelf: &mut Shelf, kind: KindId, strategy: &Strategy) -> Bytes {
+        self.sampled(shelf, &[(kind, strategy)], &[Sample { layers: 1, microbatches: self.counts[0] }])[0].peak()
     }
 
     /// Plays programs of these layers alone: for each of `lengths`, the first so many of them.
-    fn played(&self, layers: &[(KindId, &Strategy)], lengths: &[u32]) -> Vec<Played> {
+    fn played(&self, shelf: &mut Shelf, layers: &[(KindId, &Strategy)], lengths: &[u32]) -> Vec<Played> {
         let sample = |&layers| self.counts.map(|microbatches| Sample { layers, microbatches });
         let samples: Vec<Sample> = lengths.iter().flat_map(sample).collect();
-        let drafts = self.sampled(layers, &samples);
+        let drafts = self.sampled(shelf, layers, &samples);
         let step = |draft| simulate_draft(draft, self.model, Detail::Totals).expect("samples do not deadlock").step.0;
         let played = drafts.chunks(self.counts.len());
         let played = played.map(|of| Played { steps: [step(&of[0]), step(&of[1])], peak: of[0].peak() });
@@ -341,7 +352,7 @@ impl Costing<'_> {
     }
 
     /// Programs of these layers alone.
-    fn sampled(&self, layers: &[(KindId, &Strategy)], samples: &[Sample]) -> Vec<Draft> {
+    fn sampled(&self, shelf: &mut Shelf, layers: &[(KindId, &Strategy)], samples: &[Sample]) -> Vec<Draft> {
         let kinds: Vec<KindId> = layers.iter().map(|&(kind, _)| kind).collect();
         let plan = Plan {
             batch: self.sequences,
@@ -352,7 +363,7 @@ impl Costing<'_> {
             strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
             prefetch: PREFETCH,
         };
-        compile_samples(&self.graph.part(&kinds), &plan, samples).expect("legal strategies compile")
+        compile_samples(shelf, &self.graph.part(&kinds), &plan, samples).expect("legal strategies compile")
     }
 }
 

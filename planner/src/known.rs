@@ -10,7 +10,7 @@ use ir::graph::KindId;
 use ir::plan::Strategy;
 use solver::Costs;
 
-use crate::costing::{Bases, Costing, Junction, Outlines};
+use crate::costing::{Costing, Junction, Outlines};
 use crate::outer::Outer;
 
 /// What is known of layers, for all outer choices.
@@ -22,6 +22,7 @@ pub struct Known {
 /// What a layer's cost depends on, beside its strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Size {
+    part: usize,
     ranks: u32,
     sequences: u64,
     counts: [u32; 2],
@@ -35,16 +36,15 @@ pub(crate) struct KnownLayers(Arc<Mutex<Layers>>);
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     pub(crate) outlines: Outlines,
-    bases: Bases,
     costs: BTreeMap<(KindId, Strategy), Costs>,
     transitions: BTreeMap<[Junction; 2], f64>,
 }
 
 impl Known {
-    /// What is known of the layers of an outer choice.
-    pub(crate) fn of(&self, outer: &Outer) -> KnownLayers {
+    /// What is known of the layers of an outer choice on a part of a fleet; 0 where devices are alike.
+    pub(crate) fn of(&self, part: usize, outer: &Outer) -> KnownLayers {
         let Outer { ranks, sequences, microbatches, .. } = *outer;
-        let size = Size { ranks, sequences, counts: Costing::counts(microbatches) };
+        let size = Size { part, ranks, sequences, counts: Costing::counts(microbatches) };
         locked(&self.by_size).entry(size).or_default().clone()
     }
 
@@ -62,9 +62,16 @@ impl KnownLayers {
 }
 
 impl Layers {
+    /// The exact cost of a strategy, whatever is known of it.
+    pub(crate) fn costs_of(&mut self, costing: &Costing<'_>, kind: KindId, strategy: &Strategy) -> Costs {
+        let layout = costing.layout(&mut self.outlines, costing.junction(kind, strategy), strategy.ranks(), 0);
+        let outline = costing.outline(&mut self.outlines, kind, strategy, layout);
+        self.costs(costing, kind, strategy, &outline)
+    }
+
     /// The exact cost of a strategy that has this outline.
     pub(crate) fn costs(&mut self, costing: &Costing<'_>, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
-        let make = || costing.costs(&mut self.bases, kind, strategy, outline);
+        let make = || costing.costs(&mut self.outlines, kind, strategy, outline);
         let costs = self.costs.entry((kind, strategy.clone())).or_insert_with(make);
         Costs { layout: outline.layout, ..costs.clone() }
     }

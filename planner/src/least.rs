@@ -10,10 +10,10 @@ use crate::costing::{Costing, Outlines};
 use crate::play::Candidate;
 use crate::space::Setting;
 
-/// What layers take and hold at the least, by size of a microbatch, kind and strategy.
+/// What layers take and hold at the least, by part, size of a microbatch, kind and strategy.
 pub(crate) struct Least<'a> {
     setting: Setting<'a>,
-    sizes: BTreeMap<(u64, [u32; 2]), Layers>,
+    sizes: BTreeMap<(usize, u64, [u32; 2]), Layers>,
 }
 
 #[derive(Default)]
@@ -40,12 +40,8 @@ impl<'a> Least<'a> {
         least
     }
 
-    /// Bytes that a plan needs if it differs from a known one, of as many stages, by what its layers hold.
-    pub(crate) fn peak(&mut self, known: &Candidate, plan: &Plan) -> f64 {
-        (0..plan.stages.len()).map(|stage| self.stage_peak(known, plan, stage)).fold(0.0, f64::max)
-    }
-
-    /// The same of one stage.
+    /// Bytes that a stage of a plan needs if the plan differs from a known one, of as many stages, by what its layers
+    /// hold.
     pub(crate) fn stage_peak(&mut self, known: &Candidate, plan: &Plan, stage: usize) -> f64 {
         let transient = known.trace.totals[stage].arena.as_f64() - self.held(&known.plan, stage);
         let grown = plan.microbatch_sequences() as f64 / known.plan.microbatch_sequences() as f64;
@@ -67,9 +63,10 @@ impl<'a> Least<'a> {
 
     /// What a layer of a plan costs under a strategy, at the least.
     pub(crate) fn costs(&mut self, plan: &Plan, layer: usize, strategy: &Strategy) -> &Costs {
-        let Setting { graph, costs: model, precision, .. } = self.setting;
+        let part = self.setting.part_of(plan, layer);
+        let Setting { graph, costs: model, precision, .. } = self.setting.on_part(part);
         let (sequences, counts) = (plan.microbatch_sequences(), Costing::counts(plan.microbatches));
-        let Layers { outlines, costs } = self.sizes.entry((sequences, counts)).or_default();
+        let Layers { outlines, costs } = self.sizes.entry((part, sequences, counts)).or_default();
         let kind = graph.layers[layer];
         costs.entry((kind, strategy.clone())).or_insert_with(|| {
             let costing = Costing { graph, model, precision, sequences, counts };

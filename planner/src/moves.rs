@@ -48,7 +48,7 @@ impl Move {
             Move::Microbatches(count) => changed.microbatches = *count,
             Move::Order(schedule) => changed.schedule = *schedule,
         }
-        let is_legal = || compiler::check(setting.graph, setting.cluster, &changed).is_empty();
+        let is_legal = || setting.check(&changed).is_empty();
         (changed != *plan && is_legal()).then_some(changed)
     }
 }
@@ -61,11 +61,11 @@ fn shift(stages: &mut [Range<u32>], from: usize, to: usize) {
     }
 }
 
-/// Gives layers a strategy, and the layer that shares a matrix with one of them the same.
+/// Gives layers a strategy, and those that share a matrix with one of them the same.
 fn spread(graph: &Graph, plan: &mut Plan, layers: Range<usize>, strategy: &Strategy) {
     plan.strategies[layers.clone()].fill(strategy.clone());
-    if let Some(tie) = graph.tie {
-        let sides = [tie.owner.0.index(), tie.user.0.index()];
+    if let Some(tie) = &graph.tie {
+        let sides: Vec<usize> = tie.sides().map(|(layer, _)| layer.index()).collect();
         if sides.iter().any(|side| layers.contains(side)) {
             sides.iter().for_each(|&side| plan.strategies[side] = strategy.clone());
         }
@@ -156,7 +156,7 @@ fn room(
     let now = least.held_by(plan, layer, &plan.strategies[layer]);
     let more = least.held_by(plan, layer, other) - now;
     let stage = plan.stage_of(layer as u32);
-    let free = setting.cluster.capacity().as_f64() - best.trace.totals[stage].arena.as_f64();
+    let free = setting.capacity(stage).as_f64() - best.trace.totals[stage].arena.as_f64();
     (more > 0.0).then(|| (free.max(0.0) / more) as usize)
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn balanced(setting: Setting<'_>, least: &mut Least<'_>, known: &Cand
     let rows = rows(setting.graph, plan);
     for (stage, range) in plan.stages.iter().enumerate() {
         let inside = |row: &Range<usize>| range.start as usize <= row.start && row.end <= range.end as usize;
-        let free = setting.cluster.capacity().as_f64() * FILLED - least.stage_peak(known, plan, stage);
+        let free = setting.capacity(stage).as_f64() * FILLED - least.stage_peak(known, plan, stage);
         let borders = rows.windows(2).filter(|pair| pair.iter().all(inside) && is_border(setting.graph, plan, pair));
         match borders.max_by_key(|pair| pair[0].len() + pair[1].len()) {
             Some(pair) => {
@@ -214,7 +214,7 @@ pub(crate) fn balanced(setting: Setting<'_>, least: &mut Least<'_>, known: &Cand
             }
         }
     }
-    (balanced != *plan && compiler::check(setting.graph, setting.cluster, &balanced).is_empty()).then_some(balanced)
+    (balanced != *plan && setting.check(&balanced).is_empty()).then_some(balanced)
 }
 
 fn is_inner(graph: &Graph, layer: usize) -> bool {

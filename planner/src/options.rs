@@ -3,6 +3,7 @@
 mod examples;
 mod export;
 mod fixed;
+mod money;
 mod problems;
 mod replay;
 mod rules;
@@ -22,6 +23,8 @@ use crate::cli::Failure;
 use examples::EXAMPLES;
 pub(crate) use export::{ExportOptions, MemoryOptions, Trainer};
 pub(crate) use fixed::Fixed;
+use money::MoneyOptions;
+pub(crate) use money::Objective;
 pub(crate) use problems::{DumpOptions, ImportOptions, Partition, SolveOptions};
 pub(crate) use replay::{FitName, ReplayOptions};
 pub(crate) use rules::RuleOptions;
@@ -103,7 +106,8 @@ pub(crate) struct PlanOptions {
     #[arg(value_name = "MODEL.YAML|NAME|CONFIG.JSON", required_unless_present_any = ["completions", "man"])]
     #[arg(value_parser = Suggested::models(), hide_possible_values = true)]
     pub(crate) model: Option<PathBuf>,
-    /// Devices: a cluster file, or a shipped description such as 8xA100-80GB or 64x8xH100; this machine if absent.
+    /// Devices: a cluster file, or a shipped description such as 8xA100-80GB or 64x8xH100; this machine if absent. Unlike
+    /// devices have a `+` between them, as in 2x8xH100+4x8xA100, or are `parts` of the file.
     #[arg(long, value_name = "FILE|PRESET", value_parser = Suggested::clusters(), hide_possible_values = true)]
     pub(crate) cluster: Option<String>,
     /// Measured prices, as hetu-profile writes them; must be of the cluster's device.
@@ -147,6 +151,9 @@ pub(crate) struct PlanOptions {
     /// By what plans are ranked.
     #[command(flatten)]
     pub(crate) order: OrderOptions,
+    /// What they may cost.
+    #[command(flatten)]
+    pub(crate) money: MoneyOptions,
     /// Say what the best plan is with these fixed, and what forbids it or makes it slower; may be repeated. Keys: tensor,
     /// stages, data, microbatches, shard, recompute, schedule, sequence, as in "tensor=8 stages=4".
     #[arg(long, value_name = "KEY=VALUE ...", value_parser = fixed::fixed)]

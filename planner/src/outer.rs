@@ -40,7 +40,7 @@ pub fn outer_choices_within(graph: &Graph, cluster: &Cluster, batch: u64, rules:
 }
 
 /// Those that rules leave of outer choices.
-fn within(graph: &Graph, outers: Vec<Outer>, rules: &Rules) -> Vec<Outer> {
+pub(crate) fn within(graph: &Graph, outers: Vec<Outer>, rules: &Rules) -> Vec<Outer> {
     let mut all: Vec<Outer> = Vec::new();
     for outer in outers {
         // Chains that rules make equal are one.
@@ -100,7 +100,7 @@ fn depths(graph: &Graph, most: u32, rules: &Rules) -> BTreeSet<u32> {
 }
 
 /// Tensor degrees that every kind may have.
-fn tensor_degrees(graph: &Graph, devices: u32) -> Vec<u32> {
+pub(crate) fn tensor_degrees(graph: &Graph, devices: u32) -> Vec<u32> {
     let has = |kind, degree| compiler::strategies(kind, degree, 1).iter().any(|strategy| strategy.tensor == degree);
     (1..=devices.min(TENSOR_MAX)).filter(|&degree| graph.kinds.iter().all(|kind| has(kind, degree))).collect()
 }
@@ -109,21 +109,21 @@ fn tensor_degrees(graph: &Graph, devices: u32) -> Vec<u32> {
 const TENSOR_MAX: u32 = 256;
 
 /// Outer choices as they are gathered.
-struct Choices<'a> {
+pub(crate) struct Choices<'a> {
     graph: &'a Graph,
     batch: u64,
     /// By ranks and sequences.
     chains: BTreeMap<(u32, u64), Vec<Vec<u32>>>,
-    outers: Vec<Outer>,
+    pub(crate) outers: Vec<Outer>,
 }
 
 impl<'a> Choices<'a> {
-    fn new(graph: &'a Graph, batch: u64) -> Self {
+    pub(crate) fn new(graph: &'a Graph, batch: u64) -> Self {
         Self { graph, batch, chains: BTreeMap::new(), outers: Vec::new() }
     }
 
     /// One for each chain of tensor degrees that is legal.
-    fn add(&mut self, stages: u32, ranks: u32, microbatches: u64) {
+    pub(crate) fn add(&mut self, stages: u32, ranks: u32, microbatches: u64) {
         let sequences = self.batch / microbatches;
         let chains = self.chains.entry((ranks, sequences));
         for degrees in chains.or_insert_with(|| degree_chains(self.graph, ranks, sequences)) {
@@ -141,7 +141,7 @@ impl<'a> Choices<'a> {
 }
 
 /// All divisors that a program can count.
-fn divisors(batch: u64) -> Vec<u64> {
+pub(crate) fn divisors(batch: u64) -> Vec<u64> {
     let most = batch.min(u64::from(u16::MAX) - 1);
     (1..=most).filter(|&count| batch.is_multiple_of(count)).collect()
 }

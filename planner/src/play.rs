@@ -1,7 +1,7 @@
 //! Simulates plans: whole, or, where a step has very many microbatches, as far as it does not repeat itself.
 
-use compiler::{Sketch, Violation, compile, sketch};
-use cost_model::{Detail, simulate, simulate_draft};
+use compiler::{Sketch, Violation};
+use cost_model::Detail;
 use ir::plan::{Plan, Schedule};
 use ir::program::Programs;
 use ir::trace::{Totals, Trace};
@@ -40,13 +40,13 @@ pub(crate) const EQUALLY_FAST: f64 = 0.002;
 
 /// Compiles and simulates one plan.
 pub fn candidate(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
-    let programs = compile(setting.graph, setting.cluster, plan)?;
+    let programs = setting.compile(plan)?;
     Ok(played(setting, plan, &programs))
 }
 
 /// Simulates programs of a plan.
 pub fn played(setting: Setting<'_>, plan: &Plan, programs: &Programs) -> Candidate {
-    let trace = simulate(programs, setting.costs, Detail::Totals).expect("verified programs do not deadlock");
+    let trace = setting.simulate(programs, Detail::Totals).expect("verified programs do not deadlock");
     Candidate {
         plan: plan.clone(),
         estimated: None,
@@ -62,8 +62,9 @@ const PLACED: f64 = 1.01;
 
 /// Compiles and simulates one plan for comparison: its programs are not verified.
 fn drafted(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
-    let Sketch { draft, least } = sketch(setting.graph, setting.cluster, plan)?;
-    let mut trace = simulate_draft(&draft, setting.costs, Detail::Totals)
+    let Sketch { draft, least } = setting.sketch(plan)?;
+    let mut trace = setting
+        .simulate_draft(&draft, Detail::Totals)
         .map_err(|deadlock| vec![Violation::Program(deadlock.to_string())])?;
     // What the programs will take when they are placed with care.
     for (totals, least) in trace.totals.iter_mut().zip(least) {
@@ -86,12 +87,20 @@ pub(crate) fn shorter(plan: &Plan, microbatches: u32) -> Plan {
     Plan { microbatches, batch, ..plan.clone() }
 }
 
+/// Microbatches that are simulated to compare a plan with others.
+pub(crate) fn simulated_count(plan: &Plan) -> u32 {
+    match plan.schedule {
+        Schedule::OneForwardOneBackward => plan.microbatches.min(shorter_counts(plan).into_iter().sum()),
+        // All-forward steps hold all microbatches: their memory has to be seen whole.
+        Schedule::AllForward => plan.microbatches,
+    }
+}
+
 /// What a plan costs, for comparison with others; its programs are not verified. Of very many microbatches, two shorter
 /// steps are simulated, as long as that is less work: between its warm-up and its end a pipeline with one forward and one backward turn repeats itself, so time grows evenly.
 pub(crate) fn compared(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
     let [few, many] = shorter_counts(plan);
-    // All-forward steps hold all microbatches: their memory has to be seen whole.
-    if plan.microbatches <= few + many || plan.schedule == Schedule::AllForward {
+    if simulated_count(plan) == plan.microbatches {
         return drafted(setting, plan);
     }
     let [less, more] = [drafted(setting, &shorter(plan, few))?, drafted(setting, &shorter(plan, many))?];
@@ -121,16 +130,17 @@ const PEAK_VARIES: f64 = 0.02;
 /// A plan as it may be listed: its programs are verified. Of one that was simulated in part, those are of that part,
 /// unless it comes so near the capacity that the whole has to be seen to fit.
 pub(crate) fn confirmed(setting: Setting<'_>, known: Candidate) -> Result<Candidate, Vec<Violation>> {
-    let surely = setting.cluster.capacity().as_f64() * (1.0 - PEAK_VARIES);
+    let surely = |stage: usize| setting.capacity(stage).as_f64() * (1.0 - PEAK_VARIES);
     let plan = &known.plan;
     if known.extent == Extent::Whole {
         let whole = candidate(setting, plan)?;
         return Ok(Candidate { estimated: known.estimated, ..whole });
     }
-    let programs = if known.peak.as_f64() <= surely {
-        compile(setting.graph, setting.cluster, &shorter(plan, shorter_counts(plan)[1]))?
+    let mut arenas = known.trace.totals.iter().enumerate();
+    let programs = if arenas.all(|(stage, totals)| totals.arena.as_f64() <= surely(stage)) {
+        setting.compile(&shorter(plan, shorter_counts(plan)[1]))?
     } else {
-        compile(setting.graph, setting.cluster, plan)?
+        setting.compile(plan)?
     };
     let (peak, digest) = (programs.peak(), programs.digest());
     let trace = Trace { digest, ..known.trace };

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::known::Known;
 use crate::least::Least;
 use crate::moves::{Move, balanced, moves};
-use crate::play::{Candidate, EQUALLY_FAST, compared};
+use crate::play::{Candidate, EQUALLY_FAST, compared, simulated_count};
 use crate::rules::Rules;
 use crate::space::Setting;
 use crate::sum::Sum;
@@ -23,7 +23,7 @@ use crate::sum::Sum;
 const VISITS_MAX: u64 = 24_000;
 
 /// How many plans are tried in any case, and at most.
-const TRIED: [u64; 2] = [24, 400];
+const TRIED: [u64; 2] = [8, 400];
 
 /// Changes that are tried at once. Fixed, so that the answer does not depend on the number of threads.
 const TRIED_AT_ONCE: usize = 8;
@@ -32,7 +32,7 @@ const TRIED_AT_ONCE: usize = 8;
 const WORTHWHILE: f64 = 1e-4;
 
 /// Changes without any gain after which no more are tried, and as a part of all that may be.
-const FRUITLESS: (usize, usize) = (24, 4);
+const FRUITLESS: (usize, usize) = (24, 8);
 
 /// By how much the sum of a changed plan may lie above that of the plan, relative to it: sums do not see what hides
 /// behind other work.
@@ -105,7 +105,7 @@ struct Round {
 
 impl Round {
     fn new(best: Candidate) -> Self {
-        let visits = best.plan.strategies.len() as u64 * u64::from(best.plan.microbatches.min(64));
+        let visits = best.plan.strategies.len() as u64 * u64::from(simulated_count(&best.plan));
         let most = (VISITS_MAX / visits).clamp(TRIED[0], TRIED[1]) as usize;
         Round { best, tried: 0, most }
     }
@@ -161,8 +161,11 @@ impl Round {
 
     /// Whether a plan may be faster than the best, and fit.
     fn may_win(&self, setting: Setting<'_>, least: &mut Least<'_>, plan: &Plan) -> bool {
-        let room = setting.cluster.capacity().as_f64() * ROOM;
-        least.step(plan) < self.best.trace.step.0 * (1.0 - EQUALLY_FAST) && least.peak(&self.best, plan) <= room
+        if least.step(plan) >= self.best.trace.step.0 * (1.0 - EQUALLY_FAST) {
+            return false;
+        }
+        let mut fits = |stage| least.stage_peak(&self.best, plan, stage) <= setting.capacity(stage).as_f64() * ROOM;
+        (0..plan.stages.len()).all(&mut fits)
     }
 }
 

@@ -37,6 +37,11 @@ impl Rough {
         Rough { per_sequence: SEQUENCES.map(of).into_iter().fold(f64::INFINITY, f64::min) }
     }
 
+    /// The same for all layers.
+    pub(crate) fn per_sequence(&self) -> f64 {
+        self.per_sequence
+    }
+
     /// Seconds that no plan of an outer choice is below, if all ranks of a stage share its work evenly and stages are
     /// equal: the first microbatch passes all stages, each of the others adds the time of one.
     pub(crate) fn bound(&self, outer: &Outer) -> f64 {

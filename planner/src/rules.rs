@@ -1,6 +1,6 @@
 //! What the plans of a search may be: dimensions that are fixed, or one strategy for all layers.
 
-use ir::graph::{Graph, KindId};
+use ir::graph::{Context, Graph, KindId};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 
 use crate::outer::Outer;
@@ -126,7 +126,9 @@ impl Rules {
     }
 }
 
-/// Neither the embedding nor the head.
+/// Neither the embedding nor the head, nor what is between an encoder and a decoder.
 fn is_block(graph: &Graph, kind: KindId) -> bool {
-    graph.kinds[kind.index()].input.is_some() && graph.layers.last() != Some(&kind)
+    let of = &graph.kinds[kind.index()];
+    let is_border = matches!(of.context, Some(Context::Begins(_)));
+    of.input.is_some() && graph.layers.last() != Some(&kind) && !is_border
 }

@@ -1,5 +1,6 @@
 //! Each outer choice makes one [`Problem`], whose answer is a plan.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use ir::cluster::Cluster;
@@ -14,7 +15,9 @@ use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
 
 use crate::costing::{Costing, Junction, Layout, LayoutClass, PREFETCH};
 use crate::known::{Known, KnownLayers};
+use crate::line::Line;
 use crate::outer::Outer;
+use crate::speed::{Speeds, respeeded};
 
 /// One outer choice with its costs, and what its strategy indices mean. Costs are outlines, the least that a strategy
 /// can cost, until an answer rests on them: most strategies are never simulated.
@@ -29,6 +32,10 @@ pub struct Space {
     /// Which of them have been simulated.
     simulated: Vec<Vec<bool>>,
     layers: KnownLayers,
+    /// Of lines over unlike devices, the least speed of each stage: its factor for the strategy that it is best at.
+    least_speeds: Vec<f64>,
+    /// Of such lines, what is known of layers on each part.
+    pub(crate) by_part: Vec<KnownLayers>,
 }
 
 /// What every space of a search has in common.
@@ -42,7 +49,12 @@ pub struct Setting<'a> {
     pub costs: &'a CostModel,
     /// How numbers are stored.
     pub precision: Precision,
+    /// Where stages lie on unlike devices, on which; the cluster and the costs are then those of one of them.
+    pub line: Option<&'a Line<'a>>,
 }
+
+/// How often stages on unlike devices are costed anew.
+const RESPEEDS: usize = 2;
 
 impl Space {
     /// Outlines all strategies of an outer choice. None if some layer has no legal one.
@@ -54,7 +66,34 @@ impl Space {
     /// that a strategy can cost, no other answer is better. Most of what will be used is found by rough answers.
     pub fn solve(&mut self, setting: Setting<'_>, method: &Method) -> Solved {
         let rough = self.settle(setting, &method.rough());
-        if matches!(rough, Solved::Infeasible(_)) { rough } else { self.settle(setting, method) }
+        if matches!(rough, Solved::Infeasible(_)) {
+            return rough;
+        }
+        let mut solved = self.settle(setting, method);
+        for _ in 0..RESPEEDS {
+            let Solved::Found(answer) = &solved else { break };
+            match respeeded(self, setting, &answer.assignment) {
+                Some(stages) => self.problem.stages = stages,
+                None => break,
+            }
+            solved = self.settle(setting, method);
+        }
+        solved
+    }
+
+    /// The problem of which no plan of the space is below the least: that of the space itself where devices are alike.
+    /// Elsewhere with the least speeds of stages, and without what lies between layers, which may cost less there.
+    pub(crate) fn bounding(&self) -> Cow<'_, Problem> {
+        if self.least_speeds.is_empty() {
+            return Cow::Borrowed(&self.problem);
+        }
+        let mut problem = self.problem.clone();
+        for (stage, speed) in problem.stages.iter_mut().zip(&self.least_speeds) {
+            stage.speed = *speed;
+        }
+        problem.boundary.fill(0.0);
+        problem.transitions.iter_mut().for_each(|row| row.fill(0.0));
+        Cow::Owned(problem)
     }
 
     fn settle(&mut self, setting: Setting<'_>, method: &Method) -> Solved {
@@ -172,7 +211,11 @@ impl Space {
         let mut classes: Vec<Junction> = junctions.iter().flatten().copied().collect();
         classes.sort_unstable();
         classes.dedup();
-        let layers = known.of(outer);
+        let layers = known.of(setting.base(), outer);
+        let by_part: Vec<KnownLayers> = match setting.line {
+            Some(line) => (0..line.parts.clusters.len()).map(|part| known.of(part, outer)).collect(),
+            None => Vec::new(),
+        };
         let mut known = layers.open();
         let layout =
             |(index, &class): (usize, &Junction)| costing.layout(&mut known.outlines, class, outer.ranks, index);
@@ -191,18 +234,20 @@ impl Space {
         drop(known);
         let route = if cluster.nodes > 1 && outer.stages > 1 { crossing_route(cluster, outer) } else { Route::Inside };
         let boundary = classes.iter().map(|&class| costing.crossing(class, outer.ranks, route)).collect();
-        let ties = graph.tie.map(|tie| (tie.owner.0.index(), tie.user.0.index()));
+        let speeds = Speeds::of(setting, outer, &strategies, &kinds, &by_part);
+        let ties = graph.tie.iter().flat_map(|tie| tie.users.iter().map(|user| (tie.owner.0.index(), user.0.index())));
         let problem = Problem {
             kinds,
             layers: graph.layers.iter().map(|kind| kind.index()).collect(),
             transitions,
             boundary,
-            stages: (0..outer.stages).map(|stage| stage_of(setting, outer, stage)).collect(),
+            stages: (0..outer.stages).map(|stage| stage_of(setting, outer, stage, &speeds)).collect(),
             microbatches: outer.microbatches,
-            ties: ties.into_iter().collect(),
+            ties: ties.collect(),
         };
         let simulated = strategies.iter().map(|list| vec![false; list.len()]).collect();
-        Some(Space { outer: outer.clone(), problem, strategies, simulated, layers })
+        let least_speeds = setting.line.iter().flat_map(|line| &line.stages).map(|&part| speeds.least[part]).collect();
+        Some(Space { outer: outer.clone(), problem, strategies, simulated, layers, least_speeds, by_part })
     }
 
     /// The same choice with tensor degrees up to `most` only: the best plan of a narrower space is often the second
@@ -255,8 +300,22 @@ pub(crate) fn costing<'a>(setting: Setting<'a>, outer: &Outer) -> Costing<'a> {
     }
 }
 
-/// The strategies of a kind under an outer choice. Kinds with a tied parameter list the same ones.
+/// The strategies of a kind under an outer choice. Kinds with a tied parameter list the same ones: those that each may
+/// have.
 fn legal(graph: &Graph, kind: KindId, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Vec<Strategy> {
+    let mut all = legal_alone(graph, kind, outer, keep);
+    let tied: Vec<KindId> =
+        graph.tie.iter().flat_map(|tie| tie.sides()).map(|(layer, _)| graph.layers[layer.index()]).collect();
+    if tied.contains(&kind) {
+        for other in tied.into_iter().filter(|&other| other != kind) {
+            let others = legal_alone(graph, other, outer, keep);
+            all.retain(|strategy| others.contains(strategy));
+        }
+    }
+    all
+}
+
+fn legal_alone(graph: &Graph, kind: KindId, outer: &Outer, keep: &dyn Fn(&Strategy) -> bool) -> Vec<Strategy> {
     let all = compiler::strategies(&graph.kinds[kind.index()], outer.ranks, outer.sequences);
     let keeps_nothing = graph.kinds[kind.index()].input.is_none() && graph.tie.is_none();
     let has_effect = |strategy: &Strategy| !keeps_nothing || strategy.recompute == Recompute::Nothing;
@@ -272,14 +331,24 @@ pub(crate) fn crossing_route(cluster: &Cluster, outer: &Outer) -> Route {
     if inside { Route::Inside } else { Route::Between }
 }
 
-fn stage_of(setting: Setting<'_>, outer: &Outer, stage: u32) -> Stage {
-    let per_node = setting.cluster.devices_per_node;
-    let together = (outer.ranks * outer.stages).min(per_node);
-    let alone = outer.ranks.min(per_node);
+fn stage_of(setting: Setting<'_>, outer: &Outer, stage: u32, speeds: &Speeds) -> Stage {
+    let index = stage as usize;
     Stage {
-        capacity_bytes: setting.cluster.capacity().0,
+        capacity_bytes: setting.capacity(index).0,
         in_flight: compiler::in_flight(outer.schedule, outer.stages, stage, outer.microbatches),
-        // Where ranks share cores, the costs were made with one stage's ranks; all stages' ranks share them.
-        speed: setting.costs.sharing(together) / setting.costs.sharing(alone),
+        speed: shared_cores(setting, outer, index) * speeds.usual[setting.part(index)],
     }
+}
+
+/// How many times as long a stage takes beside the others. Where ranks share cores, the costs were made with one stage's
+/// ranks; all stages' ranks share them.
+pub(crate) fn shared_cores(setting: Setting<'_>, outer: &Outer, stage: usize) -> f64 {
+    let part = setting.part(stage);
+    let of_part = |line: &Line<'_>| line.stages.iter().filter(|&&other| other == part).count() as u32;
+    let stages = setting.line.map_or(outer.stages, of_part);
+    let setting = setting.on_part(part);
+    let per_node = setting.cluster.devices_per_node;
+    let together = (outer.ranks * stages).min(per_node);
+    let alone = outer.ranks.min(per_node);
+    setting.costs.sharing(together) / setting.costs.sharing(alone)
 }

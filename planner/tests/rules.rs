@@ -31,7 +31,13 @@ fn the_first_uniform_plan_is_hardly_slower_than_the_best_of_all() {
     for cluster in ["4xCPU", "4xA100-40GB"] {
         let (graph, cluster) = (model.graph(), Cluster::preset(cluster).unwrap());
         let costs = CostModel::new(&cluster, None);
-        let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
+        let setting = Setting {
+            graph: &graph,
+            cluster: &cluster,
+            costs: &costs,
+            precision: model.training.precision,
+            line: None,
+        };
         let rules = Rules { mix: Mix::Uniform, ..Rules::default() };
         let request = Request { setting, batch: 8, method: solver::Method::DYNAMIC, keep: 4, rules: rules.clone() };
         let found = search(&request, &|_, _| {}).unwrap();

@@ -43,6 +43,7 @@ impl Case {
             rotary_base: 10_000.0,
             rotary_scaling: None,
             images: None,
+            decoder: None,
             head_size: None,
             attention_bias: Bias::Absent,
             norm_epsilon: 1e-5,
@@ -151,7 +152,7 @@ fn truths(graph: &Graph, costs: &CostModel, plans: Vec<Plan>) -> Vec<Truth> {
 
 fn found(case: &Case, graph: &Graph, cluster: &Cluster) -> Result<Found, NoPlan> {
     let costs = CostModel::new(cluster, None);
-    let setting = Setting { graph, cluster, costs: &costs, precision: case.model.training.precision };
+    let setting = Setting { graph, cluster, costs: &costs, precision: case.model.training.precision, line: None };
     let request = Request {
         setting,
         batch: case.model.training.batch,

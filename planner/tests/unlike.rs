@@ -35,7 +35,8 @@ fn the_dynamic_program_finds_the_best_of_all_for_unlike_layers() {
     for cluster in ["2xA100-40GB", "2xCPU", "4xA100-40GB"] {
         let cluster = Cluster::preset(cluster).unwrap();
         let costs = CostModel::new(&cluster, None);
-        let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: Precision::Mixed };
+        let setting =
+            Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: Precision::Mixed, line: None };
         for outer in outer_choices(&graph, &cluster, 4) {
             let Some(mut space) = Space::new(setting, &Known::default(), &outer) else { continue };
             let answer = space.solve(setting, &Method::EXACT).found().expect("memory is no matter");
@@ -75,7 +76,7 @@ fn stages_of_unlike_layers_have_as_much_work_and_not_as_many_layers() {
     let graph = parse_model(text, "large.yaml").unwrap().graph();
     let cluster = Cluster::preset("4xA100-40GB").unwrap();
     let costs = CostModel::new(&cluster, None);
-    let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: Precision::Mixed };
+    let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: Precision::Mixed, line: None };
     let rules = Rules { stages: Some(4), ..Rules::default() };
     let request = Request { setting, batch: 64, method: Method::DYNAMIC, keep: 4, rules };
     let found = search(&request, &|_, _| {}).unwrap();

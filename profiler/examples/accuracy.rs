@@ -170,7 +170,7 @@ fn measured(
     let mut draws = Draws::new(Seed(2));
     let count = programs.draft().step.tokens() + 1;
     let tokens: Vec<i32> = (0..count).map(|_| draws.below(model.vocabulary) as i32).collect();
-    let batch = Batch { inputs: &tokens[1..], patches: &[], targets: &tokens[..tokens.len() - 1] };
+    let batch = Batch { inputs: &tokens[1..], patches: &[], source: &[], targets: &tokens[..tokens.len() - 1] };
     let first = Instant::now();
     session.step(batch)?;
     while first.elapsed().as_secs_f64() < warm {

@@ -243,7 +243,7 @@ impl<'a> Writer<'a> {
             }
             let content = match &buffer.content {
                 Content::Value | Content::Scalars | Content::Constants => buffer.content.clone(),
-                Content::Tokens(rows) | Content::Targets(rows) => {
+                Content::Tokens(rows) | Content::Targets(rows) | Content::Source { rows, .. } => {
                     sequences = Some(rows.sequences);
                     buffer.content.clone()
                 }

@@ -35,11 +35,7 @@ impl Bench {
     }
 
     /// The same on other ranks, with what is resident filled with noise.
-    pub(crate) fn load_noise(
-        draft: Draft,
-        vocabulary: u64,
-        (backend, ways): (Backend, Ways),
-    ) -> Result<Bench, Error> {
+    pub(crate) fn load_noise(draft: Draft, vocabulary: u64, (backend, ways): (Backend, Ways)) -> Result<Bench, Error> {
         let programs = Programs::verified(draft, Bytes(u64::MAX)).map_err(|all| Error::Draft(all[0].to_string()))?;
         let settings = settings(backend, ways);
         let session = Session::load_noise(&programs, &settings, Seed(0))?;
@@ -59,13 +55,13 @@ impl Bench {
 
     /// The time of a step.
     pub(crate) fn step(&mut self) -> Result<Seconds, Error> {
-        let batch = Batch { inputs: &self.inputs, patches: &[], targets: &self.targets };
+        let batch = Batch { inputs: &self.inputs, patches: &[], source: &[], targets: &self.targets };
         Ok(self.session.step(batch)?.time)
     }
 
     /// What ran when in a step.
     pub(crate) fn trace(&mut self) -> Result<Trace, Error> {
-        let batch = Batch { inputs: &self.inputs, patches: &[], targets: &self.targets };
+        let batch = Batch { inputs: &self.inputs, patches: &[], source: &[], targets: &self.targets };
         Ok(self.session.step_traced(batch)?.trace.expect("a traced step has a trace"))
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn model(family: Family, [hidden, sequence]: [u64; 2], precision: Pre
         rotary_base: 10_000.0,
         rotary_scaling: None,
         images: None,
+        decoder: None,
         head_size: None,
         attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,

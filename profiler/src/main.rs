@@ -155,8 +155,13 @@ fn catalogue(options: &ClusterOptions, cluster: &Cluster) -> Result<Catalogue> {
     Ok(catalogue)
 }
 
-/// Windows and heads of encoders have no kernels on GPUs.
+/// Windows and heads of encoders have no kernels on GPUs. Micro-programs have one block between the outer layers, which
+/// is not enough for a decoder that looks at an encoder.
 fn runs_on(model: &Model, cluster: &Cluster) -> Result<()> {
+    if model.decoder.is_some() {
+        let help = "plan for it by the description of the devices, without --profile";
+        return Err(wrong_use(anyhow::anyhow!("{}: an encoder with a decoder is not measured; {help}", model.name)));
+    }
     if model.family.is_decoder() || matches!(cluster.device.execution, Execution::Shared { .. }) {
         return Ok(());
     }
@@ -258,5 +263,8 @@ mod tests {
         let error = runs_on(&model("bert-large"), &gpus).expect_err("it has no kernels there");
         assert!(error.to_string().starts_with("bert-large: GPUs have no kernels of the family `bert`"), "{error}");
         assert!(runs_on(&model("bert-large"), &Cluster::preset("4xCPU").expect("it is shipped")).is_ok());
+        let error =
+            runs_on(&model("t5-3b"), &Cluster::preset("4xCPU").expect("it is shipped")).expect_err("it is a pair");
+        assert!(error.to_string().starts_with("t5-3b: an encoder with a decoder is not measured"), "{error}");
     }
 }

@@ -74,7 +74,7 @@ fn rate(catalogue: &Catalogue, sample: &Sample) -> String {
     let moved = |bytes: Bytes| format!("{}", bytes / sample.median);
     match &sample.work {
         Work::Kernel { op, .. } => match catalogue.amounts.get(&sample.work) {
-            Some(amount) if matches!(op, OpKind::MatMul | OpKind::Attention | OpKind::AttentionGradient) => {
+            Some(amount) if KernelKind::of(*op) == KernelKind::Product => {
                 format!("{}", amount.flops / sample.median)
             }
             Some(amount) => moved(amount.bytes),

@@ -1,7 +1,7 @@
 //! The rate at which a plan trains, counted in the operations of the model and not of its execution.
 
 use ir::cluster::Cluster;
-use ir::graph::{Graph, LayerKind};
+use ir::graph::{Class, Graph, LayerKind, Node, TensorId};
 use ir::model::Precision;
 use ir::op::Op;
 use ir::units::{Flops, FlopsPerSecond, Seconds};
@@ -17,12 +17,29 @@ pub fn model_flops(graph: &Graph, batch: u64) -> Flops {
 
 /// Those of one sequence in a layer.
 fn sequence_flops(kind: &LayerKind) -> f64 {
-    let positions: u64 = ['s', 'w'].iter().filter_map(|letter| kind.sizes.get(letter)).product();
     let mut sizes = kind.sizes.clone();
     sizes.insert('b', 1);
-    let attention = kind.nodes.iter().filter(|node| matches!(node.op, Op::Attention(_)));
+    let attention = kind.nodes.iter().filter(|node| matches!(node.op, Op::Attention(_) | Op::CrossAttention));
     let attention: f64 = attention.map(|node| node.op.flops(&sizes).0).sum();
-    6.0 * kind.parameter_count() as f64 * positions as f64 + 3.0 * attention
+    6.0 * passed_numbers(kind) + 3.0 * attention
+}
+
+/// Trained numbers of a layer, each as often as positions pass it. Where two sequences meet, some are of the one that is
+/// looked at; a table that is looked up there is none.
+fn passed_numbers(kind: &LayerKind) -> f64 {
+    let size = |letter| kind.sizes.get(&letter).copied().unwrap_or(1) as f64;
+    let passes = |node: &Node| {
+        let letters = |id: &TensorId| &kind.tensor(*id).dimensions;
+        let is_looked_at = letters(&node.inputs[0]).contains(&'t');
+        if is_looked_at { size('t') } else { size('s') * size('w') }
+    };
+    let is_parameter = |id: &&TensorId| matches!(kind.tensor(**id).class, Class::Parameter { .. });
+    let of_node = |node: &Node| {
+        let numbers: u64 =
+            node.inputs.iter().filter(is_parameter).map(|id| kind.tensor(*id).elements(&kind.sizes)).sum();
+        numbers as f64 * passes(node)
+    };
+    kind.nodes.iter().filter(|node| node.op != Op::Embed).map(of_node).sum()
 }
 
 /// What a device of a cluster can do at most in a precision, by its description.

@@ -74,7 +74,7 @@ pub(crate) fn pass_name(fragment: &Fragment, phase: Phase) -> &'static str {
 /// Whether it has work of the forward pass.
 fn is_again(fragment: &Fragment) -> bool {
     fragment.kernels.iter().any(|kernel| match kernel.op {
-        Op::Norm(_) | Op::Attention(_) | Op::Activation(_) => true,
+        Op::Norm(_) | Op::Attention(_) | Op::CrossAttention | Op::Activation(_) => true,
         Op::Rotary(rotary) => rotary.rotation == Rotation::Forward,
         Op::Embed
         | Op::EmbedGradient
@@ -85,6 +85,7 @@ fn is_again(fragment: &Fragment) -> bool {
         | Op::Bias
         | Op::BiasGradient
         | Op::AttentionGradient(_)
+        | Op::CrossAttentionGradient
         | Op::ActivationGradient(_)
         | Op::Add
         | Op::RowMax
@@ -125,7 +126,11 @@ fn part(kernel: &Kernel) -> Part {
         Op::Norm(_) | Op::NormGradient(_) => Part::Norm,
         Op::MatMul => product(kernel),
         Op::Bias | Op::BiasGradient => Part::Bias,
-        Op::Rotary(_) | Op::Attention(_) | Op::AttentionGradient(_) => Part::Attention,
+        Op::Rotary(_)
+        | Op::Attention(_)
+        | Op::AttentionGradient(_)
+        | Op::CrossAttention
+        | Op::CrossAttentionGradient => Part::Attention,
         Op::Activation(_) | Op::ActivationGradient(_) => Part::Activation,
         Op::Add => Part::Sum,
         Op::RowMax | Op::SumExp | Op::CrossEntropy { .. } | Op::CrossEntropyGradient => Part::Loss,

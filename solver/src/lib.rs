@@ -147,7 +147,13 @@ pub fn solve(problem: &Problem, method: &Method) -> Solved {
 /// Cheap beside [`solve`] and valid always: per range of layers, the linear relaxation of the choice of strategies
 /// under the stage's memory, without costs between layouts; over ranges, the least sum and the least maximum apart.
 pub fn lower_bound(problem: &Problem) -> f64 {
-    dynamic::lower_bound(problem)
+    lower_bound_below(problem, f64::INFINITY)
+}
+
+/// The same in less time for who needs to know it only below `upper` seconds: from there on it may be anything that is
+/// not below `upper`, and no assignment beats it either.
+pub fn lower_bound_below(problem: &Problem, upper: f64) -> f64 {
+    dynamic::lower_bound(problem, upper)
 }
 
 /// Seconds that no assignment of `problem` can beat, whatever memory there is: in time that grows with its layers alone.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ir::cluster::Cluster;
 use ir::file::print_plan;
-use ir::graph::{Graph, KindId, LayerId};
+use ir::graph::{Graph, KindId};
 use ir::model::{Bias, Embeddings, Family, Model};
 use ir::op::Scaling;
 use ir::plan::{Plan, PlanFile, Recompute, Reference, Schedule, Strategy};
@@ -105,7 +105,15 @@ impl std::fmt::Display for Case {
 pub fn printed(plan: &Plan) -> String {
     let reference = |path: &str| Reference { path: path.to_owned(), digest: None };
     let (model, cluster) = (reference("model.yaml"), reference("8xCPU"));
-    let file = PlanFile { plan: plan.clone(), model, cluster, devices: None, predicted: None, ways: Ways::default() };
+    let file = PlanFile {
+        plan: plan.clone(),
+        model,
+        cluster,
+        devices: None,
+        parts: Vec::new(),
+        predicted: None,
+        ways: Ways::default(),
+    };
     print_plan(&file)
 }
 
@@ -158,10 +166,16 @@ fn plan(draws: &mut Draws, graph: &Graph) -> Plan {
         let drawn = draws.pick(&choices).clone();
         plan.strategies.push(if follows && draws.below(6) != 0 { favourite.clone() } else { drawn });
     }
-    if let Some(tie) = graph.tie {
-        let [owner, user] = [tie.owner.0, tie.user.0].map(LayerId::index);
+    let tied: Vec<KindId> =
+        graph.tie.iter().flat_map(|tie| tie.sides()).map(|(layer, _)| graph.layers[layer.index()]).collect();
+    let all_may = |strategy: &Strategy| tied.iter().all(|&kind| legal(kind).contains(strategy));
+    if !all_may(&plan.strategies[0]) {
+        let shared: Vec<Strategy> = legal(KindId(0)).into_iter().filter(all_may).collect();
+        plan.strategies[0] = draws.pick(&shared).clone();
+    }
+    for user in graph.tie.iter().flat_map(|tie| &tie.users).map(|user| user.0.index()) {
         let recompute = *draws.pick(&[Recompute::Nothing, Recompute::Selective, Recompute::Full]);
-        plan.strategies[user] = Strategy { recompute, ..plan.strategies[owner].clone() };
+        plan.strategies[user] = Strategy { recompute, ..plan.strategies[0].clone() };
     }
     plan
 }

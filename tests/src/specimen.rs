@@ -1,6 +1,6 @@
 //! Tiny models: everything that real ones have, in few numbers.
 
-use ir::model::{Bias, Embeddings, Family, Images, Model, Precision, Training};
+use ir::model::{Bias, Decoder, Embeddings, Family, Images, Model, Precision, Training};
 
 /// A Llama of three blocks (five layers) whose query heads share keys and values.
 pub fn llama() -> Model {
@@ -19,6 +19,7 @@ pub fn llama() -> Model {
         rotary_base: 10_000.0,
         rotary_scaling: None,
         images: None,
+        decoder: None,
         head_size: None,
         attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
@@ -40,6 +41,13 @@ pub fn bert() -> Model {
 pub fn vit() -> Model {
     let images = Images { patch: 6, levels: Vec::new(), window: None };
     Model { family: Family::Vit, embeddings: Embeddings::Untied, images: Some(images), ..gpt() }
+}
+
+/// A T5 of two blocks that read sequences of 12 and two that write sequences of 8: seven layers, whose head is also both
+/// tables.
+pub fn t5() -> Model {
+    let decoder = Some(Decoder { layers: 2, sequence: 8 });
+    Model { family: Family::T5, layers: 2, sequence: 12, decoder, head_size: Some(4), ..gpt() }
 }
 
 /// A Swin of four blocks on three levels, whose widths are 16, 32 and 64: eight layers, of which two merge patches.

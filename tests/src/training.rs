@@ -38,7 +38,8 @@ pub fn load(model: &Model, programs: &Programs, backend: Backend) -> Session {
 pub fn tokens(model: &Model, step: u64) -> Vec<i32> {
     let mut draws = Draws::new(Seed(1000 + step));
     let mut last = draws.below(model.vocabulary);
-    let count = model.training.batch * model.sequence + 1;
+    let sequence = model.decoder.map_or(model.sequence, |decoder| decoder.sequence);
+    let count = model.training.batch * sequence + 1;
     (0..count)
         .map(|_| {
             let exception = draws.below(4) == 0;
@@ -46,6 +47,13 @@ pub fn tokens(model: &Model, step: u64) -> Vec<i32> {
             last as i32
         })
         .collect()
+}
+
+/// Tokens that an encoder reads in a step: a function of the step alone. None for models without a decoder beside it.
+pub fn source(model: &Model, step: u64) -> Vec<i32> {
+    let mut draws = Draws::new(Seed(3000 + step));
+    let count = model.decoder.map_or(0, |_| model.training.batch * model.sequence);
+    (0..count).map(|_| draws.below(model.vocabulary) as i32).collect()
 }
 
 /// Numbers of patches of a step: a function of the step alone. None for models of text.
@@ -64,11 +72,13 @@ pub fn step(model: &Model, session: &mut Session) -> StepResult {
     let tokens = tokens(model, session.steps_done());
     let inputs = &tokens[..tokens.len() - 1];
     let (patches, targets) = (patches(model, session.steps_done()), &tokens[1..]);
+    let source = source(model, session.steps_done());
     let batch = match &model.images {
-        None => Batch { inputs, patches: &[], targets },
+        None => Batch { inputs, patches: &[], source: &source, targets },
         Some(_) => Batch {
             inputs: &[],
             patches: &patches,
+            source: &[],
             targets: &targets[..targets.len() / model.sequence as usize * model.graph().sequence as usize],
         },
     };

@@ -291,7 +291,7 @@ const UNLIKE_CASES: std::ops::Range<u64> = 0..30;
 
 #[test]
 fn encoders_and_models_of_images_train_as_one_rank_does() {
-    let models = [specimen::bert(), specimen::vit(), specimen::swin(), mixed(specimen::swin())];
+    let models = [specimen::bert(), specimen::vit(), specimen::swin(), mixed(specimen::swin()), specimen::t5()];
     let cases = models.iter().flat_map(|model| UNLIKE_CASES.map(|seed| Case::of(seed, model.clone())));
     let wrong: Vec<String> = cases
         .filter_map(|case| {

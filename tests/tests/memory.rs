@@ -101,7 +101,7 @@ fn live_memory_stays_inside_the_arena_predicted_and_measured() {
         let predicted = simulate(&programs, &costs, Detail::Events).expect("no deadlock");
         let (mut session, ..) = loaded(&case.model, &programs);
         let tokens = tokens(&case.model, 0);
-        let batch = Batch { inputs: &tokens[1..], patches: &[], targets: &tokens[1..] };
+        let batch = Batch { inputs: &tokens[1..], patches: &[], source: &[], targets: &tokens[1..] };
         let measured = session.step_traced(batch).expect("the step succeeds").trace.expect("the step was traced");
         assert_eq!(measured.totals.len(), programs.mesh().rank_count() as usize, "{case}");
         for (rank, live) in most_alive(&predicted).into_iter().chain(most_alive(&measured)) {

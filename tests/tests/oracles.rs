@@ -27,6 +27,7 @@ fn resident(programs: &Programs) -> [u64; 3] {
             Content::Value
             | Content::Tokens(_)
             | Content::Patches { .. }
+            | Content::Source { .. }
             | Content::Targets(_)
             | Content::Boundary
             | Content::Scalars

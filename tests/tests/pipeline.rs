@@ -20,7 +20,8 @@ fn the_best_plan_is_found_and_trains() {
     let graph = model.graph();
     let cluster = Cluster::preset("4xCPU").expect("there is this preset");
     let costs = CostModel::new(&cluster, None);
-    let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
+    let setting =
+        Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision, line: None };
     let method = Method::DYNAMIC;
     let request = Request { setting, batch: model.training.batch, method, keep: 2, rules: Rules::default() };
     let found = search(&request, &|_, _| {}).expect("there is a plan");
@@ -45,7 +46,8 @@ fn a_search_gives_the_same_plans_again() {
     let graph = model.graph();
     let cluster = Cluster::preset("4xCPU").expect("there is this preset");
     let costs = CostModel::new(&cluster, None);
-    let setting = Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision };
+    let setting =
+        Setting { graph: &graph, cluster: &cluster, costs: &costs, precision: model.training.precision, line: None };
     let plans = || {
         let method = Method::DYNAMIC;
         let request = Request { setting, batch: model.training.batch, method, keep: 4, rules: Rules::default() };

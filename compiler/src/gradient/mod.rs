@@ -23,6 +23,7 @@ pub(crate) fn gradient(node: &Node, tape: &mut Tape) {
         Op::Bias => product::bias_gradient(node, tape),
         Op::Rotary(rotary) => attention::rotary_gradient(rotary, node, tape),
         Op::Attention(pattern) => attention::gradient(pattern, node, tape),
+        Op::CrossAttention => attention::cross_gradient(node, tape),
         Op::Activation(activation) => activation::gradient(activation, node, tape),
         Op::Add => activation::add_gradient(node, tape),
         Op::CrossEntropy { .. } => loss::gradient(node, tape),
@@ -33,6 +34,7 @@ pub(crate) fn gradient(node: &Node, tape: &mut Tape) {
         | Op::NormGradient(_)
         | Op::BiasGradient
         | Op::AttentionGradient(_)
+        | Op::CrossAttentionGradient
         | Op::ActivationGradient(_)
         | Op::CrossEntropyGradient
         | Op::SquareSum { .. }

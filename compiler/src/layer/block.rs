@@ -258,14 +258,18 @@ impl Instance {
         writer.push(Stream::Receive(Direction::Forward), span, Action::Receive(back), &[sum]);
     }
 
-    /// Adds the gradients that the other copy of the block has, and sends back the sum.
-    pub(crate) fn join_copy(&self, writer: &mut Writer, span: Span, [there, back]: [TransferId; 2]) {
+    /// Adds the gradients that other copies of the block have, and sends back the sum.
+    pub(crate) fn join_copies(&self, writer: &mut Writer, span: Span, ways: &[[TransferId; 2]]) {
         let sum = self.sum.expect("a tied block is joined after the backward passes");
-        let other = writer.value(Bytes(self.shape.kept_gradients() * Element::F32.bytes()));
-        writer.push(Stream::Receive(Direction::Backward), span, Action::Receive(there), &[other]);
-        writer.push(Stream::Compute, span, Action::Compute(self.fragments.add), &[sum, other]);
-        writer.free(span, other);
-        writer.push(Stream::Send(Direction::Forward), span, Action::Send(back), &[sum]);
+        for &[there, _] in ways {
+            let other = writer.value(Bytes(self.shape.kept_gradients() * Element::F32.bytes()));
+            writer.push(Stream::Receive(Direction::Backward), span, Action::Receive(there), &[other]);
+            writer.push(Stream::Compute, span, Action::Compute(self.fragments.add), &[sum, other]);
+            writer.free(span, other);
+        }
+        for &[_, back] in ways {
+            writer.push(Stream::Send(Direction::Forward), span, Action::Send(back), &[sum]);
+        }
     }
 
     /// Adds its squares to the norm of the whole gradient; those of a second copy do not count.

@@ -1,6 +1,6 @@
 //! What goes from one layer to the next, whatever letters each has for it.
 
-use ir::graph::{Element, LayerKind, Sizes, TensorId};
+use ir::graph::{Context, Element, LayerKind, Sizes, TensorId};
 use ir::layout::{Layout, Reduce};
 use ir::mesh::AxisSet;
 use ir::units::Bytes;
@@ -49,14 +49,19 @@ pub(crate) fn ends(kind: &LayerKind) -> [TensorId; 2] {
 }
 
 /// Numbers of a sequence that a layer kind takes from the layer before; of a first layer, that it gives to the next.
-pub fn stream_size(kind: &LayerKind) -> u64 {
-    numbers(kind, ends(kind)[0])
+/// First those of the residual stream, then those of the context beside it.
+pub fn stream_sizes(kind: &LayerKind) -> [u64; 2] {
+    [numbers(kind, ends(kind)[0]), kind.context_taken().map_or(0, |context| numbers(kind, context))]
 }
 
 /// Whether layers of a kind can follow each other: what one gives is what the next takes.
 pub fn can_repeat(kind: &LayerKind) -> bool {
     let [input, output] = ends(kind).map(|tensor| numbers(kind, tensor));
-    kind.input.is_some() && kind.output.is_some() && input == output
+    let context_stays = match kind.context {
+        None | Some(Context::Passes(_)) => true,
+        Some(Context::Begins(_) | Context::Ends(_)) => false,
+    };
+    kind.input.is_some() && kind.output.is_some() && input == output && context_stays
 }
 
 fn numbers(kind: &LayerKind, tensor: TensorId) -> u64 {

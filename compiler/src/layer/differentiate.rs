@@ -18,6 +18,10 @@ pub(crate) struct Differentiated {
     pub(crate) output_gradient: Option<TensorId>,
     /// The gradient of the layer's input, for the layer before.
     pub(crate) input_gradient: Option<TensorId>,
+    /// The gradient of a context that goes to the layer behind, which brings it.
+    pub(crate) context_output_gradient: Option<TensorId>,
+    /// The gradient of a context that comes from the layer before: of what this layer and all behind read of it.
+    pub(crate) context_input_gradient: Option<TensorId>,
     /// The gradient of each parameter.
     pub(crate) parameter_gradients: BTreeMap<TensorId, TensorId>,
 }
@@ -29,12 +33,22 @@ pub(crate) fn differentiate(kind: &LayerKind) -> Differentiated {
     }
     let mut tape = Tape::new(kind);
     let output_gradient = kind.output.map(|output| tape.gradient_for(output));
+    let context_output_gradient = kind.context_given().map(|context| tape.gradient_for(context));
     for node in kind.nodes.iter().rev() {
         gradient(node, &mut tape);
     }
     let input_gradient = kind.input.and_then(|input| tape.gradient_of(input));
+    let context_input_gradient = kind.context_taken().and_then(|context| tape.gradient_of(context));
     let (tensors, backward, parameter_gradients) = tape.finish();
-    Differentiated { tensors, backward, output_gradient, input_gradient, parameter_gradients }
+    Differentiated {
+        tensors,
+        backward,
+        output_gradient,
+        input_gradient,
+        context_output_gradient,
+        context_input_gradient,
+        parameter_gradients,
+    }
 }
 
 /// The parameters whose gradients a backward pass writes by one kernel.

@@ -11,8 +11,8 @@ use ir::program::{Access, Binding, Collective, CollectiveId, Fragment, FragmentI
 use ir::software::ResidualSums;
 use ir::units::Bytes;
 
-use crate::layer::Homes;
 use crate::layer::fuse::fuse;
+use crate::layer::homes::Homes;
 use crate::layer::library::Library;
 use crate::layer::spread::{Rule, Spread, Step, ValueId};
 use crate::memory::place::{Effort, Lifetime, aligned, place};
@@ -28,6 +28,12 @@ pub(crate) enum Slot {
     OutputGradient,
     /// For the layer before.
     InputGradient,
+    /// The context: from the layer before, or where it begins for the layer behind.
+    Context,
+    /// From the layer behind.
+    ContextOutputGradient,
+    /// For the layer before.
+    ContextInputGradient,
     /// Kept from the forward to the backward pass: the index among the layer's saved tensors.
     Saved(u16),
     /// Tokens of the microbatch.
@@ -222,7 +228,7 @@ impl Pass<'_> {
         match self.rule.tensors[self.spread.values[value.0].tensor.index()].class {
             Class::Parameter { .. } | Class::Activation | Class::Patches => self.compute,
             Class::ParameterGradient { .. } | Class::Statistic | Class::Loss => Element::F32,
-            Class::Tokens | Class::Targets => Element::I32,
+            Class::Tokens | Class::Source | Class::Targets => Element::I32,
         }
     }
 

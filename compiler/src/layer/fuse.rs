@@ -91,8 +91,8 @@ mod tests {
 
     use super::*;
     use crate::axes::StrategyAxes;
-    use crate::layer::Homes;
     use crate::layer::fragment::Slot;
+    use crate::layer::homes::Homes;
     use crate::layer::spread::{Rule, Spread, Value};
     use crate::tests::strategy;
 

@@ -35,13 +35,14 @@ const fn row(letter: char, cut: Cut, word: &'static str) -> Row {
 }
 
 /// All letters that are cut.
-pub(crate) const TABLE: [Row; 6] = [
+pub(crate) const TABLE: [Row; 7] = [
     row('b', Cut::Data, "a microbatch of sequences"),
     row('g', Cut::Tensor, "key and value heads"),
     row('f', Cut::Tensor, "feed-forward width"),
     row('v', Cut::Tensor, "vocabulary"),
     row('w', Cut::Sequence, "windows of a sequence"),
     row('s', Cut::Sequence, "sequence"),
+    row('t', Cut::Sequence, "sequence of the encoder"),
 ];
 
 /// What cuts a letter; none if nothing does.

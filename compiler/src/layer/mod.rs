@@ -6,6 +6,7 @@ pub(crate) mod boundary;
 pub(crate) mod differentiate;
 pub(crate) mod fragment;
 pub(crate) mod fuse;
+pub(crate) mod homes;
 pub(crate) mod layers;
 pub(crate) mod legal;
 pub(crate) mod letters;
@@ -14,12 +15,13 @@ pub(crate) mod outline;
 pub(crate) mod retain;
 pub(crate) mod setting;
 pub(crate) mod shape;
+pub(crate) mod shelf;
 pub(crate) mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ir::graph::{Class, Decay, Element, Graph, KindId, LayerKind, Sizes, TensorId};
-use ir::mesh::AxisSet;
+use ir::graph::{Class, Context, Decay, Graph, KindId, LayerKind, Sizes, TensorId};
+use ir::mesh::{AxisSet, Mesh};
 use ir::op::Write;
 use ir::plan::{Shard, Strategy};
 use ir::program::BlockParameter;
@@ -28,12 +30,12 @@ use ir::units::Bytes;
 use crate::axes::StrategyAxes;
 use crate::layer::boundary::{Boundary, ends};
 use crate::layer::differentiate::{Differentiated, differentiate, written_once};
-use crate::layer::fragment::{Body, Pass, Slot, fragments};
+use crate::layer::fragment::{Body, Pass, fragments};
+use crate::layer::homes::{BackwardHomes, ForwardHomes, HomeTable};
 use crate::layer::library::Library;
 use crate::layer::retain::{Retained, retain};
 pub(crate) use crate::layer::setting::{Setting, compute_element};
-use crate::layer::spread::{Rule, Spread, Value, ValueId, spread};
-use crate::memory::place::aligned;
+use crate::layer::spread::{Rule, Spread, Value, spread};
 
 /// Parameters in a block begin at multiples of this, in elements.
 const PARAMETER_ALIGNMENT: u64 = 64;
@@ -49,6 +51,8 @@ pub(crate) struct BlockTemplate {
     used: u64,
     /// Axes over which gradients are partial.
     pub(crate) partial: AxisSet,
+    /// Axes that split its parameters, however they are sharded.
+    split: AxisSet,
     /// Ranks of the stage that hold equal parameters.
     pub(crate) copies: u32,
     /// Whether its one parameter is also another layer's.
@@ -71,6 +75,8 @@ pub(crate) struct Layer {
     pub(crate) input: Boundary,
     /// How what goes to the layer behind lies; of the last layer, how what comes to it lies.
     pub(crate) output: Boundary,
+    /// What goes beside, and how it lies.
+    pub(crate) context: Option<(Context, Boundary)>,
     pub(crate) forward: Body,
     /// Adds to the gradients that are there.
     pub(crate) backward: Body,
@@ -80,6 +86,31 @@ pub(crate) struct Layer {
     pub(crate) saved: Vec<Bytes>,
     pub(crate) keeps_input: bool,
     pub(crate) blocks: Vec<BlockTemplate>,
+}
+
+impl Layer {
+    /// Shards it otherwise: its passes stay as they are.
+    fn reshard(&mut self, mesh: &Mesh, shard: Shard) {
+        self.shard = shard;
+        let data: AxisSet = self.axes.data.iter().copied().collect();
+        self.blocks.iter_mut().for_each(|block| block.copies = copies(mesh, block.split, data, shard));
+    }
+
+    /// How the context that comes from the layer before lies, if any does.
+    pub(crate) fn context_taken(&self) -> Option<&Boundary> {
+        self.context.as_ref().filter(|(context, _)| context.taken().is_some()).map(|(_, boundary)| boundary)
+    }
+
+    /// How the context that goes to the layer behind lies, if any does.
+    pub(crate) fn context_given(&self) -> Option<&Boundary> {
+        self.context.as_ref().filter(|(context, _)| context.given().is_some()).map(|(_, boundary)| boundary)
+    }
+}
+
+/// Ranks of a stage that hold equal parameters, which these axes split and those of data are there to shard.
+fn copies(mesh: &Mesh, split: AxisSet, data: AxisSet, shard: Shard) -> u32 {
+    let sharded = if shard == Shard::Nothing { AxisSet::EMPTY } else { data };
+    mesh.ranks_per_stage() / mesh.extent(split.union(sharded))
 }
 
 /// What a layer is made for.
@@ -146,11 +177,13 @@ pub(crate) fn layer(setting: Setting<'_>, kind_id: KindId, strategy: &Strategy, 
     let reads_input = |input: TensorId| retained.backward.iter().any(|node| node.inputs.contains(&input));
     let keeps_input = setting.purpose == Purpose::Training && kind.input.is_some_and(reads_input);
     let [input, output] = ends(kind).map(|tensor| Boundary::of(rule, tensor, &sizes));
+    let context = kind.context.map(|context| (context, Boundary::of(rule, context.tensor(), &sizes)));
     Layer {
         axes: axes.clone(),
         shard: strategy.shard,
         input,
         output,
+        context,
         forward: forward_body,
         backward: backward_body,
         backward_anew,
@@ -164,17 +197,22 @@ fn given(rule: Rule<'_>, tensors: impl Iterator<Item = TensorId>) -> Vec<Value> 
     tensors.map(|tensor| Value { tensor, layout: rule.boundary(tensor) }).collect()
 }
 
-/// Tensors that are there before any pass: parameters, tokens, targets, the layer's input.
+/// Tensors that are there before any pass: parameters, tokens, targets, the layer's input, and its context.
 fn before(kind: &LayerKind) -> impl Iterator<Item = TensorId> {
-    let is_given =
-        |class: Class| matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Patches | Class::Targets);
+    let is_given = |class: Class| {
+        matches!(class, Class::Parameter { .. } | Class::Tokens | Class::Patches | Class::Source | Class::Targets)
+    };
     let ids = (0..kind.tensors.len() as u32).map(TensorId);
-    ids.filter(move |&id| is_given(kind.tensor(id).class) || Some(id) == kind.input)
+    ids.filter(move |&id| is_given(kind.tensor(id).class) || Some(id) == kind.input || Some(id) == kind.context_taken())
 }
 
 /// Pass 3 of the forward pass.
 pub(crate) fn forward_spread(kind: &LayerKind, rule: Rule<'_>) -> Spread {
-    spread(rule, &kind.nodes, given(rule, before(kind)), kind.output)
+    let made = match kind.context {
+        Some(Context::Begins(context)) => Some(context),
+        None | Some(Context::Passes(_) | Context::Ends(_)) => None,
+    };
+    spread(rule, &kind.nodes, given(rule, before(kind)), kind.output.into_iter().chain(made))
 }
 
 /// Pass 3 of the backward pass.
@@ -185,9 +223,11 @@ pub(crate) fn backward_spread(
     retained: &Retained,
     forward: &Spread,
 ) -> Spread {
-    let mut values = given(rule, before(kind).chain(differentiated.output_gradient));
+    let brought = before(kind).chain(differentiated.output_gradient).chain(differentiated.context_output_gradient);
+    let mut values = given(rule, brought);
     values.extend(retained.kept.iter().map(|tensor| forward.values[forward.current[tensor].0].clone()));
-    spread(rule, &retained.backward, values, differentiated.input_gradient)
+    let wanted = differentiated.input_gradient.into_iter().chain(differentiated.context_input_gradient);
+    spread(rule, &retained.backward, values, wanted)
 }
 
 /// What parameters of one block have in common.
@@ -245,10 +285,9 @@ impl Blocks<'_> {
         });
         let parameters = parameters.collect();
         let data: AxisSet = self.rule.axes.data.iter().copied().collect();
-        let sharded = if self.shard == Shard::Nothing { AxisSet::EMPTY } else { data };
-        let copies = mesh.ranks_per_stage() / mesh.extent(split.union(sharded));
+        let copies = copies(mesh, split, data, self.shard);
         let padded = length.next_multiple_of(PARAMETER_ALIGNMENT * u64::from(mesh.extent(data)));
-        BlockTemplate { parameters, decayed, length, padded, used, partial, copies, is_tied }
+        BlockTemplate { parameters, decayed, length, padded, used, partial, split, copies, is_tied }
     }
 }
 
@@ -260,6 +299,7 @@ fn decay_of(kind: &LayerKind, id: TensorId) -> Decay {
         | Class::Statistic
         | Class::Tokens
         | Class::Patches
+        | Class::Source
         | Class::Targets
         | Class::Loss) => panic!("{class:?} is no parameter"),
     }
@@ -277,117 +317,6 @@ fn block_parameter(kind: &LayerKind, id: TensorId, first: u64, rule: Rule<'_>, s
 
 /// The parameter of this kind that is also another layer's, if there is one.
 fn tied_parameter(graph: &Graph, kind: KindId) -> Option<TensorId> {
-    let tie = graph.tie?;
-    let sides = [tie.owner, tie.user];
-    sides.iter().find(|(layer, _)| graph.layers[layer.index()] == kind).map(|&(_, tensor)| tensor)
-}
-
-/// Where the values of a pass live.
-pub(crate) trait Homes {
-    /// The slot of a value that outlives its fragment or comes from elsewhere, and its place in it in bytes. None
-    /// for a value of the pass itself.
-    fn home(&self, value: ValueId) -> Option<(Slot, u64)>;
-}
-
-/// Where values live; what both passes share.
-struct HomeTable<'a> {
-    kind: &'a LayerKind,
-    rule: Rule<'a>,
-    forward: &'a Spread,
-    kept: &'a [TensorId],
-    blocks: &'a [BlockTemplate],
-    differentiated: &'a Differentiated,
-    compute: Element,
-}
-
-impl HomeTable<'_> {
-    fn common(&self, tensor: TensorId) -> Option<(Slot, u64)> {
-        match self.rule.tensors[tensor.index()].class {
-            Class::Parameter { .. } => Some(self.in_block(tensor, Slot::Parameters, self.compute)),
-            Class::ParameterGradient { of } => Some(self.in_block(of, Slot::Gradients, Element::F32)),
-            Class::Tokens | Class::Patches => Some((Slot::Tokens, 0)),
-            Class::Targets => Some((Slot::Targets, 0)),
-            Class::Loss => Some((Slot::Scalars, 0)),
-            Class::Activation | Class::Statistic => None,
-        }
-    }
-
-    /// Whether a value is a part of patches, of which the whole was given: it has no home.
-    fn is_part(&self, spread: &Spread, value: ValueId) -> bool {
-        let tensor = spread.values[value.0].tensor;
-        self.rule.tensors[tensor.index()].class == Class::Patches && !spread.is_first(value)
-    }
-
-    fn in_block(&self, parameter: TensorId, slot: fn(u16) -> Slot, element: Element) -> (Slot, u64) {
-        let find =
-            |block: &BlockTemplate| block.parameters.iter().find(|(id, _)| *id == parameter).map(|(_, p)| p.first);
-        let (index, first) = self
-            .blocks
-            .iter()
-            .enumerate()
-            .find_map(|(index, block)| find(block).map(|first| (index, first)))
-            .expect("every parameter is in a block");
-        (slot(index as u16), first * element.bytes())
-    }
-
-    /// What a tensor takes that is kept for the backward pass.
-    fn saved_bytes(&self, tensor: TensorId, sizes: &Sizes) -> Bytes {
-        let value = &self.forward.values[self.forward.current[&tensor].0];
-        let elements: u64 = self.rule.shape(value, sizes).iter().map(|&(_, size)| size).product();
-        let element = if self.kind.tensor(tensor).class == Class::Statistic { Element::F32 } else { self.compute };
-        Bytes(aligned(elements * element.bytes()))
-    }
-
-    fn saved(&self, tensor: TensorId) -> Option<(Slot, u64)> {
-        self.kept.iter().position(|&kept| kept == tensor).map(|index| (Slot::Saved(index as u16), 0))
-    }
-}
-
-struct ForwardHomes<'a>(&'a HomeTable<'a>);
-
-impl Homes for ForwardHomes<'_> {
-    fn home(&self, value: ValueId) -> Option<(Slot, u64)> {
-        let table = self.0;
-        let tensor = table.forward.values[value.0].tensor;
-        if table.is_part(table.forward, value) {
-            return None;
-        }
-        if let Some(home) = table.common(tensor) {
-            return Some(home);
-        }
-        let is_current = table.forward.current[&tensor] == value;
-        if Some(tensor) == table.kind.input && is_current {
-            return Some((Slot::Input, 0));
-        }
-        if table.forward.wanted == Some(value) {
-            return Some((Slot::Output, 0));
-        }
-        table.saved(tensor).filter(|_| is_current)
-    }
-}
-
-struct BackwardHomes<'a>(&'a HomeTable<'a>, &'a Spread);
-
-impl Homes for BackwardHomes<'_> {
-    fn home(&self, value: ValueId) -> Option<(Slot, u64)> {
-        let BackwardHomes(table, spread) = self;
-        let tensor = spread.values[value.0].tensor;
-        if table.is_part(spread, value) {
-            return None;
-        }
-        if let Some(home) = table.common(tensor) {
-            return Some(home);
-        }
-        let is_first = spread.is_first(value);
-        if is_first && Some(tensor) == table.kind.input {
-            return Some((Slot::Input, 0));
-        }
-        if is_first && Some(tensor) == table.differentiated.output_gradient {
-            return Some((Slot::OutputGradient, 0));
-        }
-        if spread.wanted == Some(value) {
-            return Some((Slot::InputGradient, 0));
-        }
-        table.saved(tensor).filter(|_| is_first)
-    }
+    let mut sides = graph.tie.as_ref()?.sides();
+    sides.find(|(layer, _)| graph.layers[layer.index()] == kind).map(|(_, tensor)| tensor)
 }

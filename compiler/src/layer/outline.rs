@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ir::graph::{Graph, KindId};
+use ir::graph::{Graph, KindId, TensorId};
 use ir::mesh::Mesh;
 use ir::model::Precision;
 use ir::plan::{Shard, Strategy};
@@ -19,8 +19,9 @@ use crate::layer::fragment::{Body, BodyAction, Slot};
 use crate::layer::library::Library;
 use crate::layer::setting::{Manners, Setting};
 use crate::layer::shape::Shape;
+use crate::layer::shelf::Shelf;
 use crate::layer::spread::Rule;
-use crate::layer::{Purpose, compute_element, layer};
+use crate::layer::{Purpose, compute_element};
 use crate::memory::place::aligned;
 use crate::step::body::conversions;
 
@@ -95,11 +96,12 @@ pub fn layer_bytes(
     strategy: &Strategy,
     batch: LayerBatch,
 ) -> Result<LayerBytes, Violation> {
-    Ok(layer_outline(graph, kind, strategy, batch)?.bytes[&strategy.shard])
+    Ok(layer_outline(&mut Shelf::default(), graph, kind, strategy, batch)?.bytes[&strategy.shard])
 }
 
-/// What a layer kind holds and does under a strategy, however it is sharded.
+/// What a layer kind holds and does under a strategy, however it is sharded. The layer is left on the shelf.
 pub fn layer_outline(
+    shelf: &mut Shelf,
     graph: &Graph,
     kind: KindId,
     strategy: &Strategy,
@@ -116,10 +118,15 @@ pub fn layer_outline(
         manners: Manners::USUAL,
     };
     let mut library = Library::default();
-    let layer = layer(setting, kind, strategy, &mut library);
+    let layer = shelf.layer(setting, kind, strategy, &mut library);
     let Library { fragments, collectives } = library;
-    let forward = pass_outline(&layer.forward, &fragments, [Slot::Input, Slot::Output]);
-    let backward = pass_outline(&layer.backward, &fragments, [Slot::OutputGradient, Slot::InputGradient]);
+    // A context is there long before it is read, but where it begins: what a layer there makes, others wait for.
+    let begins = layer.context.as_ref().is_some_and(|(context, _)| context.taken().is_none());
+    let (made, brought) = if begins { (Some(Slot::Context), Some(Slot::ContextOutputGradient)) } else { (None, None) };
+    let ends = Ends { entries: &[Some(Slot::Input)], exits: &[Some(Slot::Output), made] };
+    let forward = pass_outline(&layer.forward, &fragments, &ends);
+    let ends = Ends { entries: &[Some(Slot::OutputGradient), brought], exits: &[Some(Slot::InputGradient)] };
+    let backward = pass_outline(&layer.backward, &fragments, &ends);
     let input = if layer.keeps_input { Bytes(aligned(layer.input.bytes(compute).0)) } else { Bytes::ZERO };
     let saved = layer.saved.iter().copied().sum::<Bytes>() + input;
     let bytes = SHARDS.map(|shard| {
@@ -133,9 +140,16 @@ pub fn layer_outline(
 
 const SHARDS: [Shard; 4] = [Shard::Nothing, Shard::Optimizer, Shard::Gradients, Shard::Parameters];
 
+/// Where a pass begins and ends.
+struct Ends<'a> {
+    entries: &'a [Option<Slot>],
+    exits: &'a [Option<Slot>],
+}
+
 /// What each step of a body needs: reads come after the last write of a slot, writes after all that was done to it.
-fn pass_outline(body: &Body, fragments: &[Fragment], [entry, exit]: [Slot; 2]) -> PassOutline {
-    let from_outside = |slot: &(Slot, Bytes)| if slot.0 == entry { vec![Need::Entry] } else { Vec::new() };
+fn pass_outline(body: &Body, fragments: &[Fragment], ends: &Ends<'_>) -> PassOutline {
+    let is_entry = |slot: Slot| ends.entries.contains(&Some(slot));
+    let from_outside = |slot: &(Slot, Bytes)| if is_entry(slot.0) { vec![Need::Entry] } else { Vec::new() };
     let mut written: Vec<Vec<Need>> = body.slots.iter().map(from_outside).collect();
     let mut read: Vec<Vec<Need>> = vec![Vec::new(); body.slots.len()];
     let mut steps = Vec::with_capacity(body.steps.len());
@@ -162,12 +176,12 @@ fn pass_outline(body: &Body, fragments: &[Fragment], [entry, exit]: [Slot; 2]) -
         }
         steps.push(StepOutline { action: step.action, needs });
     }
-    let exit = body.slots.iter().position(|(slot, _)| *slot == exit);
-    let last = exit.and_then(|slot| match written[slot].last() {
+    let made = body.slots.iter().zip(&written).filter(|((slot, _), _)| ends.exits.contains(&Some(*slot)));
+    let last = made.filter_map(|(_, written)| match written.last() {
         Some(&Need::Step(index)) => Some(index),
         Some(Need::Entry) | None => None,
     });
-    PassOutline { steps, last }
+    PassOutline { steps, last: last.max() }
 }
 
 /// The exchanges that bring what a layer kind takes from the layout of one strategy into that of another, and the ranks
@@ -184,13 +198,15 @@ pub fn boundary_exchanges(
     sizes.insert('b', batch.sequences);
     let differentiated = differentiate(kind);
     let [input, _] = ends(kind);
-    let boundary = |strategy| {
+    let boundary = |tensor: TensorId, strategy| {
         let axes = StrategyAxes::new(&mesh, strategy);
         let rule =
             Rule { mesh: &mesh, axes: &axes, tensors: &differentiated.tensors, exchanges: TensorExchanges::Beside };
-        Boundary::of(rule, input, &sizes)
+        Boundary::of(rule, tensor, &sizes)
     };
     let element = compute_element(batch.precision);
-    let exchanges = conversions(&mesh, element, &boundary(from), &boundary(to));
-    Ok((mesh.clone(), exchanges.into_iter().map(|conversion| conversion.collective).collect()))
+    let taken = [input].into_iter().chain(kind.context_taken());
+    let exchanges =
+        taken.flat_map(|tensor| conversions(&mesh, element, &boundary(tensor, from), &boundary(tensor, to)));
+    Ok((mesh.clone(), exchanges.map(|conversion| conversion.collective).collect()))
 }

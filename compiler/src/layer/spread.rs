@@ -50,7 +50,7 @@ pub(crate) struct Spread {
     /// The value of each tensor that others should use.
     pub(crate) current: BTreeMap<TensorId, ValueId>,
     /// What was asked for at the end of the pass.
-    pub(crate) wanted: Option<ValueId>,
+    pub(crate) wanted: Vec<ValueId>,
 }
 
 /// What the rule needs to know.
@@ -72,7 +72,10 @@ impl Rule<'_> {
     /// The layout of a tensor between layers, or of a parameter. Inputs and targets are never split along the
     /// sequence: most of those who read them share the vocabulary.
     pub(crate) fn boundary(&self, tensor: TensorId) -> Layout {
-        let whole = matches!(self.tensors[tensor.index()].class, Class::Tokens | Class::Patches | Class::Targets);
+        let whole = matches!(
+            self.tensors[tensor.index()].class,
+            Class::Tokens | Class::Patches | Class::Source | Class::Targets
+        );
         self.layout(tensor, if whole { Sequence::Whole } else { self.axes.sequence })
     }
 
@@ -119,8 +122,13 @@ impl Rule<'_> {
     }
 }
 
-/// Spreads one pass. `given` are the values that are there before it; `wanted` is brought into its boundary layout.
-pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: Option<TensorId>) -> Spread {
+/// Spreads one pass. `given` are the values that are there before it; `wanted` are brought into their boundary layouts.
+pub(crate) fn spread(
+    rule: Rule<'_>,
+    nodes: &[Node],
+    given: Vec<Value>,
+    wanted: impl IntoIterator<Item = TensorId>,
+) -> Spread {
     let mut pass = Spread::default();
     for value in given {
         let id = pass.add(value.tensor, value.layout);
@@ -139,7 +147,8 @@ pub(crate) fn spread(rule: Rule<'_>, nodes: &[Node], given: Vec<Value>, wanted: 
             pass.current.insert(output, value);
         }
     }
-    pass.wanted = wanted.map(|tensor| pass.convert(rule, tensor, rule.boundary(tensor)));
+    let wanted = wanted.into_iter().map(|tensor| pass.convert(rule, tensor, rule.boundary(tensor)));
+    pass.wanted = wanted.collect();
     if rule.exchanges == TensorExchanges::Beside {
         pass.steps = hoist(pass.steps);
     }

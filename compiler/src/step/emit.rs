@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ir::graph::{Class, Element, LayerId, Tensor};
+use ir::graph::{Element, LayerId};
 use ir::layout::{Exchange, Reduce};
-use ir::mesh::{Axis, AxisSet};
+use ir::mesh::Axis;
 use ir::op::UPDATE_CONSTANTS;
 use ir::program::{
-    Action, Block, BlockId, BufferId, Collective, Content, Direction, Phase, Rows, Span, StageId, Stream,
+    Action, Block, BlockId, BufferId, Collective, Content, Direction, Phase, Span, StageId, Stream, TransferId,
 };
 use ir::units::Bytes;
 
@@ -18,6 +18,8 @@ use crate::step::Job;
 use crate::step::overlap::overlap;
 use crate::step::schedule::schedule;
 use crate::step::task::{InstanceId, LayerFacts, Need, StageFacts, Task, Visit, VisitId, visits};
+use crate::step::transfers::role_of;
+use crate::step::visits::Turn;
 use crate::step::writer::Writer;
 
 const STEP: Span = Span { microbatch: None, layer: None, phase: Phase::Update };
@@ -33,21 +35,32 @@ pub(crate) struct Emitter<'a> {
     pub(crate) scalars: BufferId,
     /// What updates read of a step; none in a role that updates nothing.
     constants: Option<BufferId>,
-    /// What layers outside the graph would bring.
+    /// What layers outside the graph would bring, and of contexts.
     pub(crate) outside: Option<BufferId>,
-    pub(crate) tokens: Vec<BufferId>,
-    pub(crate) targets: Vec<BufferId>,
+    pub(crate) outside_context: Option<BufferId>,
+    /// What a layer reads of a microbatch from outside of the model.
+    pub(crate) rows: BTreeMap<(u32, u16), BufferId>,
     /// Inputs and saved tensors of layers, from their forward to their backward visit: see [`Emitter::place_of`].
     pub(crate) inputs: Vec<Option<BufferId>>,
     pub(crate) saved: Vec<Vec<BufferId>>,
+    /// Contexts as layers read them, and gradients of what goes to them: in places as inputs are.
+    pub(crate) contexts: Vec<Option<BufferId>>,
+    pub(crate) context_gradients: Vec<Option<BufferId>>,
     /// Parameters gathered for a visit, one for each block of its layer that is gathered.
     pub(crate) gathered: BTreeMap<VisitId, Vec<Option<BufferId>>>,
     /// What was received for a visit.
-    pub(crate) received: BTreeMap<VisitId, BufferId>,
+    pub(crate) received: BTreeMap<VisitId, Between>,
     /// What the last pass added its gradients to, by block of its layer.
     pub(crate) gradients: Vec<BufferId>,
     /// What the last pass made for another stage.
-    pub(crate) outgoing: Option<BufferId>,
+    pub(crate) outgoing: Option<Between>,
+}
+
+/// What goes from one layer to the next, or its gradient.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Between {
+    pub(crate) stream: BufferId,
+    pub(crate) context: Option<BufferId>,
 }
 
 impl<'a> Emitter<'a> {
@@ -87,10 +100,12 @@ impl<'a> Emitter<'a> {
             scalars,
             constants,
             outside: None,
-            tokens: Vec::new(),
-            targets: Vec::new(),
+            outside_context: None,
+            rows: BTreeMap::new(),
             inputs: vec![None; places],
             saved: vec![Vec::new(); places],
+            contexts: vec![None; places],
+            context_gradients: vec![None; places],
             gathered: BTreeMap::new(),
             received: BTreeMap::new(),
             gradients: Vec::new(),
@@ -129,8 +144,8 @@ impl<'a> Emitter<'a> {
             let index = self.job.layers.of[id as usize];
             let mut own = Vec::new();
             for (plan, template) in self.job.layers.plans[index].iter().zip(&self.job.layers.distinct[index].blocks) {
-                let tie = self.job.setting.graph.tie.filter(|_| template.is_tied);
-                let is_user = tie.is_some_and(|tie| tie.user.0 == LayerId(id));
+                let tie = self.job.setting.graph.tie.as_ref().filter(|_| template.is_tied);
+                let is_user = tie.is_some_and(|tie| tie.users.iter().any(|user| user.0 == LayerId(id)));
                 let owner = tie.map_or(id, |tie| tie.owner.0.0);
                 let shared = is_user.then(|| self.instances.iter().position(|other| other.is_tied)).flatten();
                 let uses = match (self.job.setting.purpose, is_user) {
@@ -152,48 +167,6 @@ impl<'a> Emitter<'a> {
             }
             self.blocks_of.push(own);
         }
-    }
-
-    /// Makes the buffers of tokens (first stage) and targets (last stage).
-    fn add_rows(&mut self) {
-        let layers = self.facts.layers.clone();
-        for microbatch in 0..self.job.plan.microbatches as u16 {
-            if self.facts.stage == StageId(0) && self.job.setting.graph.kind(LayerId(layers.start)).input.is_none() {
-                let (content, bytes) = self.rows(microbatch, layers.start);
-                let buffer = self.writer.buffer(bytes, content);
-                self.tokens.push(buffer);
-            }
-            if self.facts.is_last && self.job.setting.graph.kind(LayerId(layers.end - 1)).output.is_none() {
-                let (content, bytes) = self.rows(microbatch, layers.end - 1);
-                let buffer = self.writer.buffer(bytes, content);
-                self.targets.push(buffer);
-            }
-        }
-    }
-
-    /// A rank's rows of what a layer reads from outside of the model, and what they take.
-    fn rows(&self, microbatch: u16, layer: u32) -> (Content, Bytes) {
-        let axes = self.job.layers.layer(layer).axes.data.clone();
-        let data: AxisSet = axes.iter().copied().collect();
-        let sequences = self.job.setting.sequences / u64::from(self.job.setting.mesh.extent(data));
-        let rows = Rows { microbatch, axes, sequences };
-        let kind = self.job.setting.graph.kind(LayerId(layer));
-        let numbers = |tensor: &Tensor| tensor.dimensions[1..].iter().map(|letter| kind.sizes[letter]).product::<u64>();
-        let found = kind.tensors.iter().find_map(|tensor| match tensor.class {
-            Class::Tokens => Some((Content::Tokens(rows.clone()), numbers(tensor) * Element::I32.bytes())),
-            Class::Targets => Some((Content::Targets(rows.clone()), numbers(tensor) * Element::I32.bytes())),
-            Class::Patches => {
-                let content = Content::Patches { rows: rows.clone(), numbers: numbers(tensor) };
-                Some((content, numbers(tensor) * self.job.setting.compute.bytes()))
-            }
-            Class::Parameter { .. }
-            | Class::ParameterGradient { .. }
-            | Class::Activation
-            | Class::Statistic
-            | Class::Loss => None,
-        });
-        let (content, row) = found.expect("a first layer reads inputs, a last one targets");
-        (content, Bytes(sequences * row))
     }
 
     /// Says what becomes of the blocks.
@@ -283,23 +256,37 @@ impl<'a> Emitter<'a> {
             Direction::Forward => (StageId(stage), visit.layer),
             Direction::Backward => (StageId(stage + 1), self.facts.layers.end),
         };
-        let buffer = self.writer.value(self.job.layers.layer(layer).input.bytes(self.job.setting.compute));
-        let action = Action::Receive(self.job.transfers.across(cut, direction, visit.turn.microbatch));
-        self.writer.push(Stream::Receive(direction), visit.span(), action, &[buffer]);
-        self.received.insert(id, buffer);
+        let (compute, of) = (self.job.setting.compute, self.job.layers.layer(layer));
+        let mut take = |bytes: Bytes, id: TransferId| {
+            let buffer = self.writer.value(bytes);
+            self.writer.push(Stream::Receive(direction), visit.span(), Action::Receive(id), &[buffer]);
+            buffer
+        };
+        let stream = take(of.input.bytes(compute), self.job.transfers.across(cut, direction, visit.turn.microbatch));
+        let context = of.context_taken().map(|context| {
+            take(context.bytes(compute), self.job.transfers.context_across(cut, direction, visit.turn.microbatch))
+        });
+        self.received.insert(id, Between { stream, context });
     }
 
     fn send(&mut self, visit: Visit) {
         let outgoing = self.outgoing.take().expect("a pass makes what is sent behind it");
         let StageId(stage) = self.facts.stage;
-        let direction = visit.turn.direction;
+        let Turn { direction, microbatch } = visit.turn;
         let cut = match direction {
             Direction::Forward => StageId(stage + 1),
             Direction::Backward => StageId(stage),
         };
-        let action = Action::Send(self.job.transfers.across(cut, direction, visit.turn.microbatch));
-        self.writer.push(Stream::Send(direction), visit.span(), action, &[outgoing]);
-        self.writer.free(visit.span(), outgoing);
+        let action = Action::Send(self.job.transfers.across(cut, direction, microbatch));
+        self.writer.push(Stream::Send(direction), visit.span(), action, &[outgoing.stream]);
+        self.writer.free(visit.span(), outgoing.stream);
+        let Some(context) = outgoing.context else { return };
+        let action = Action::Send(self.job.transfers.context_across(cut, direction, microbatch));
+        self.writer.push(Stream::Send(direction), visit.span(), action, &[context]);
+        // What the backward pass of this stage reads, too, stays.
+        if self.contexts[self.place_of(microbatch, visit.layer)] != Some(context) {
+            self.writer.free(visit.span(), context);
+        }
     }
 
     /// Frees gathered parameters, unless the next visit is to the same layer; and ends the turn.
@@ -362,14 +349,15 @@ impl<'a> Emitter<'a> {
 
     /// Adds up the gradients of tied blocks, which may be on two stages.
     fn join_ties(&mut self) {
-        let Some(tie) = self.job.setting.graph.tie else { return };
+        let Some(tie) = &self.job.setting.graph.tie else { return };
         let is_owner = self.job.plan.stage_of(tie.owner.0.0) == self.facts.stage.index();
+        let ways = self.job.transfers.ties(role_of(self.facts.stage));
         for instance in self.instances.iter_mut().filter(|instance| instance.is_tied) {
             let span = Span { layer: Some(instance.layer as u16), ..STEP };
-            match self.job.transfers.tie() {
-                Some(ways) if is_owner => instance.join_copy(&mut self.writer, span, ways),
-                Some(ways) => instance.send_to_owner(&mut self.writer, span, ways),
-                None => {}
+            match ways.as_slice() {
+                all if is_owner => instance.join_copies(&mut self.writer, span, all),
+                [way] => instance.send_to_owner(&mut self.writer, span, *way),
+                _ => panic!("who has a tied block and does not own it has one way to its owner"),
             }
             instance.reduce(&mut self.writer, span);
             instance.join(&mut self.writer, span);

@@ -2,8 +2,10 @@
 //! (pass 6), then written as code without addresses, signals and waits. Roles are written side by side.
 
 pub(crate) mod body;
+pub(crate) mod context;
 pub(crate) mod emit;
 pub(crate) mod overlap;
+pub(crate) mod rows;
 pub(crate) mod schedule;
 pub(crate) mod task;
 pub(crate) mod transfers;

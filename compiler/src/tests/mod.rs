@@ -7,7 +7,9 @@ use ir::model::{Bias, Embeddings, Family, Model, Precision, Training};
 use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
 use ir::program::{Action, Programs};
 
-use crate::{Sample, compile_samples, compile_unlimited};
+use crate::layer::Purpose;
+use crate::memory::place::Effort;
+use crate::{Manner, Sample, Shelf, USUAL, compile_samples, compile_unlimited, draft};
 
 /// A Llama of two blocks that compiles at once.
 pub(crate) fn tiny() -> Model {
@@ -26,6 +28,7 @@ pub(crate) fn tiny() -> Model {
         rotary_base: 10_000.0,
         rotary_scaling: None,
         images: None,
+        decoder: None,
         head_size: None,
         attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,
@@ -104,11 +107,13 @@ fn a_few_layers_compile_alone() {
 #[test]
 fn samples_are_the_beginnings_of_a_plan() {
     let graph = tiny().graph();
+    let mut shelf = Shelf::default();
     for strategy in crate::strategies(&graph.kinds[1], 4, 4) {
-        let whole = plan(&[4], vec![strategy; 4]);
+        let whole = plan(&[4], vec![strategy.clone(); 4]);
         for (layers, microbatches) in [(2, 1), (3, 1), (3, 2), (4, 5)] {
             let sample = Sample { layers, microbatches };
-            let drafts = compile_samples(&graph, &whole, &[Sample { layers: 4, microbatches: 1 }, sample]);
+            let samples = [Sample { layers: 4, microbatches: 1 }, sample];
+            let drafts = compile_samples(&mut shelf, &graph, &whole, &samples);
             let sampled = drafts.expect("the plan is legal").swap_remove(1);
             let sampled = Programs::verified(sampled, ir::units::Bytes(u64::MAX)).expect("samples are programs");
             let alone = Plan {
@@ -119,7 +124,13 @@ fn samples_are_the_beginnings_of_a_plan() {
                 ..whole.clone()
             };
             let part = graph.part(&graph.layers[..layers as usize]);
+            let fresh = draft(&part, &alone, Purpose::Training, Manner { effort: Effort::Least, ..USUAL });
+            let fresh = Programs::verified(fresh.expect("the plan is legal"), ir::units::Bytes(u64::MAX));
             let alone = compile_unlimited(&part, &alone).expect("the plan is legal");
+            // Of a beginning, the library still names what the other layers do.
+            if layers == 4 {
+                assert_eq!(sampled.digest(), fresh.expect("drafts are programs").digest(), "{strategy:?}");
+            }
             assert_eq!(sampled.roles()[0].live_bound, alone.roles()[0].live_bound);
             let work = |programs: &Programs| {
                 let code = programs.roles()[0].code.iter();

@@ -14,7 +14,7 @@ use super::agenda::{Agenda, RoleSet};
 use super::deadlock::{Deadlock, deadlock};
 use super::player::{COMPUTE, EXCHANGES, Links, Parties, Player, RECEIVES, SENDS, Task, spans_stages};
 use super::record::Recording;
-use crate::model::CostModel;
+use crate::fleet::Seats;
 use crate::prices::Prices;
 
 /// How the streams of a rank share it.
@@ -30,8 +30,8 @@ pub(super) enum Regime {
 
 impl Regime {
     /// As the devices of the model run.
-    pub(super) fn of(model: &CostModel) -> Regime {
-        match model.cluster().device.execution {
+    pub(super) fn of(seats: Seats<'_>) -> Regime {
+        match seats.model(0).cluster().device.execution {
             Execution::Concurrent => Regime::Concurrent,
             Execution::Shared { .. } => Regime::Thread,
         }
@@ -42,7 +42,7 @@ impl Regime {
 pub(super) struct Engine<'a> {
     pub(super) draft: &'a Draft,
     pub(super) prices: &'a Prices,
-    pub(super) model: &'a CostModel,
+    pub(super) seats: Seats<'a>,
     regime: Regime,
     pub(super) players: Vec<Player<'a>>,
     pub(super) now: f64,
@@ -62,16 +62,16 @@ impl<'a> Engine<'a> {
     pub(super) fn new(
         draft: &'a Draft,
         prices: &'a Prices,
-        model: &'a CostModel,
+        seats: Seats<'a>,
         regime: Regime,
         detail: Detail,
     ) -> Engine<'a> {
         let roles = (0..draft.roles.len()).collect();
         let players: Vec<Player<'a>> = parallel::map(roles, |role| Player::new(draft, role, prices, detail));
-        let devices = model.cluster().devices_per_node;
+        let nodes = seats.nodes(draft);
         let on_node_of = |player: &Player<'_>, other: &Player<'_>| {
-            let node = player.rank / devices;
-            draft.ranks_of(other.role.id).filter(|rank| rank / devices == node).count() as u32
+            let node = nodes.of(player.rank);
+            draft.ranks_of(other.role.id).filter(|&rank| nodes.of(rank) == node).count() as u32
         };
         let neighbours = match regime {
             Regime::Thread => {
@@ -83,7 +83,7 @@ impl<'a> Engine<'a> {
         Engine {
             draft,
             prices,
-            model,
+            seats,
             regime,
             now: 0.0,
             awake: Vec::with_capacity(Stream::COUNT * players.len()),
@@ -160,7 +160,7 @@ impl<'a> Engine<'a> {
                     if !player.may_issue(head) {
                         return;
                     }
-                    let issued = head.issued + player.late + self.prices.issue;
+                    let issued = head.issued + player.late + self.prices.host(role).issue;
                     if self.prices.is_issued_aside() && issued > self.now {
                         player.pending.insert(stream);
                         player.tasks[stream].end = issued;
@@ -262,7 +262,7 @@ impl<'a> Engine<'a> {
         let head = *player.head(stream).expect("what is ready is the head of its stream");
         let (work, parties, links) = match head.action {
             Action::Compute(id) => {
-                let fragment = &self.prices.fragments[id.index()];
+                let fragment = self.prices.fragment_price(role, id);
                 let issued = head.issued + player.late + fragment.issued_end - self.now;
                 (fragment.price.time.max(issued), Parties::Own, 0)
             }
@@ -274,9 +274,9 @@ impl<'a> Engine<'a> {
             }
             Action::Receive(id) => {
                 let from = self.draft.transfers[id.index()].from;
-                let route = self.prices.route_of(self.draft, id);
-                let bytes = player.bytes_moved(head);
-                let work = self.prices.transfer(bytes, route).time;
+                let lane = self.prices.lane_of(self.draft, id);
+                let (bytes, route) = (player.bytes_moved(head), lane.route);
+                let work = self.prices.transfer(bytes, lane).time;
                 let sender = Parties::Pair { role: role as u16, stream };
                 self.begin(from.index(), peer(stream), Task::new(self.now, work, sender, outward(route)));
                 (work, Parties::Pair { role: from.0 as u16, stream: peer(stream) }, inward(route))
@@ -348,7 +348,7 @@ impl<'a> Engine<'a> {
         let confidence = match head.action {
             Action::Compute(id) => {
                 player.totals.compute += Seconds(passed);
-                let fragment = &self.prices.fragments[id.index()];
+                let fragment = self.prices.fragment_price(role, id);
                 for (share, part) in self.shares.iter_mut().zip(fragment.parts) {
                     *share += part * passed;
                 }
@@ -363,7 +363,7 @@ impl<'a> Engine<'a> {
             Action::Send(id) | Action::Receive(id) => {
                 player.totals.transfer += Seconds(passed);
                 let bytes = player.bytes_moved(head);
-                let confidence = self.prices.transfer(bytes, self.prices.route_of(self.draft, id)).confidence;
+                let confidence = self.prices.transfer(bytes, self.prices.lane_of(self.draft, id)).confidence;
                 self.shares[confidence as usize] += passed;
                 confidence
             }

@@ -30,6 +30,7 @@ use ir::program::{Draft, Programs};
 use ir::trace::{Origin, Trace};
 use ir::units::Seconds;
 
+use crate::fleet::Seats;
 use crate::model::CostModel;
 use crate::prices::Prices;
 use engine::{Engine, Regime};
@@ -47,24 +48,34 @@ pub enum Detail {
 
 /// The predicted trace of one step; a deadlock if the programs cannot come to their end.
 pub fn simulate(programs: &Programs, model: &CostModel, detail: Detail) -> Result<Trace, Deadlock> {
-    let trace = play(programs.draft(), model, detail, Regime::of(model))?;
+    simulate_on(programs, Seats::alike(model), detail)
+}
+
+/// The same where stages lie on unlike devices.
+pub fn simulate_on(programs: &Programs, seats: Seats<'_>, detail: Detail) -> Result<Trace, Deadlock> {
+    let trace = play(programs.draft(), seats, detail, Regime::of(seats))?;
     Ok(Trace { digest: programs.digest(), ..trace })
 }
 
 /// The same of programs that were not verified, for comparing plans; the digest is left 0.
 pub fn simulate_draft(draft: &Draft, model: &CostModel, detail: Detail) -> Result<Trace, Deadlock> {
-    play(draft, model, detail, Regime::of(model))
+    simulate_draft_on(draft, Seats::alike(model), detail)
+}
+
+/// The same where stages lie on unlike devices.
+pub fn simulate_draft_on(draft: &Draft, seats: Seats<'_>, detail: Detail) -> Result<Trace, Deadlock> {
+    play(draft, seats, detail, Regime::of(seats))
 }
 
 /// The time that a step would take if nothing slowed anything, and each rank could do all its streams at once.
 pub(crate) fn ideal_step(draft: &Draft, model: &CostModel) -> Result<Seconds, Deadlock> {
-    play(draft, model, Detail::Totals, Regime::Ideal).map(|trace| trace.step)
+    play(draft, Seats::alike(model), Detail::Totals, Regime::Ideal).map(|trace| trace.step)
 }
 
 /// Plays a draft; the digest is left 0.
-fn play(draft: &Draft, model: &CostModel, detail: Detail, regime: Regime) -> Result<Trace, Deadlock> {
-    let prices = Prices::of_draft(draft, model);
-    let mut engine = Engine::new(draft, &prices, model, regime, detail);
+fn play(draft: &Draft, seats: Seats<'_>, detail: Detail, regime: Regime) -> Result<Trace, Deadlock> {
+    let prices = Prices::of_draft(draft, seats);
+    let mut engine = Engine::new(draft, &prices, seats, regime, detail);
     let step = engine.run()?;
     let (totals, shares, recording) = engine.finish(step);
     let (events, memory) = recording.map_or_else(Default::default, record::Recording::sorted);

@@ -132,6 +132,7 @@ impl<'a> Player<'a> {
         let mut queue =
             vec![Queued { action: Action::Free, place: 0, issued: 0.0, after: 0, is_behind: false }; count as usize];
         let mut events = 0;
+        let host = prices.host(index);
         let mut issued = 0.0;
         let mut transfers = 0;
         let (last_pass, computes) = passes(role);
@@ -140,7 +141,7 @@ impl<'a> Player<'a> {
         for (place, instr) in role.code.iter().enumerate().filter(|(_, instr)| is_played(instr.action)) {
             if is_of_block(instr, last) && pass != Some(instr.span) {
                 pass = Some(instr.span);
-                issued += prices.issue_pass;
+                issued += host.issue_pass;
             }
             let end = &mut ends[instr.stream];
             // Reductions that begin when all passes are over stand behind them, and wait for them.
@@ -149,10 +150,10 @@ impl<'a> Player<'a> {
             queue[*end as usize] = Queued { action: instr.action, place: place as u32, issued, after, is_behind };
             *end += 1;
             match instr.action {
-                Action::Compute(id) => issued += prices.fragments[id.index()].issue,
-                Action::Exchange(_) => issued += prices.issue_exchange,
+                Action::Compute(id) => issued += prices.fragment_price(index, id).issue,
+                Action::Exchange(_) => issued += host.issue_exchange,
                 Action::Send(_) | Action::Receive(_) => {
-                    issued += prices.issue_exchange;
+                    issued += host.issue_exchange;
                     transfers += u32::from(prices.waits == Waits::Transfers);
                 }
                 Action::Free => {}

@@ -11,6 +11,7 @@ use ir::program::{
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 use super::{Detail, Regime, play};
+use crate::fleet::Seats;
 use crate::model::CostModel;
 
 fn model() -> CostModel {
@@ -34,6 +35,8 @@ fn model() -> CostModel {
         product_efficiency: 1.0,
         memory_efficiency: 1.0,
         residuals: None,
+        price_per_hour: None,
+        currency: None,
         source: "made up".to_owned(),
     };
     let name = "one node".to_owned();
@@ -89,7 +92,7 @@ fn a_deadlock_names_what_stands_and_what_it_waits_for() {
             ],
         ),
     ]);
-    let deadlock = play(&draft, &model(), Detail::Totals, Regime::Concurrent).expect_err("both stand");
+    let deadlock = play(&draft, Seats::alike(&model()), Detail::Totals, Regime::Concurrent).expect_err("both stand");
     let expected = "\
 the programs wait for each other
   stage 0, instruction 0 on compute (m3 L7 B) waits for event 5, which nothing signals
@@ -115,7 +118,8 @@ fn a_circle_of_waiting_is_named_from_end_to_end() {
     };
     let (forward, backward) = (Direction::Forward, Direction::Backward);
     let roles = [passes_on(0, [0, 1], [backward, forward]), passes_on(1, [1, 0], [forward, backward])];
-    let deadlock = play(&draft(roles), &model(), Detail::Totals, Regime::Concurrent).expect_err("a circle");
+    let deadlock =
+        play(&draft(roles), Seats::alike(&model()), Detail::Totals, Regime::Concurrent).expect_err("a circle");
     let expected = "  in a circle: stage 0, instruction 0 on receive(backward) (m3 L7 B) \
                     waits for stage 1, instruction 2 on send(backward) (m3 L7 B), \
                     which waits for stage 1, instruction 0 on receive(forward) (m3 L7 B), \

@@ -11,7 +11,7 @@ impl Engine<'_> {
     pub(super) fn retime_pairs(&mut self, role: usize) {
         let running = self.players[role].running;
         let products = match self.players[role].head(Stream::Compute).map(|head| head.action) {
-            Some(Action::Compute(id)) => self.prices.fragments[id.index()].products,
+            Some(Action::Compute(id)) => self.prices.fragment_price(role, id).products,
             Some(_) | None => 0.0,
         };
         for stream in running.iter() {
@@ -20,7 +20,7 @@ impl Engine<'_> {
             let others = running.minus(Streams::only(stream)).iter().map(|beside| {
                 let same = links & player.tasks[beside].links != 0;
                 let shares = if same { LinkUse::Same } else { LinkUse::Other };
-                self.model.slowdowns().pair(stream, beside, shares, products) - 1.0
+                self.seats.model(role).slowdowns().pair(stream, beside, shares, products) - 1.0
             });
             let factor = 1.0 + others.sum::<f64>();
             self.set_factor(role, stream, factor);
@@ -44,9 +44,10 @@ impl Engine<'_> {
             Some(Action::Exchange(id)) => self.prices.exchange(role, id).ranks_per_node,
             Some(_) | None => 1,
         };
+        let model = self.seats.model(role);
         let factor = match priced {
-            1 => self.model.sharing(working),
-            priced => (self.model.sharing(working) / self.model.sharing(priced)).max(1.0),
+            1 => model.sharing(working),
+            priced => (model.sharing(working) / model.sharing(priced)).max(1.0),
         };
         self.set_factor(role, stream, factor);
     }

@@ -45,6 +45,8 @@ pub(crate) fn cluster(execution: Execution) -> Cluster {
         product_efficiency: 1.0,
         memory_efficiency: 1.0,
         residuals: None,
+        price_per_hour: None,
+        currency: None,
         source: "made up".to_owned(),
     };
     let name = "specimens".to_owned();

@@ -266,6 +266,7 @@ pub(crate) fn model(name: &str) -> Model {
         rotary_base: 10_000.0,
         rotary_scaling: None,
         images: None,
+        decoder: None,
         head_size: None,
         attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,

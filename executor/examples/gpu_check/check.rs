@@ -60,7 +60,7 @@ pub(crate) fn step(model: &Model, batch: u64, session: &mut Session, step: Step)
     let mut draws = Draws::new(Seed(session.steps_done() % 2));
     let count = batch * model.sequence + 1;
     let tokens: Vec<i32> = (0..count).map(|_| draws.below(model.vocabulary) as i32).collect();
-    let batch = Batch { inputs: &tokens[..tokens.len() - 1], patches: &[], targets: &tokens[1..] };
+    let batch = Batch { inputs: &tokens[..tokens.len() - 1], patches: &[], source: &[], targets: &tokens[1..] };
     let result = match step {
         Step::Plain => session.step(batch),
         Step::Traced => session.step_traced(batch),

@@ -17,7 +17,7 @@ use crate::tests::state::{draft, spreads};
 use crate::tests::{settings, verified};
 use crate::world::{Alone, World as _};
 
-const TOKENS: Batch<'static> = Batch { inputs: &[0; 24], patches: &[], targets: &[0; 24] };
+const TOKENS: Batch<'static> = Batch { inputs: &[0; 24], patches: &[], source: &[], targets: &[0; 24] };
 
 /// A training of small tensors, whose values differ from step to step.
 fn session(spread: usize, seed: u64) -> Session {

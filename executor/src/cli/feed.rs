@@ -122,7 +122,7 @@ impl Feed {
     pub(crate) fn batch(&mut self, step: u64) -> Batch<'_> {
         let rows = Rows { step, first: 0, count: self.order.global_batch() };
         fill(&self.windows, &self.order, rows, &mut self.inputs, &mut self.targets);
-        Batch { inputs: &self.inputs, patches: &[], targets: &self.targets }
+        Batch { inputs: &self.inputs, patches: &[], source: &[], targets: &self.targets }
     }
     /// A batch whose rows are windows at these places of the order, which has each window once before it repeats.
     pub(crate) fn rows(&mut self, place: &dyn Fn(u64) -> u64) -> Batch<'_> {
@@ -134,6 +134,6 @@ impl Feed {
             inputs.copy_from_slice(self.windows.inputs(window));
             targets.copy_from_slice(self.windows.targets(window));
         }
-        Batch { inputs: &self.inputs, patches: &[], targets: &self.targets }
+        Batch { inputs: &self.inputs, patches: &[], source: &[], targets: &self.targets }
     }
 }

@@ -4,6 +4,7 @@ use ir::op::Storage;
 use ir::op::{Activation, Norm, NormKind, Op, Pattern, Rotary, Rotation};
 use ir::program::Kernel;
 use kernels::adamw::{Constants, Extent, Gradient, State};
+use kernels::attention::cross::{self, Cross, CrossSaved};
 use kernels::attention::{self, Heads, Scratch};
 use kernels::embed::Rows;
 use kernels::loss::{self, Shard};
@@ -74,17 +75,10 @@ pub(crate) fn run(mut call: Call<'_, '_>) {
         }
         Op::Attention(pattern) => attend(call, pattern),
         Op::AttentionGradient(pattern) => attend_gradient(call, pattern),
-        Op::Activation(Activation::Gelu) => activation::cpu::gelu(call.floats(0), call.outputs[0]),
-        Op::Activation(Activation::SwiGlu) => {
-            activation::cpu::swiglu(call.size('f'), call.floats(0), call.outputs[0]);
-        }
-        Op::ActivationGradient(Activation::Gelu) => {
-            activation::cpu::gelu_gradient(call.floats(1), call.floats(0), call.outputs[0]);
-        }
-        Op::ActivationGradient(Activation::SwiGlu) => {
-            let width = call.size('f');
-            activation::cpu::swiglu_gradient(width, call.floats(1), call.floats(0), call.outputs[0]);
-        }
+        Op::CrossAttention => cross_attend(call),
+        Op::CrossAttentionGradient => cross_attend_gradient(call),
+        Op::Activation(activation) => activate(&mut call, activation),
+        Op::ActivationGradient(activation) => activate_gradient(&mut call, activation),
         Op::Add => sum(&mut call),
         Op::RowMax => loss::cpu::row_max(call.size('v'), call.floats(0), call.outputs[0]),
         Op::SumExp => {
@@ -153,6 +147,11 @@ impl<'b> Call<'_, 'b> {
 
     fn shard(&self) -> Shard {
         Shard { first: self.offset('v'), width: self.size('v') }
+    }
+
+    fn cross(&self) -> Cross {
+        let [sequence, keys, groups, queries, head] = ['s', 't', 'g', 'r', 'd'].map(|letter| self.size(letter));
+        Cross { sequence, keys, groups, queries, head }
     }
 
     fn packed(&self) -> Packed {
@@ -226,6 +225,37 @@ fn attend_gradient(call: Call<'_, '_>, pattern: Pattern) {
     let [dy, qkv, y, lse] = [0, 1, 2, 3].map(|input| call.floats(input));
     let scratch = Scratch { scores: call.workspace, product: call.panels };
     attention::cpu::gradient(heads, attention::Saved { qkv, y, lse }, dy, call.outputs[0], scratch);
+}
+
+fn cross_attend(call: Call<'_, '_>) {
+    let (shape, operands) = (call.cross(), [0, 1].map(|input| call.floats(input)));
+    let [y, lse] = call.outputs else { panic!("attention has a result and a statistic") };
+    cross::forward(shape, operands, y, lse, call.workspace);
+}
+
+fn cross_attend_gradient(call: Call<'_, '_>) {
+    let shape = call.cross();
+    let [dy, q, kv, y, lse] = [0, 1, 2, 3, 4].map(|input| call.floats(input));
+    let [dq, dkv] = call.outputs else { panic!("queries have a gradient, and keys and values") };
+    cross::gradient(shape, CrossSaved { q, kv, y, lse }, dy, dq, dkv);
+}
+
+fn activate(call: &mut Call<'_, '_>, activation: Activation) {
+    let x = call.floats(0);
+    match activation {
+        Activation::Gelu => activation::cpu::gelu(x, call.outputs[0]),
+        Activation::Relu => activation::cpu::relu(x, call.outputs[0]),
+        Activation::SwiGlu => activation::cpu::swiglu(call.size('f'), x, call.outputs[0]),
+    }
+}
+
+fn activate_gradient(call: &mut Call<'_, '_>, activation: Activation) {
+    let (x, dy) = (call.floats(1), call.floats(0));
+    match activation {
+        Activation::Gelu => activation::cpu::gelu_gradient(x, dy, call.outputs[0]),
+        Activation::Relu => activation::cpu::relu_gradient(x, dy, call.outputs[0]),
+        Activation::SwiGlu => activation::cpu::swiglu_gradient(call.size('f'), x, dy, call.outputs[0]),
+    }
 }
 
 /// A sum; one of the summands may be the result's own memory.

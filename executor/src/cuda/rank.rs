@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ir::program::{Action, Instr, PerStream, Role, Stream};
 use ir::units::{Bytes, Seconds};
-use kernels::cuda::{self, Choice, Addresses, Device, Error, Event, Graph, Memory, Prepared, Window};
+use kernels::cuda::{self, Addresses, Choice, Device, Error, Event, Graph, Memory, Prepared, Window};
 
 use super::flat::Call;
 use super::launch::{Launches, launches};

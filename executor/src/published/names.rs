@@ -48,7 +48,7 @@ pub(super) fn prefix(family: Family) -> &'static str {
     match family {
         Family::Llama => "model.",
         Family::Gpt => "transformer.",
-        Family::Bert | Family::Vit | Family::Swin => panic!("{NO_NAMES}"),
+        Family::Bert | Family::Vit | Family::Swin | Family::T5 => panic!("{NO_NAMES}"),
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn table_name(family: Family) -> &'static str {
     match family {
         Family::Llama => "embed_tokens.weight",
         Family::Gpt => "wte.weight",
-        Family::Bert | Family::Vit | Family::Swin => panic!("{NO_NAMES}"),
+        Family::Bert | Family::Vit | Family::Swin | Family::T5 => panic!("{NO_NAMES}"),
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn parameters(model: &Model, packing: Packing) -> Vec<Parameter> {
             (1..last).for_each(|layer| all.extend(rotary(&sizes, layer, packing, model.attention_bias)));
             all.push(whole(last, "norm weight", "norm.weight", &[hidden]));
         }
-        Family::Bert | Family::Vit | Family::Swin => panic!("{NO_NAMES}"),
+        Family::Bert | Family::Vit | Family::Swin | Family::T5 => panic!("{NO_NAMES}"),
         Family::Gpt => {
             all.push(whole(0, "positions", "wpe.weight", &[model.sequence, hidden]));
             (1..last).for_each(|layer| all.extend(learned(&sizes, layer)));

@@ -78,7 +78,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// One step's batch, of one token.
-const TOKEN: Batch<'static> = Batch { inputs: &[0], patches: &[], targets: &[0] };
+const TOKEN: Batch<'static> = Batch { inputs: &[0], patches: &[], source: &[], targets: &[0] };
 
 fn random(seed: Seed, elements: u64) -> Vec<f32> {
     (0..elements).map(|index| seed.normal(index) as f32).collect()

@@ -101,7 +101,7 @@ fn any_plan_resumes_the_checkpoint_of_any_other() {
             let folder = Folder::open(place.path(), &mut Alone).unwrap();
             let mut saved = verified(&draft(from), Backend::Shuffle { seed: 0 });
             let batch = [0; 24];
-            saved.step(Batch { inputs: &batch, patches: &[], targets: &batch }).unwrap();
+            saved.step(Batch { inputs: &batch, patches: &[], source: &[], targets: &batch }).unwrap();
             for quantity in Quantity::ALL {
                 let seed = Seed(40 + quantity as u64);
                 let (ranks, host) = (saved.host.ranks(), &mut *saved.host);
@@ -158,7 +158,7 @@ fn each_rank_gets_its_rows_of_each_microbatch() {
     let mut session = verified(&builder.finish(), Backend::Shuffle { seed: 0 });
     let inputs: Vec<i32> = (0..24).collect();
     let following: Vec<i32> = (1..25).collect();
-    session.step(Batch { inputs: &inputs, patches: &[], targets: &following }).unwrap();
+    session.step(Batch { inputs: &inputs, patches: &[], source: &[], targets: &following }).unwrap();
     for rank in 0..4u32 {
         let half = rank as i32 / 2;
         let of = |id| read(&session, rank, id, 6).into_iter().map(|value| value.to_bits() as i32).collect::<Vec<_>>();

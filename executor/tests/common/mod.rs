@@ -20,6 +20,7 @@ pub fn model(family: Family, embeddings: Embeddings) -> Model {
         rotary_base: 10_000.0,
         rotary_scaling: None,
         images: None,
+        decoder: None,
         head_size: None,
         attention_bias: Bias::Absent,
         norm_epsilon: 1e-5,

@@ -1,28 +1,47 @@
 //! cluster.yaml, read with its rules.
 
 use super::locate::Segment;
-use super::parse::{Checks, Range, keys, parse};
-use crate::cluster::{Cluster, Execution, Link};
-use crate::error::Mistakes;
+use super::parse::{Checks, Range, keys, named, parse};
+use crate::cluster::{Cluster, Device, Execution, Link};
+use crate::error::{Mistake, Mistakes};
 use crate::residuals::Residuals;
 
 /// More devices than this are refused.
 pub(crate) const DEVICES_MAX: u64 = 1 << 16;
 
-/// The cluster that `text` describes, or everything that is wrong with it; `file` names it in messages.
+/// The cluster that `text` describes, or everything that is wrong with it; `file` names it in messages. One of unlike
+/// parts is for [`super::parse_machines`].
 pub fn parse_cluster(text: &str, file: &str) -> Result<Cluster, Mistakes> {
+    if let Some(line) = line_of_parts(text) {
+        return Err(unlike(file).at((line, 1)).into());
+    }
+    parse_alike(text, file)
+}
+
+/// The key of a file that describes parts of unlike devices.
+pub(super) const PARTS: &str = "parts";
+
+/// Where that key stands, if it does.
+pub(super) fn line_of_parts(text: &str) -> Option<usize> {
+    let is_key = |line: &str| line.strip_prefix(PARTS).is_some_and(|rest| rest.starts_with(':'));
+    text.lines().position(is_key).map(|index| index + 1)
+}
+
+/// Where devices must be alike, and are not.
+pub(super) fn unlike(file: &str) -> Mistake {
+    Mistake::new(file, "this is a cluster of unlike parts, on which plans are made and checked, but not yet run")
+        .help("use `hetu-plan MODEL --cluster` and `hetu-plan check`; here, name a cluster of equal devices")
+}
+
+/// The same of a text that is known to have no parts.
+pub(super) fn parse_alike(text: &str, file: &str) -> Result<Cluster, Mistakes> {
     let cluster: Cluster = parse(text, file)?;
     let mut checks = Checks::new(text, file);
     checks.name(&keys(["name"]), &cluster.name);
-    checks.positive(&keys(["nodes"]), u64::from(cluster.nodes));
-    checks.positive(&keys(["devices_per_node"]), u64::from(cluster.devices_per_node));
-    let devices = u64::from(cluster.nodes) * u64::from(cluster.devices_per_node);
-    if devices > DEVICES_MAX {
-        checks.wrong(&keys(["nodes"]), format!("a cluster has at most {DEVICES_MAX} devices, not {devices}"));
-    }
-    check_device(&cluster, &mut checks);
-    check_link("inside", &cluster.inside, &mut checks);
-    check_link("between", &cluster.between, &mut checks);
+    check_counts(&[], [cluster.nodes, cluster.devices_per_node], &mut checks);
+    check_device(&keys(["device"]), &cluster.device, &mut checks);
+    check_link(&keys(["inside"]), &cluster.inside, &mut checks);
+    check_link(&keys(["between"]), &cluster.between, &mut checks);
     checks.finish().map(|()| cluster)
 }
 
@@ -31,32 +50,60 @@ pub fn print_cluster(cluster: &Cluster) -> String {
     serde_yaml::to_string(cluster).expect("a cluster has only names and numbers")
 }
 
-fn check_device(cluster: &Cluster, checks: &mut Checks) {
-    let device = &cluster.device;
-    checks.name(&keys(["device", "name"]), &device.name);
+/// Nodes, and devices of each.
+pub(super) fn check_counts(path: &[Segment], [nodes, devices_per_node]: [u32; 2], checks: &mut Checks) {
+    let at = |key: &str| below(path, &[key]);
+    checks.positive(&at("nodes"), u64::from(nodes));
+    checks.positive(&at("devices_per_node"), u64::from(devices_per_node));
+    let devices = u64::from(nodes) * u64::from(devices_per_node);
+    if devices > DEVICES_MAX {
+        checks.wrong(&at("nodes"), format!("a cluster has at most {DEVICES_MAX} devices, not {devices}"));
+    }
+}
+
+/// The way to keys inside what a path leads to.
+fn below(path: &[Segment], keys: &[&str]) -> Vec<Segment> {
+    path.iter().cloned().chain(keys.iter().map(|key| Segment::from(*key))).collect()
+}
+
+/// Checks the device that stands at `path`.
+pub(super) fn check_device(path: &[Segment], device: &Device, checks: &mut Checks) {
+    let at = |key: &str| below(path, &[key]);
+    checks.name(&at("name"), &device.name);
     if let Execution::Shared { cores } = device.execution {
-        checks.positive(&keys(["device", "execution", "shared", "cores"]), u64::from(cores));
+        checks.positive(&below(path, &["execution", "shared", "cores"]), u64::from(cores));
     }
-    checks.positive(&keys(["device", "memory"]), device.memory.0);
+    checks.positive(&at("memory"), device.memory.0);
     if device.memory.0 > 0 && device.reserved >= device.memory {
-        let what =
-            format!("`device.reserved` ({}) leaves nothing of `device.memory` ({})", device.reserved, device.memory);
-        checks.wrong(&keys(["device", "reserved"]), what);
+        let what = format!(
+            "{} ({}) leaves nothing of {} ({})",
+            named(&at("reserved")),
+            device.reserved,
+            named(&at("memory")),
+            device.memory
+        );
+        checks.wrong(&at("reserved"), what);
     }
-    checks.within(&keys(["device", "f32_rate"]), device.f32_rate.0, Range::Positive);
-    checks.within(&keys(["device", "bf16_rate"]), device.bf16_rate.0, Range::Positive);
-    checks.within(&keys(["device", "memory_rate"]), device.memory_rate.0, Range::Positive);
-    checks.within(&keys(["device", "issue"]), device.issue.0, Range::NotNegative);
-    checks.within(&keys(["device", "product_efficiency"]), device.product_efficiency, Range::Share);
-    checks.within(&keys(["device", "memory_efficiency"]), device.memory_efficiency, Range::Share);
+    checks.within(&at("f32_rate"), device.f32_rate.0, Range::Positive);
+    checks.within(&at("bf16_rate"), device.bf16_rate.0, Range::Positive);
+    checks.within(&at("memory_rate"), device.memory_rate.0, Range::Positive);
+    checks.within(&at("issue"), device.issue.0, Range::NotNegative);
+    checks.within(&at("product_efficiency"), device.product_efficiency, Range::Share);
+    checks.within(&at("memory_efficiency"), device.memory_efficiency, Range::Share);
     if let Some(residuals) = &device.residuals {
-        check_residuals(&keys(["device", "residuals"]), residuals, checks);
+        check_residuals(&at("residuals"), residuals, checks);
+    }
+    if let Some(price) = device.price_per_hour {
+        checks.within(&at("price_per_hour"), price, Range::NotNegative);
+    }
+    if let Some(currency) = &device.currency {
+        checks.name(&at("currency"), currency);
     }
 }
 
 /// Checks what stands at `path`: quantiles in their order, and a source.
 pub(super) fn check_residuals(path: &[Segment], residuals: &Residuals, checks: &mut Checks) {
-    let at = |key: &str| [path, &keys([key])].concat();
+    let at = |key: &str| below(path, &[key]);
     checks.name(&at("from"), &residuals.from);
     checks.within(&at("low"), residuals.low, Range::Positive);
     checks.within(&at("high"), residuals.high, Range::Positive);
@@ -65,14 +112,16 @@ pub(super) fn check_residuals(path: &[Segment], residuals: &Residuals, checks: &
     }
 }
 
-fn check_link(key: &str, link: &Link, checks: &mut Checks) {
-    checks.name(&keys([key, "name"]), &link.name);
-    checks.within(&keys([key, "rate"]), link.rate.0, Range::Positive);
-    checks.within(&keys([key, "latency"]), link.latency.0, Range::NotNegative);
-    checks.within(&keys([key, "efficiency"]), link.efficiency, Range::Share);
-    checks.within(&keys([key, "start"]), link.start.0, Range::NotNegative);
+/// Checks the link that stands at `path`.
+pub(super) fn check_link(path: &[Segment], link: &Link, checks: &mut Checks) {
+    let at = |key: &str| below(path, &[key]);
+    checks.name(&at("name"), &link.name);
+    checks.within(&at("rate"), link.rate.0, Range::Positive);
+    checks.within(&at("latency"), link.latency.0, Range::NotNegative);
+    checks.within(&at("efficiency"), link.efficiency, Range::Share);
+    checks.within(&at("start"), link.start.0, Range::NotNegative);
     for &share in link.efficiency_of.values() {
-        checks.within(&keys([key, "efficiency_of"]), share, Range::Share);
+        checks.within(&at("efficiency_of"), share, Range::Share);
     }
 }
 

@@ -11,7 +11,7 @@ const WINDOW_MAX: u64 = 1 << 12;
 pub(super) fn check_images(model: &Model, checks: &mut Checks) {
     let family = model.family.name();
     let reads_images = match model.family {
-        Family::Gpt | Family::Llama | Family::Bert => false,
+        Family::Gpt | Family::Llama | Family::Bert | Family::T5 => false,
         Family::Vit | Family::Swin => true,
     };
     match &model.images {
@@ -27,7 +27,9 @@ pub(super) fn check_images(model: &Model, checks: &mut Checks) {
             checks.positive(&keys(["images", "patch"]), images.patch);
             match model.family {
                 Family::Swin => check_levels(model, images, checks),
-                Family::Gpt | Family::Llama | Family::Bert | Family::Vit => check_no_levels(images, checks),
+                Family::Gpt | Family::Llama | Family::Bert | Family::Vit | Family::T5 => {
+                    check_no_levels(images, checks)
+                }
             }
             if model.embeddings == Embeddings::Tied {
                 let what = "`embeddings: tied` is for models of text: patches have no table";

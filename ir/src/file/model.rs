@@ -1,5 +1,6 @@
 //! model.yaml, read with its rules: sizes that divide, numbers that fit.
 
+use super::decoder::check_decoder;
 use super::images::{LEVELS_MAX, check_images};
 use super::parse::{Checks, Range, keys, parse};
 use crate::error::Mistakes;
@@ -27,6 +28,7 @@ pub(super) fn check_model(model: &Model, text: &str, file: &str) -> Result<(), M
     check_sizes(model, &mut checks);
     check_heads(model, &mut checks);
     check_images(model, &mut checks);
+    check_decoder(model, &mut checks);
     check_rotary(model, &mut checks);
     check_products(model, &mut checks);
     check_training(model, &mut checks);
@@ -87,8 +89,9 @@ fn check_heads(model: &Model, checks: &mut Checks) {
 fn check_rotary(model: &Model, checks: &mut Checks) {
     checks.within(&keys(["rotary_base"]), model.rotary_base, Range::Positive);
     let family = model.family.name();
+    let biases = if model.family == Family::T5 { "none" } else { "all biases" };
     if model.family != Family::Llama && model.attention_bias == Bias::Present {
-        let what = format!("`attention_bias` is for `family: llama`: `{family}` has all biases");
+        let what = format!("`attention_bias` is for `family: llama`: `{family}` has {biases}");
         checks.wrong(&keys(["attention_bias"]), what);
     }
     let Some(scaling) = model.rotary_scaling else { return };
@@ -113,7 +116,9 @@ fn check_products(model: &Model, checks: &mut Checks) {
     let heads = model.heads.saturating_mul(model.head_size.unwrap_or(0));
     let patch = model.images.as_ref().map_or(0, |images| images.patch);
     let width = model.hidden.max(model.feed_forward).max(model.vocabulary).max(heads).max(patch);
-    let layers = u64::from(model.layers).saturating_add(2);
+    // A decoder's block has one matrix more than half of those counted here.
+    let decoder = model.decoder.map_or(0, |decoder| 2 * u64::from(decoder.layers));
+    let layers = u64::from(model.layers).saturating_add(decoder).saturating_add(3);
     let levels = model.images.as_ref().map_or(1, |images| images.levels.len().clamp(1, LEVELS_MAX));
     // From level to level widths double; a merge is twice as wide as its level.
     let wider = 1u64 << levels;
@@ -123,7 +128,8 @@ fn check_products(model: &Model, checks: &mut Checks) {
     {
         checks.wrong(&keys(["hidden"]), "the model's sizes multiply to more parameters than 64 bits can count");
     }
-    let (batch, sequence) = (model.training.batch, model.sequence);
+    let (batch, sequence) =
+        (model.training.batch, model.sequence.max(model.decoder.map_or(0, |decoder| decoder.sequence)));
     // 16 results or fewer of the largest size in a layer, of 4 bytes.
     let activations = wide(&[64, layers, batch, sequence, width]);
     let scores = wide(&[4, batch, model.heads, sequence, sequence]);
@@ -185,11 +191,11 @@ training:
             said("hidden: 64", "hiden: 64"),
             "error: m.yaml:5: unknown key `hiden`\n  help: did you mean `hidden`?  (keys here: format, name, family, \
              layers, hidden, heads, key_value_heads, head_size, attention_bias, feed_forward, vocabulary, sequence, \
-             embeddings, rotary_base, rotary_scaling, images, norm_epsilon, training)"
+             embeddings, rotary_base, rotary_scaling, images, decoder, norm_epsilon, training)"
         );
         assert_eq!(
             said("family: llama", "family: lama"),
-            "error: m.yaml:3: unknown value `lama` of `family`\n  help: did you mean `llama`?  (values here: gpt, llama, bert, vit, swin)"
+            "error: m.yaml:3: unknown value `lama` of `family`\n  help: did you mean `llama`?  (values here: gpt, llama, bert, vit, swin, t5)"
         );
         assert_eq!(
             said("precision: f32", "precision: fp8"),

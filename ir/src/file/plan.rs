@@ -1,6 +1,5 @@
 //! plan.yaml: ranges of layers with one line each, read with its rules.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::ops::Range;
 
@@ -8,20 +7,15 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use super::digest::{Digest, digest};
+use super::digest::Digest;
 use super::locate::Segment;
 use super::parse::{Checks, FORMAT, keys, named, parse};
 use super::print::{scalar, word};
 use super::quantity::Quantity;
-use super::{print_cluster, print_model};
-use crate::cluster::Cluster;
-use crate::error::{Mistake, Mistakes, shown};
-use crate::graph::Element;
-use crate::model::{Model, Precision};
-use crate::op::{Addend, OpKind};
+use super::ways::{Products, print_ways, ways};
+use crate::error::{Mistakes, shown};
+use crate::model::Precision;
 use crate::plan::{Devices, Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
-use crate::profile::{Shape, Work};
-use crate::ways::{Way, Ways};
 
 /// More layers than this are refused: those of the largest model, its embedding and its head.
 const LAYERS_MAX: u32 = super::model::LAYERS_MAX + 2;
@@ -49,30 +43,11 @@ struct Form {
     #[serde(default = "prefetch")]
     prefetch: u32,
     stages: Vec<String>,
+    #[serde(default)]
+    parts: Vec<String>,
     layers: Runs,
     predicted: Option<Predicted>,
     products: Option<Products>,
-}
-
-/// Ways of products, as they are written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Products {
-    library: String,
-    ways: Vec<Told>,
-}
-
-/// The way of one.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Told {
-    shape: Shape,
-    element: Element,
-    #[serde(default)]
-    write: crate::op::Write,
-    #[serde(default)]
-    addend: Addend,
-    way: Way,
 }
 
 fn prefetch() -> u32 {
@@ -150,6 +125,10 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
     let ranges: Vec<String> = form.layers.0.iter().map(|(range, _)| range.clone()).collect();
     let runs = covered(&ranges, |index| keys(["layers", &ranges[index]]).to_vec(), &mut checks);
     check_ends(&stages, &runs, &mut checks);
+    if !form.parts.is_empty() && form.parts.len() != form.stages.len() {
+        let what = format!("`parts` names {} parts for {} stages", form.parts.len(), form.stages.len());
+        checks.wrong_but(&keys(["parts"]), what, "name the part of each stage, or leave `parts` out");
+    }
     check_batch(&form, &mut checks);
     check_ranks(&form, stages.len(), &mut checks);
     if form.prefetch > LAYERS_MAX {
@@ -168,27 +147,8 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
         strategies: strategies.flat_map(|((_, strategy), run)| vec![strategy.clone(); run.len()]).collect(),
         prefetch: form.prefetch,
     };
-    let Form { model, cluster, devices, predicted, .. } = form;
-    Ok(PlanFile { plan, model, cluster, devices, predicted, ways })
-}
-
-fn ways(products: Option<&Products>, checks: &mut Checks) -> Ways {
-    let Some(Products { library, ways: told }) = products else { return Ways::default() };
-    checks.name(&keys(["products", "library"]), library);
-    let mut ways = Ways { library: library.clone(), products: BTreeMap::new() };
-    for (index, Told { shape, element, write, addend, way }) in told.iter().enumerate() {
-        let path = |key: &str| -> [Segment; 4] { ["products".into(), "ways".into(), index.into(), key.into()] };
-        if !matches!(shape, Shape::Product(_)) {
-            let what = format!("`{shape}` is not a shape of a product");
-            checks.wrong_but(&path("shape"), what, "write rows, columns and inner size, such as `m8 n4 k16 nt`");
-        }
-        let (op, shape) = (OpKind::MatMul, shape.clone());
-        let work = Work::Kernel { op, element: *element, shape, write: *write, addend: *addend };
-        if ways.products.insert(work, *way).is_some() {
-            checks.wrong(&path("shape"), "a way of this product stands above".to_owned());
-        }
-    }
-    ways
+    let Form { model, cluster, devices, parts, predicted, .. } = form;
+    Ok(PlanFile { plan, model, cluster, devices, parts, predicted, ways })
 }
 
 /// The ranges that `texts` describe, with a mistake for each that is none or that does not follow the one before.
@@ -301,6 +261,10 @@ pub fn print_plan(file: &PlanFile) -> String {
     line("precision", &word(&plan.precision));
     line("prefetch", &plan.prefetch.to_string());
     line("stages", &format!("[{}]", stages.join(", ")));
+    if !file.parts.is_empty() {
+        let parts: Vec<String> = file.parts.iter().map(|part| scalar(part)).collect();
+        line("parts", &format!("[{}]", parts.join(", ")));
+    }
     text.push_str("layers:\n");
     for (layers, strategy) in plan.runs() {
         let Strategy { data, tensor, sequence, shard, recompute } = strategy;
@@ -323,79 +287,10 @@ pub fn print_plan(file: &PlanFile) -> String {
     text
 }
 
-fn print_ways(ways: &Ways, text: &mut String) {
-    if ways.is_empty() {
-        return;
-    }
-    *text += &format!("products:\n  library: {}\n  ways:\n", scalar(&ways.library));
-    for (work, way) in &ways.products {
-        let Work::Kernel { element, shape, write, addend, .. } = work else { continue };
-        let (element, shape) = (element.name(), scalar(&shape.to_string()));
-        let write = if *write == crate::op::Write::Accumulate { ", write: accumulate" } else { "" };
-        let addend = if *addend == Addend::Present { ", addend: present" } else { "" };
-        *text += &format!("  - {{ shape: {shape}, element: {element}{write}{addend}, way: \"{way}\" }}\n");
-    }
-}
-
 fn reference(reference: &Reference) -> String {
     match &reference.digest {
         Some(digest) => format!("{{ path: {}, digest: \"{digest}\" }}", scalar(&reference.path)),
         None => scalar(&reference.path),
-    }
-}
-
-impl PlanFile {
-    /// A plan for a model and a cluster, each with the path at which the plan's reader will find it.
-    pub fn new(plan: Plan, model: (&Model, &str), cluster: (&Cluster, &str)) -> PlanFile {
-        let refer = |path: &str, digest: Digest| Reference { path: path.to_owned(), digest: Some(digest) };
-        PlanFile {
-            plan,
-            model: refer(model.1, model.0.digest()),
-            cluster: refer(cluster.1, cluster.0.digest()),
-            devices: Some(Devices { cluster: cluster.0.name.clone(), device: cluster.0.device.name.clone() }),
-            predicted: None,
-            ways: Ways::default(),
-        }
-    }
-
-    /// Whether this plan was made for `model` and `cluster`, and has a strategy for each layer and a device for each
-    /// rank; `file` is the plan's name in messages.
-    pub fn check(&self, model: &Model, cluster: &Cluster, file: &str) -> Result<(), Mistakes> {
-        let mut mistakes = Vec::new();
-        for (kind, reference, found) in
-            [("model", &self.model, model.digest()), ("cluster", &self.cluster, cluster.digest())]
-        {
-            if let Some(digest) = reference.digest.filter(|digest| *digest != found) {
-                let path = shown(&reference.path);
-                let what = format!("made for a {kind} with digest {digest}, but `{path}` now has {found}");
-                mistakes.push(Mistake::new(file, what).help(format!("plan again, or restore the {kind} file")));
-            }
-        }
-        let (planned, layers) = (self.plan.strategies.len(), model.layer_count() as usize);
-        if planned != layers {
-            let what = format!("has strategies for {planned} layers, but the model has {layers}");
-            let help = format!("layer 0 is the embedding, 1 to {} the blocks, {} the head", layers - 2, layers - 1);
-            mistakes.push(Mistake::new(file, what).help(help));
-        }
-        let (ranks, devices) = (self.plan.rank_count(), cluster.device_count());
-        if ranks > devices {
-            mistakes.push(Mistake::new(file, format!("needs {ranks} devices, but the cluster has {devices}")));
-        }
-        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
-    }
-}
-
-impl Model {
-    /// The digest of the model's content, whatever the comments and layout of its file.
-    pub fn digest(&self) -> Digest {
-        digest(&print_model(self))
-    }
-}
-
-impl Cluster {
-    /// The digest of the cluster's content, whatever the comments and layout of its file.
-    pub fn digest(&self) -> Digest {
-        digest(&print_cluster(self))
     }
 }
 
@@ -481,6 +376,18 @@ products:
         let twice = format!("{text}  - {{ shape: \"m8 n4 k16 tt\", element: f32, write: accumulate, way: \"8\" }}\n");
         let twice = parse_plan(&twice, "p.yaml").unwrap_err().to_string();
         assert_eq!(twice, "error: p.yaml:18: a way of this product stands above");
+    }
+
+    #[test]
+    fn stages_may_lie_on_parts() {
+        let printed = said("4..8]", "4..8]\nparts: [H100, A100-80GB]");
+        assert!(printed.contains("stages: [0..4, 4..8]\nparts: [H100, A100-80GB]\nlayers:"), "{printed}");
+        assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
+        assert_eq!(
+            said("4..8]", "4..8]\nparts: [H100]"),
+            "error: p.yaml:8: `parts` names 1 parts for 2 stages\n  \
+             help: name the part of each stage, or leave `parts` out"
+        );
     }
 
     #[test]

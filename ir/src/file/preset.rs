@@ -2,9 +2,11 @@
 //!
 //! The numbers are those of the files in `examples`, which are compiled in: one truth.
 
-use super::{parse_cluster, parse_model};
+use super::cluster::unlike;
+use super::{parse_cluster, parse_machines, parse_model, print_fleet};
 use crate::cluster::Cluster;
 use crate::error::{Mistake, Mistakes, nearest, shown};
+use crate::fleet::{Fleet, Machines};
 use crate::model::Model;
 
 /// The device's name and its file.
@@ -25,6 +27,9 @@ const ALIASES: [(&str, &str); 4] =
 impl Cluster {
     /// The cluster with this name: `H200`, `8xA100-80GB`, or `64x8xH100` (nodes, devices of each, device).
     pub fn preset(name: &str) -> Result<Cluster, Mistakes> {
+        if name.contains(PLUS) {
+            return Err(unlike(&shown(name)).into());
+        }
         let (counts, device) = name.rsplit_once('x').unwrap_or(("1", name));
         let Some(text) = file_of(device) else { return Err(unknown(name, counts, device).into()) };
         let mut cluster = parse_cluster(text, device).expect("shipped clusters are valid: a test reads each");
@@ -50,8 +55,33 @@ impl Cluster {
     }
 }
 
+/// Between the names of parts.
+const PLUS: char = '+';
+
+impl Machines {
+    /// The devices with this name: that of a [`Cluster::preset`], or several with a `+` between them, which are parts of
+    /// unlike devices, joined by the slowest of their links between nodes.
+    pub fn preset(name: &str) -> Result<Machines, Mistakes> {
+        let parts = name.split(PLUS).map(|part| Cluster::preset(part.trim())).collect::<Result<Vec<Cluster>, _>>()?;
+        if let [cluster] = &parts[..] {
+            return Ok(Machines::Alike(Box::new(cluster.clone())));
+        }
+        let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+        let name = names.join("+");
+        let between =
+            parts.iter().skip(1).fold(&parts[0].between, |slowest, part| slowest.slower(&part.between)).clone();
+        let named = parts.iter().map(|part| {
+            let is_only = parts.iter().filter(|other| other.device.name == part.device.name).count() == 1;
+            Cluster { name: if is_only { part.device.name.clone() } else { part.name.clone() }, ..part.clone() }
+        });
+        let fleet = Fleet { between, parts: named.collect(), name };
+        // Read once more as a file, so that parts obey the same rules.
+        parse_machines(&print_fleet(&fleet), &shown(&fleet.name))
+    }
+}
+
 /// A model's name and its file, the smallest first.
-const MODELS: [(&str, &str); 15] = [
+const MODELS: [(&str, &str); 16] = [
     ("tiny-gpt", include_str!("../../../examples/models/tiny-gpt.yaml")),
     ("tiny-llama", include_str!("../../../examples/models/tiny-llama.yaml")),
     ("gpt2-124m", include_str!("../../../examples/models/gpt2-124m.yaml")),
@@ -61,6 +91,7 @@ const MODELS: [(&str, &str); 15] = [
     ("swin-huge-32", include_str!("../../../examples/models/swin-huge-32.yaml")),
     ("llama-1b", include_str!("../../../examples/models/llama-1b.yaml")),
     ("gpt3-1.3b", include_str!("../../../examples/models/gpt3-1.3b.yaml")),
+    ("t5-3b", include_str!("../../../examples/models/t5-3b.yaml")),
     ("gpt3-6.7b", include_str!("../../../examples/models/gpt3-6.7b.yaml")),
     ("llama2-7b", include_str!("../../../examples/models/llama2-7b.yaml")),
     ("llama3-8b", include_str!("../../../examples/models/llama3-8b.yaml")),
@@ -147,6 +178,19 @@ mod tests {
         assert_eq!(Cluster::preset("H200").unwrap().device_count(), 1);
         assert_eq!(Cluster::preset("4xA100-40GB").unwrap().name, "4xA100-40GB");
         assert_eq!(Cluster::preset("8xV100").unwrap().name, "8xV100-32GB");
+    }
+
+    #[test]
+    fn presets_with_a_plus_are_parts() {
+        let Machines::Unlike(fleet) = Machines::preset("2x8xH100+4x8xA100").unwrap() else { panic!("it has parts") };
+        assert_eq!((fleet.name.as_str(), fleet.device_count()), ("2x8xH100+4x8xA100-80GB", 48));
+        assert_eq!(fleet.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["H100", "A100-80GB"]);
+        assert_eq!(fleet.between.name, "InfiniBand HDR");
+        assert!(matches!(Machines::preset("8xH100"), Ok(Machines::Alike(_))));
+        let Machines::Unlike(same) = Machines::preset("8xH100+4xH100").unwrap() else { panic!("it has parts") };
+        assert_eq!(same.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["8xH100", "4xH100"]);
+        assert!(Machines::preset("8xH100+").is_err() && Machines::preset("8xH100+8xH100").is_err());
+        assert!(Cluster::preset("8xH100+8xA100").unwrap_err().to_string().contains("unlike parts"));
     }
 
     #[test]

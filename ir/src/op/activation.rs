@@ -5,6 +5,8 @@
 pub enum Activation {
     /// Gaussian error linear unit, in its tanh form (Hendrycks and Gimpel 2016).
     Gelu,
+    /// The larger of x and nothing.
+    Relu,
     /// silu(gate) · up (Shazeer 2020).
     SwiGlu,
 }

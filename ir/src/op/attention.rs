@@ -13,6 +13,19 @@ pub(super) fn workspace(sizes: &Sizes) -> u64 {
     2 * QUERY_ROWS.min(sizes[&'s']) * sizes[&'s']
 }
 
+/// Two rows of scores of one query against all keys of the other sequence.
+pub(super) fn cross_workspace(sizes: &Sizes) -> u64 {
+    2 * sizes[&'t']
+}
+
+/// Two products of queries and the keys of another sequence.
+pub(super) fn cross_flops(sizes: &Sizes) -> Flops {
+    Flops(4.0 * ['b', 's', 't', 'g', 'r', 'd'].iter().map(|letter| sizes[letter] as f64).product::<f64>())
+}
+
+/// Five products in place of two: scores are computed again (Dao et al. 2022, §3.1).
+pub(super) const GRADIENT_WORK: f64 = 2.5;
+
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pattern {
@@ -80,8 +93,7 @@ impl Pattern {
         }
     }
 
-    /// Five products in place of two: scores are computed again (Dao et al. 2022, §3.1).
     pub(super) fn gradient_flops(self, sizes: &Sizes) -> Flops {
-        self.flops(sizes) * 2.5
+        self.flops(sizes) * GRADIENT_WORK
     }
 }

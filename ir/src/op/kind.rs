@@ -18,6 +18,8 @@ pub enum OpKind {
     Rotary,
     Attention,
     AttentionGradient,
+    CrossAttention,
+    CrossAttentionGradient,
     Activation(Activation),
     ActivationGradient(Activation),
     Add,
@@ -32,7 +34,7 @@ pub enum OpKind {
 
 impl OpKind {
     /// All kinds.
-    pub const ALL: [OpKind; 26] = [
+    pub const ALL: [OpKind; 30] = [
         OpKind::Embed,
         OpKind::EmbedGradient,
         OpKind::Position,
@@ -47,9 +49,13 @@ impl OpKind {
         OpKind::Rotary,
         OpKind::Attention,
         OpKind::AttentionGradient,
+        OpKind::CrossAttention,
+        OpKind::CrossAttentionGradient,
         OpKind::Activation(Activation::Gelu),
+        OpKind::Activation(Activation::Relu),
         OpKind::Activation(Activation::SwiGlu),
         OpKind::ActivationGradient(Activation::Gelu),
+        OpKind::ActivationGradient(Activation::Relu),
         OpKind::ActivationGradient(Activation::SwiGlu),
         OpKind::Add,
         OpKind::RowMax,
@@ -77,6 +83,8 @@ impl OpKind {
             | OpKind::Rotary
             | OpKind::Attention
             | OpKind::AttentionGradient
+            | OpKind::CrossAttention
+            | OpKind::CrossAttentionGradient
             | OpKind::Activation(_)
             | OpKind::ActivationGradient(_)
             | OpKind::Add
@@ -107,9 +115,13 @@ impl OpKind {
             OpKind::Rotary => "rotary",
             OpKind::Attention => "attention",
             OpKind::AttentionGradient => "attention-gradient",
+            OpKind::CrossAttention => "cross-attention",
+            OpKind::CrossAttentionGradient => "cross-attention-gradient",
             OpKind::Activation(Activation::Gelu) => "gelu",
+            OpKind::Activation(Activation::Relu) => "relu",
             OpKind::Activation(Activation::SwiGlu) => "swiglu",
             OpKind::ActivationGradient(Activation::Gelu) => "gelu-gradient",
+            OpKind::ActivationGradient(Activation::Relu) => "relu-gradient",
             OpKind::ActivationGradient(Activation::SwiGlu) => "swiglu-gradient",
             OpKind::Add => "add",
             OpKind::RowMax => "row-max",
@@ -139,6 +151,8 @@ impl Op {
             Op::Rotary(_) => OpKind::Rotary,
             Op::Attention(_) => OpKind::Attention,
             Op::AttentionGradient(_) => OpKind::AttentionGradient,
+            Op::CrossAttention => OpKind::CrossAttention,
+            Op::CrossAttentionGradient => OpKind::CrossAttentionGradient,
             Op::Activation(activation) => OpKind::Activation(*activation),
             Op::ActivationGradient(activation) => OpKind::ActivationGradient(*activation),
             Op::Add => OpKind::Add,

@@ -52,7 +52,12 @@ pub enum Op {
     Attention(Pattern),
     /// dy, qkv, y, log-sum-exp -> dqkv.
     AttentionGradient(Pattern),
-    /// x `b s f` (GELU) or `b s e f` (SwiGLU) -> y `b s f`.
+    /// q `b s g r d`, keys and values `b t g e d` of another sequence, all of which is seen -> y `b s g r d`,
+    /// log-sum-exp `b s g r`.
+    CrossAttention,
+    /// dy, q, keys and values, y, log-sum-exp -> dq, and the gradient of keys and values.
+    CrossAttentionGradient,
+    /// x `b s f` (GELU, ReLU) or `b s e f` (SwiGLU) -> y `b s f`.
     Activation(Activation),
     /// dy, x -> dx.
     ActivationGradient(Activation),
@@ -198,6 +203,8 @@ impl Op {
             | Op::BiasGradient
             | Op::Attention(_)
             | Op::AttentionGradient(_)
+            | Op::CrossAttention
+            | Op::CrossAttentionGradient
             | Op::Activation(_)
             | Op::ActivationGradient(_)
             | Op::Add
@@ -222,6 +229,7 @@ impl Op {
     pub fn workspace(&self, sizes: &Sizes) -> u64 {
         match self {
             Op::Attention(_) | Op::AttentionGradient(_) => attention::workspace(sizes),
+            Op::CrossAttention | Op::CrossAttentionGradient => attention::cross_workspace(sizes),
             Op::Embed
             | Op::EmbedGradient
             | Op::Position
@@ -252,6 +260,8 @@ impl Op {
             Op::MatMul => product::flops(sizes),
             Op::Attention(pattern) => pattern.flops(sizes),
             Op::AttentionGradient(pattern) => pattern.gradient_flops(sizes),
+            Op::CrossAttention => attention::cross_flops(sizes),
+            Op::CrossAttentionGradient => attention::cross_flops(sizes) * attention::GRADIENT_WORK,
             Op::Zero => Flops(0.0),
             Op::Embed | Op::EmbedGradient | Op::Position | Op::PositionGradient => embed::flops(sizes),
             Op::Bias | Op::BiasGradient | Op::Add | Op::RowMax => Flops(elements as f64),

@@ -176,7 +176,11 @@ impl KernelKind {
     /// That of an operation.
     pub fn of(op: OpKind) -> KernelKind {
         match op {
-            OpKind::MatMul | OpKind::Attention | OpKind::AttentionGradient => KernelKind::Product,
+            OpKind::MatMul
+            | OpKind::Attention
+            | OpKind::AttentionGradient
+            | OpKind::CrossAttention
+            | OpKind::CrossAttentionGradient => KernelKind::Product,
             OpKind::Embed
             | OpKind::EmbedGradient
             | OpKind::Norm(_)

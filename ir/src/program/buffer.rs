@@ -46,6 +46,13 @@ pub enum Content {
         /// Numbers of a sequence.
         numbers: u64,
     },
+    /// Tokens that an encoder reads, where a decoder has `Tokens` of its own.
+    Source {
+        /// Which sequences.
+        rows: Rows,
+        /// Tokens of a sequence.
+        numbers: u64,
+    },
     /// What should follow them.
     Targets(Rows),
     /// What another role would bring, in a program of one layer alone.

@@ -36,7 +36,9 @@ pub(super) fn print(op: &Op) -> String {
         Op::Attention(pattern) | Op::AttentionGradient(pattern) => write!(text, " pattern={}", pattern_name(*pattern)),
         Op::CrossEntropy { replicas } | Op::SquareSum { replicas } => write!(text, " replicas={replicas}"),
         Op::AdamW { decayed, length } => write!(text, " decayed={decayed} length={length}"),
-        Op::Activation(_)
+        Op::CrossAttention
+        | Op::CrossAttentionGradient
+        | Op::Activation(_)
         | Op::ActivationGradient(_)
         | Op::Embed
         | Op::EmbedGradient
@@ -75,6 +77,8 @@ pub(super) fn parse(line: &mut Line<'_>) -> Result<Op> {
         }
         OpKind::Attention => Op::Attention(pattern(line)?),
         OpKind::AttentionGradient => Op::AttentionGradient(pattern(line)?),
+        OpKind::CrossAttention => Op::CrossAttention,
+        OpKind::CrossAttentionGradient => Op::CrossAttentionGradient,
         OpKind::Activation(activation) => Op::Activation(activation),
         OpKind::ActivationGradient(activation) => Op::ActivationGradient(activation),
         OpKind::Add => Op::Add,

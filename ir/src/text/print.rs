@@ -189,6 +189,7 @@ fn content(content: &Content) -> String {
         Content::Constants => "constants".to_owned(),
         Content::Tokens(tokens) => format!("tokens {}", rows(tokens)),
         Content::Patches { rows: of, numbers } => format!("patches {} numbers={numbers}", rows(of)),
+        Content::Source { rows: of, numbers } => format!("source {} numbers={numbers}", rows(of)),
         Content::Targets(targets) => format!("targets {}", rows(targets)),
         Content::Parameters { block, part: of } => format!("parameters block={} part={}", block.0, part(of)),
         Content::Master { block, part: of } => format!("master block={} part={}", block.0, part(of)),

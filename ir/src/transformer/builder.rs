@@ -1,11 +1,13 @@
 //! Makes one layer kind.
 
-use crate::graph::{Class, Decay, Init, LayerKind, Node, Sizes, Tensor, TensorId};
+use crate::graph::{Class, Context, Decay, Init, LayerKind, Node, Sizes, Tensor, TensorId};
 use crate::model::{Family, Model};
 use crate::op::Op;
 
 /// Letters of positions where a sequence is seen as a whole.
 pub(super) const SEQUENCE: &str = "bs";
+/// The same of the sequence that a decoder looks at.
+pub(super) const CONTEXT: &str = "bt";
 /// The same where it is seen in windows.
 pub(super) const WINDOWS: &str = "bws";
 
@@ -17,11 +19,30 @@ pub(super) struct Builder<'a> {
     rows: &'static str,
     tensors: Vec<Tensor>,
     nodes: Vec<Node>,
+    context: Option<Context>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(model: &'a Model, sizes: &Sizes, rows: &'static str) -> Builder<'a> {
-        Builder { model, sizes: sizes.clone(), rows, tensors: Vec::new(), nodes: Vec::new() }
+        Builder { model, sizes: sizes.clone(), rows, tensors: Vec::new(), nodes: Vec::new(), context: None }
+    }
+
+    /// Positions are from now on those of these letters.
+    pub(super) fn turn_to(&mut self, rows: &'static str) {
+        self.rows = rows;
+    }
+
+    /// Says what goes beside the residual stream.
+    pub(super) fn beside(&mut self, context: Context) {
+        self.context = Some(context);
+    }
+
+    /// Whether there are biases: of norms, too, which then take off the mean.
+    fn has_biases(&self) -> bool {
+        match self.model.family {
+            Family::Gpt | Family::Bert | Family::Vit | Family::Swin => true,
+            Family::Llama | Family::T5 => false,
+        }
     }
 
     /// Whether norms stand behind sums, and not before products.
@@ -68,7 +89,7 @@ impl<'a> Builder<'a> {
     pub(super) fn norm(&mut self, x: TensorId, name: &str) -> TensorId {
         let mut inputs = vec![x, self.vector(&format!("{name} weight"), "h", 1.0)];
         let mut outputs = vec![self.values(&format!("{name} result"), "h", Class::Activation)];
-        if self.model.family != Family::Llama {
+        if self.has_biases() {
             inputs.push(self.vector(&format!("{name} bias"), "h", 0.0));
             outputs.push(self.values(&format!("{name} mean"), "", Class::Statistic));
         }
@@ -77,10 +98,10 @@ impl<'a> Builder<'a> {
         outputs[0]
     }
 
-    /// A product with its own matrix and, but for the Llama family, its bias. `letters` are those of matrix and result.
+    /// A product with its own matrix and, where the family has any, its bias. `letters` are those of matrix and result.
     pub(super) fn product(&mut self, x: TensorId, name: &str, letters: [&str; 2], deviation: f64) -> TensorId {
         let y = self.plain_product(x, name, letters, deviation);
-        if self.model.family == Family::Llama { y } else { self.biased(y, name, letters[1]) }
+        if self.has_biases() { self.biased(y, name, letters[1]) } else { y }
     }
 
     /// The same without a bias.
@@ -97,9 +118,10 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn finish(self, name: &str, input: Option<TensorId>, output: Option<TensorId>) -> LayerKind {
-        let mut sizes = self.sizes;
+        let mut sizes = self.sizes.clone();
         let used = |letter: &char| self.tensors.iter().any(|tensor| tensor.dimensions.contains(letter));
         sizes.retain(|letter, _| used(letter));
-        LayerKind { name: name.to_owned(), sizes, tensors: self.tensors, nodes: self.nodes, input, output }
+        let Builder { tensors, nodes, context, .. } = self;
+        LayerKind { name: name.to_owned(), sizes, tensors, nodes, input, output, context }
     }
 }

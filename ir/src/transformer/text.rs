@@ -3,7 +3,7 @@
 use super::builder::{Builder, SEQUENCE};
 use crate::graph::{Class, LayerKind, Sizes, TensorId};
 use crate::model::{Bias, Family, Model};
-use crate::op::{Activation, Op, Rotary, Rotation};
+use crate::op::{Activation, Op, Pattern, Rotary, Rotation};
 
 /// Standard deviation of initial matrices (Radford et al. 2019).
 pub(super) const DEVIATION: f64 = 0.02;
@@ -25,10 +25,20 @@ pub(super) fn embedding(model: &Model) -> LayerKind {
 /// Attention and feed-forward.
 pub(super) fn block(model: &Model, sizes: &Sizes, rows: &'static str, name: &str) -> LayerKind {
     let mut layer = Builder::new(model, sizes, rows);
-    // Products that end in the residual stream start smaller, by the number of them (Radford et al. 2019, §2.3).
-    let small = DEVIATION / (2.0 * f64::from(model.layers)).sqrt();
     let x = layer.values("x", "h", Class::Activation);
-    let normed = norm_before(&mut layer, x, "attention norm");
+    let middle = attention(&mut layer, model, model.pattern(), x);
+    let y = feed_forward(&mut layer, model, middle);
+    layer.finish(name, Some(x), Some(y))
+}
+
+/// Products that end in the residual stream start smaller, by the number of them (Radford et al. 2019, §2.3).
+pub(super) fn small(model: &Model) -> f64 {
+    DEVIATION / (2.0 * f64::from(model.layers)).sqrt()
+}
+
+/// What a sequence sees of itself, added to it.
+pub(super) fn attention(layer: &mut Builder<'_>, model: &Model, pattern: Pattern, x: TensorId) -> TensorId {
+    let normed = norm_before(layer, x, "attention norm");
     let mut qkv = layer.product(normed, "attention in", ["gcdh", "gcd"], DEVIATION);
     if model.attention_bias == Bias::Present {
         qkv = layer.biased(qkv, "attention in", "gcd");
@@ -40,29 +50,32 @@ pub(super) fn block(model: &Model, sizes: &Sizes, rows: &'static str, name: &str
     }
     let attended = layer.values("attended", "grd", Class::Activation);
     let log_sum_exp = layer.values("log-sum-exp", "gr", Class::Statistic);
-    layer.push(Op::Attention(model.pattern()), &[qkv], &[attended, log_sum_exp]);
-    let projected = layer.product(attended, "attention out", ["hgrd", "h"], small);
+    layer.push(Op::Attention(pattern), &[qkv], &[attended, log_sum_exp]);
+    let projected = layer.product(attended, "attention out", ["hgrd", "h"], small(model));
     let middle = layer.apply(Op::Add, &[x, projected], "middle", "h");
-    let middle = norm_behind(&mut layer, middle, "attention norm");
-    let normed = norm_before(&mut layer, middle, "feed-forward norm");
-    let (inner, activation) = match model.family {
-        Family::Gpt | Family::Bert | Family::Vit | Family::Swin => {
-            (layer.product(normed, "feed-forward in", ["fh", "f"], DEVIATION), Activation::Gelu)
-        }
-        Family::Llama => (layer.product(normed, "feed-forward in", ["efh", "ef"], DEVIATION), Activation::SwiGlu),
+    norm_behind(layer, middle, "attention norm")
+}
+
+/// Two products and a function between them, added to what they read.
+pub(super) fn feed_forward(layer: &mut Builder<'_>, model: &Model, middle: TensorId) -> TensorId {
+    let normed = norm_before(layer, middle, "feed-forward norm");
+    let (activation, letters) = match model.family {
+        Family::Gpt | Family::Bert | Family::Vit | Family::Swin => (Activation::Gelu, ["fh", "f"]),
+        Family::Llama => (Activation::SwiGlu, ["efh", "ef"]),
+        Family::T5 => (Activation::Relu, ["fh", "f"]),
     };
+    let inner = layer.product(normed, "feed-forward in", letters, DEVIATION);
     let active = layer.apply(Op::Activation(activation), &[inner], "active", "f");
-    let projected = layer.product(active, "feed-forward out", ["hf", "h"], small);
+    let projected = layer.product(active, "feed-forward out", ["hf", "h"], small(model));
     let y = layer.apply(Op::Add, &[middle, projected], "y", "h");
-    let y = norm_behind(&mut layer, y, "feed-forward norm");
-    layer.finish(name, Some(x), Some(y))
+    norm_behind(layer, y, "feed-forward norm")
 }
 
 /// A token or a class for each position, and the loss.
 pub(super) fn head(model: &Model, sizes: &Sizes, rows: &'static str) -> LayerKind {
     let mut layer = Builder::new(model, sizes, rows);
     let (x, normed) = match model.family {
-        Family::Gpt | Family::Llama | Family::Vit | Family::Swin => {
+        Family::Gpt | Family::Llama | Family::Vit | Family::Swin | Family::T5 => {
             let x = layer.values("x", "h", Class::Activation);
             (x, layer.norm(x, "norm"))
         }
@@ -87,7 +100,7 @@ pub(super) fn head(model: &Model, sizes: &Sizes, rows: &'static str) -> LayerKin
 }
 
 /// The norm of what a product reads, where norms stand before products.
-fn norm_before(layer: &mut Builder<'_>, x: TensorId, name: &str) -> TensorId {
+pub(super) fn norm_before(layer: &mut Builder<'_>, x: TensorId, name: &str) -> TensorId {
     if layer.norms_sums() { x } else { layer.norm(x, name) }
 }
 

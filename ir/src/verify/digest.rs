@@ -193,6 +193,7 @@ fn attributes(digest: &mut Digest, op: &Op) {
         Op::Activation(activation) | Op::ActivationGradient(activation) => digest.word(match activation {
             Activation::Gelu => 0,
             Activation::SwiGlu => 1,
+            Activation::Relu => 2,
         }),
         Op::CrossEntropy { replicas } | Op::SquareSum { replicas } => digest.word(u64::from(replicas)),
         Op::AdamW { decayed, length } => {
@@ -204,6 +205,8 @@ fn attributes(digest: &mut Digest, op: &Op) {
         | Op::Position
         | Op::PositionGradient
         | Op::MatMul
+        | Op::CrossAttention
+        | Op::CrossAttentionGradient
         | Op::Bias
         | Op::BiasGradient
         | Op::Add
@@ -243,6 +246,11 @@ fn buffer(digest: &mut Digest, buffer: &Buffer) {
         }
         Content::Patches { rows: of, numbers } => {
             digest.word(10);
+            digest.word(*numbers);
+            return rows(digest, of);
+        }
+        Content::Source { rows: of, numbers } => {
+            digest.word(11);
             digest.word(*numbers);
             return rows(digest, of);
         }

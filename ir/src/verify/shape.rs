@@ -236,6 +236,7 @@ fn content_bytes(draft: &Draft, content: &Content) -> Result<Bytes, String> {
         Content::Tokens(rows) | Content::Targets(rows) => return rows_bytes(draft, rows, draft.step.sequence * 4),
         // Numbers may be stored in 16 bits.
         Content::Patches { rows, numbers } => return rows_bytes(draft, rows, numbers.saturating_mul(2)),
+        Content::Source { rows, numbers } => return rows_bytes(draft, rows, numbers.saturating_mul(4)),
         // Parameters may be stored in 16 bits.
         Content::Parameters { block, part } => (block, part, 2),
         Content::Master { block, part }

@@ -33,6 +33,26 @@ pub fn gelu_gradient<T: Real>(x: &[T], dy: &[T], dx: &mut [T]) {
     });
 }
 
+/// Writes the larger of x and 0 to `y`.
+pub fn relu<T: Real>(x: &[T], y: &mut [T]) {
+    assert_eq!(x.len(), y.len(), "x and y have one shape");
+    vectorised!({
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = if x > T::ZERO { x } else { T::ZERO };
+        }
+    });
+}
+
+/// Writes dy to `dx` where x is above 0, elsewhere 0.
+pub fn relu_gradient<T: Real>(x: &[T], dy: &[T], dx: &mut [T]) {
+    assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()), "x, dy and dx have one shape");
+    vectorised!({
+        for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
+            *dx = if x > T::ZERO { dy } else { T::ZERO };
+        }
+    });
+}
+
 /// Writes silu(gate) · up to `y` [n f], of x [n e f].
 pub fn swiglu<T: Real>(width: usize, x: &[T], y: &mut [T]) {
     check_halves(width, x, y);

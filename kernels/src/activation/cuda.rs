@@ -12,6 +12,7 @@ const ROWS_MAX: u64 = 16_384;
 pub(crate) fn forward(request: Request<'_>, activation: Activation) -> Result<Lowered, Error> {
     let entry = match activation {
         Activation::Gelu => "gelu",
+        Activation::Relu => return Err(no_kernel(request)),
         Activation::SwiGlu => "swiglu",
     };
     lower(request, activation, entry)
@@ -20,9 +21,14 @@ pub(crate) fn forward(request: Request<'_>, activation: Activation) -> Result<Lo
 pub(crate) fn gradient(request: Request<'_>, activation: Activation) -> Result<Lowered, Error> {
     let entry = match activation {
         Activation::Gelu => "gelu_gradient",
+        Activation::Relu => return Err(no_kernel(request)),
         Activation::SwiGlu => "swiglu_gradient",
     };
     lower(request, activation, entry)
+}
+
+fn no_kernel(request: Request<'_>) -> Error {
+    request.unsupported("GPUs have no kernel of it".to_owned())
 }
 
 fn lower(request: Request<'_>, activation: Activation, entry: &'static str) -> Result<Lowered, Error> {
@@ -30,7 +36,7 @@ fn lower(request: Request<'_>, activation: Activation, entry: &'static str) -> R
     let element = request.element(&operands)?;
     let (width, elements) = (request.size('f'), request.input(0).elements().min(request.output(0).elements()));
     let (sizes, grid) = match activation {
-        Activation::Gelu => (vec![elements], [blocks(elements, lanes(element)), 1, 1]),
+        Activation::Gelu | Activation::Relu => (vec![elements], [blocks(elements, lanes(element)), 1, 1]),
         Activation::SwiGlu => {
             let rows = elements / width.max(1);
             (vec![rows, width], [blocks(width, lanes(element)), rows.min(ROWS_MAX), 1])

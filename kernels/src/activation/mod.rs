@@ -1,6 +1,7 @@
 //! Activations of the feed-forward block.
 //!
 //! - gelu, tanh form (Hendrycks and Gimpel 2016): x/2 · (1 + tanh u) = x · σ(2u), u = √(2/π) · (x + 0.044715 x³).
+//! - relu: the larger of x and 0.
 //! - swiglu (Shazeer 2020) on [n e f]: silu(gate) · up, where silu(x) = x · σ(x), e = 0 is gate and e = 1 is up.
 
 pub mod cpu;
@@ -41,6 +42,20 @@ mod tests {
         let mut dx = vec![f64::NAN; x.len()];
         cpu::gelu_gradient(&x, &dy, &mut dx);
         assert_gradient("x", &x, &dx, |x| dot(&dy, &gelu(x)));
+    }
+
+    #[test]
+    fn relu_gradient_is_the_slope() {
+        let (x, dy) = (inputs(19, 41), inputs(20, 41));
+        let mut dx = vec![f64::NAN; x.len()];
+        cpu::relu_gradient(&x, &dy, &mut dx);
+        let relu = |x: &[f64]| {
+            let mut y = vec![f64::NAN; x.len()];
+            cpu::relu(x, &mut y);
+            y
+        };
+        assert_gradient("x", &x, &dx, |x| dot(&dy, &relu(x)));
+        assert_eq!(relu(&[-1.0, 0.0, 2.0]), [0.0, 0.0, 2.0]);
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Packed {
 
 /// Turns scores into probabilities in place, zeros from `seen` on; returns the logarithm of the sum of exponentials.
 #[inline(always)]
-fn softmax<T: Real>(scores: &mut [T], seen: usize, scale: T) -> T {
+pub(super) fn softmax<T: Real>(scores: &mut [T], seen: usize, scale: T) -> T {
     let (scores, hidden) = scores.split_at_mut(seen);
     hidden.fill(T::ZERO);
     let maximum = max(scores) * scale;

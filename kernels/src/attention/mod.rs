@@ -9,6 +9,7 @@ use ir::op::Pattern;
 use crate::Packed;
 
 pub mod cpu;
+pub mod cross;
 pub(crate) mod cuda;
 
 #[cfg(test)]

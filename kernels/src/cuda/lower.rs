@@ -21,6 +21,9 @@ pub(crate) fn lower(request: Request<'_>) -> Result<Lowered, Error> {
         Op::Rotary(rotary) => rotary::cuda::lower(request, rotary),
         Op::Attention(pattern) => attention::cuda::forward(request, pattern),
         Op::AttentionGradient(pattern) => attention::cuda::gradient(request, pattern),
+        Op::CrossAttention | Op::CrossAttentionGradient => {
+            Err(request.unsupported("GPUs have no kernel of it".to_owned()))
+        }
         Op::Activation(activation) => activation::cuda::forward(request, activation),
         Op::ActivationGradient(activation) => activation::cuda::gradient(request, activation),
         Op::Add => add::cuda::lower(request),

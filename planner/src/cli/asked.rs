@@ -11,8 +11,9 @@ use ir::plan::Shard;
 use ir::units::Bytes;
 
 use super::failure::Failure;
-use super::input::read_text;
+use super::input::{Named, Origin, is_published, read_published_or_model, read_text};
 use super::words::{counted, percent};
+use crate::options::PlanOptions;
 
 /// Memory of each device that stays free: allocators, libraries and fragments take more than was foreseen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,8 +52,45 @@ impl Headroom {
     }
 }
 
+/// The model that is asked for.
+pub(super) struct Asked {
+    /// As the user named it, or where it is written because it was changed.
+    pub(super) path: PathBuf,
+    pub(super) origin: Origin,
+    pub(super) model: Model,
+    /// Where the model is written if it is not what was named.
+    pub(super) changed: Option<PathBuf>,
+}
+
+/// Reads the model, with the sequence and the batch that options want.
+pub(super) fn asked_model(options: &PlanOptions) -> Result<Asked, Failure> {
+    let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
+    let told = options.sequence_length.filter(|_| is_published(&model_path));
+    let Named { mut model, mut origin } = read_published_or_model(&model_path, told)?;
+    let mut changed = None;
+    if let Some(sequence) = options.sequence_length.filter(|sequence| *sequence != model.sequence) {
+        let (other, path) = with_sequence(&model, sequence, &options.output)?;
+        (model, origin, changed) = (other, Origin::File(path.clone()), Some(path));
+    }
+    if let Some(batch) = options.batch {
+        check_batch(&model, batch)?;
+    }
+    Ok(Asked { path: changed.clone().unwrap_or(model_path), origin, model, changed })
+}
+
+/// A batch from the command line obeys the rules of the file.
+fn check_batch(model: &Model, batch: u64) -> Result<(), Failure> {
+    let mut changed = model.clone();
+    changed.training.batch = batch;
+    parse_model(&print_model(&changed), &format!("--batch {batch}")).map(drop).map_err(|mut mistakes| {
+        // The text was never in a file: its lines mean nothing.
+        mistakes.0.iter_mut().for_each(|mistake| mistake.line = None);
+        mistakes.into()
+    })
+}
+
 /// A model with other sequences, and the file beside the plan that says so.
-pub(crate) fn with_sequence(model: &Model, sequence: u64, plan: &Path) -> Result<(Model, PathBuf), Failure> {
+fn with_sequence(model: &Model, sequence: u64, plan: &Path) -> Result<(Model, PathBuf), Failure> {
     let changed = Model { name: format!("{}-{sequence}", model.name), sequence, ..model.clone() };
     let text = print_model(&changed);
     parse_model(&text, &format!("--sequence-length {sequence}")).map_err(|mut mistakes| {

@@ -20,11 +20,16 @@ use super::input::{Job, Origin, check_published, job, write_published};
 use super::losers::composition;
 use super::output::{check_writable, complain, folder_of, show, write_whole};
 use super::plan::detail;
-use super::{json as document, spread, text};
+use super::{fleet, json as document, spread, text};
 use crate::options::CheckOptions;
 
 pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
     let name = options.plan.display().to_string();
+    if options.cluster.is_none()
+        && let Some(job) = fleet::job(&options.plan)?
+    {
+        return fleet::check(options, &job);
+    }
     let job = match &options.cluster {
         Some(cluster) => spread::job(options, cluster)?,
         None => job(&options.plan, options.profile.as_deref())?,
@@ -47,7 +52,8 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
             return Err(violations_failure(&name, &violations));
         }
     };
-    let setting = Setting { graph: &graph, cluster: &job.cluster, costs: &job.costs, precision: plan.precision };
+    let setting =
+        Setting { graph: &graph, cluster: &job.cluster, costs: &job.costs, precision: plan.precision, line: None };
     let candidate = played(setting, plan, &programs);
     let warnings = warnings(&job, &candidate);
     let speed = Speed::of(&job.model, &job.cluster, plan.batch, candidate.trace.step);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use compiler::{LayerBatch, in_flight, layer_bytes};
-use ir::graph::Graph;
+use ir::graph::{Graph, LayerId, TensorId};
 use ir::plan::Plan;
 use ir::program::{Content, Role};
 use ir::units::Bytes;
@@ -56,10 +56,12 @@ impl Classes {
 /// Of the state of a layer what another layer of the stage has, too: a tied table.
 fn counted_twice(graph: &Graph, plan: &Plan, role: &Role, layer: u32, state: Bytes) -> Bytes {
     let stage = layers_of(plan, role);
-    let tie = graph.tie.filter(|tie| tie.user.0.0 == layer && stage.contains(&tie.owner.0.0));
-    tie.map_or(Bytes::ZERO, |tie| {
-        let kind = graph.kind(tie.user.0);
-        let tied = kind.tensor(tie.user.1).elements(&kind.sizes);
+    let sides: Vec<(LayerId, TensorId)> = graph.tie.iter().flat_map(|tie| tie.sides()).collect();
+    let is_there_before = sides.iter().any(|(other, _)| other.0 < layer && stage.contains(&other.0));
+    let side = sides.into_iter().find(|(of, _)| of.0 == layer && is_there_before);
+    side.map_or(Bytes::ZERO, |(of, tensor)| {
+        let kind = graph.kind(of);
+        let tied = kind.tensor(tensor).elements(&kind.sizes);
         // All parameters of a layer have the same numbers kept of them.
         Bytes((state.as_f64() * tied as f64 / kind.parameter_count() as f64) as u64)
     })

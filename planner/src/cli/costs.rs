@@ -26,6 +26,11 @@ impl Speed {
         Speed { tokens: batch as f64 * model.sequence as f64, devices: cluster.device_count(), step }
     }
 
+    /// On so many devices.
+    pub(crate) fn on(devices: u32, tokens: f64, step: Seconds) -> Speed {
+        Speed { tokens, devices, step }
+    }
+
     /// Of all devices together.
     pub(crate) fn tokens_per_second(self) -> f64 {
         self.tokens / self.step.0

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use cost_model::CostModel;
 use ir::cluster::Cluster;
 use ir::error::{Mistake, Mistakes, shown};
-use ir::file::{FILE_MAX, parse_cluster, parse_config, parse_model, parse_plan, parse_profile, print_model};
+use ir::file::{
+    FILE_MAX, parse_cluster, parse_config, parse_machines, parse_model, parse_plan, parse_profile, print_model,
+};
+use ir::fleet::Machines;
 use ir::model::Model;
 use ir::plan::{PlanFile, Reference};
 use ir::profile::Profile;
@@ -131,7 +134,7 @@ pub(crate) fn write_published(model: &Model, plan: &Path) -> Result<PathBuf, Fai
     Ok(path)
 }
 
-fn looks_like_path(name: &str) -> bool {
+pub(crate) fn looks_like_path(name: &str) -> bool {
     name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
@@ -150,6 +153,25 @@ pub(crate) fn devices(named: Option<&str>) -> Result<Devices, Failure> {
     }
     let cluster = Cluster::preset(name).map_err(|mistakes| missing_cluster(name, mistakes))?;
     Ok(Devices { origin: Origin::Preset(cluster.name.clone()), cluster })
+}
+
+/// Machines, alike or not, and how they were found.
+pub(crate) struct Found {
+    pub(crate) machines: Machines,
+    pub(crate) origin: Origin,
+}
+
+/// A cluster file, with or without parts, or presets.
+pub(crate) fn machines(name: &str) -> Result<Found, Failure> {
+    if Path::new(name).exists() {
+        return Ok(Found { machines: read(Path::new(name), parse_machines)?, origin: Origin::File(name.into()) });
+    }
+    let machines = Machines::preset(name).map_err(|mistakes| missing_cluster(name, mistakes))?;
+    let name = match &machines {
+        Machines::Alike(cluster) => cluster.name.clone(),
+        Machines::Unlike(fleet) => fleet.name.clone(),
+    };
+    Ok(Found { machines, origin: Origin::Preset(name) })
 }
 
 /// A name that looks like a path was meant as one.

@@ -28,7 +28,7 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> Value {
         "model": {
             "name": question.model.name,
             "digest": question.model.digest().to_string(),
-            "layers": question.model.layers,
+            "layers": question.model.blocks(),
             "parameters": question.graph.parameter_count(),
             "batch": question.batch,
         },
@@ -85,6 +85,7 @@ fn candidates(question: &Question, outcome: &Planned) -> Vec<Value> {
             }
             let speed = Speed::of(&question.model, &question.devices.cluster, question.batch, each.trace.step);
             value["speed"] = speed.data(question.training);
+            value["cost"] = json!(question.cost(each).map(|cost| cost.data()));
             value["tie"] = json!(index > 0 && best.ties_with(each));
             value["robust"] = json!(outcome.robust.as_ref().map(|robust| {
                 let Robustness { step_90, best_share } = robust.plans[index];

@@ -9,7 +9,7 @@ use hetu_planner::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::cluster::Cluster;
-use ir::file::{Digest, parse_cluster, parse_model, print_cluster, print_model, print_plan, print_trace, trace_beside};
+use ir::file::{Digest, parse_cluster, print_cluster, print_model, print_plan, print_trace, trace_beside};
 use ir::graph::{Graph, LayerId};
 use ir::model::Model;
 use ir::plan::{Plan, PlanFile};
@@ -17,19 +17,17 @@ use ir::profile::Profile;
 use ir::program::Programs;
 use ir::units::Seconds;
 
-use super::asked::{Headroom, check_rules, with_sequence};
+use super::asked::{Asked, Headroom, asked_model, check_rules};
 use super::check::{predicted, violations_failure};
 use super::failure::Failure;
-use super::input::{
-    CLUSTER, Devices, Named, Origin, check_published, devices, is_published, profile, read_published_or_model,
-    read_text, write_published,
-};
+use super::input::{CLUSTER, Devices, Origin, check_published, devices, profile, read_text, write_published};
 use super::margins::Margin;
+use super::money::Cost;
 use super::output::{check_folder, check_writable, end_at_interrupt, folder_of, show, show_painted, write_whole};
 use super::robust::Robust;
 use super::solve::{check_count, ways_to_cut};
 use super::why_not::WhyNot;
-use super::{explain, json, margins, no_plan, page, robust, sweep, text, why_not};
+use super::{explain, fleet, json, margins, no_plan, page, robust, sweep, text, why_not};
 use crate::options::{Form, MethodName, PlanOptions, TrainingOptions};
 
 /// What is asked for, with everything read.
@@ -82,6 +80,12 @@ impl Question {
         &self.roomy
     }
 
+    /// What a plan costs, if prices of devices are known.
+    pub(crate) fn cost(&self, candidate: &Candidate) -> Option<Cost> {
+        let tokens = self.batch as f64 * self.model.sequence as f64;
+        Cost::of(&[(&self.devices.cluster, candidate.plan.rank_count())], candidate.trace.step, tokens)
+    }
+
     /// What failures leave of a plan, if they count.
     pub(crate) fn goodput(&self, candidate: &Candidate) -> Option<Goodput> {
         let (parameters, devices) = (self.graph.parameter_count(), candidate.plan.rank_count());
@@ -118,6 +122,9 @@ impl Planned {
 }
 
 pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
+    if let Some(found) = fleet::wanted(options)? {
+        return fleet::plan(options, found);
+    }
     if let Some(asked) = &options.sweep.sweep {
         return sweep::sweep(options, asked);
     }
@@ -191,17 +198,7 @@ pub(crate) fn question(options: &PlanOptions) -> Result<Question, Failure> {
 
 /// The same, whatever its rules leave.
 pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> {
-    let model_path = options.model.clone().ok_or_else(|| Failure::wrong("no model was named"))?;
-    let told = options.sequence_length.filter(|_| is_published(&model_path));
-    let Named { mut model, origin: mut model_origin } = read_published_or_model(&model_path, told)?;
-    let mut changed_model = None;
-    if let Some(sequence) = options.sequence_length.filter(|sequence| *sequence != model.sequence) {
-        let (changed, path) = with_sequence(&model, sequence, &options.output)?;
-        (model, model_origin, changed_model) = (changed, Origin::File(path.clone()), Some(path));
-    }
-    if let Some(batch) = options.batch {
-        check_batch(&model, batch)?;
-    }
+    let Asked { path: model_path, origin: model_origin, model, changed: changed_model } = asked_model(options)?;
     let devices = match devices(options.cluster.as_deref())? {
         Devices { cluster, origin: Origin::Detected } => {
             known_machine(Devices { cluster, origin: Origin::Detected }, &beside(options, CLUSTER))?
@@ -211,13 +208,15 @@ pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> 
     let profile = profile(options.profile.as_deref(), &devices.cluster)?;
     let costs = CostModel::new(&devices.cluster, profile.as_ref());
     let batch = options.batch.unwrap_or(model.training.batch);
-    let (training, failures) = (options.training, options.failures.failures());
+    let failures = options.failures.failures();
+    let known_price = devices.cluster.device.price_per_hour;
+    let training = TrainingOptions { price: options.training.price.or(known_price), ..options.training };
     let (graph, rules) = (model.graph(), options.rules.rules());
     let headroom = Headroom::of(&devices.cluster, options.memory_headroom);
     let roomy = headroom.taken(&devices.cluster);
     Ok(Question {
         graph,
-        model_path: changed_model.clone().unwrap_or(model_path),
+        model_path,
         model_origin,
         model,
         changed_model,
@@ -230,17 +229,6 @@ pub(super) fn read_question(options: &PlanOptions) -> Result<Question, Failure> 
         batch,
         failures,
         training,
-    })
-}
-
-/// A batch from the command line obeys the rules of the file.
-fn check_batch(model: &Model, batch: u64) -> Result<(), Failure> {
-    let mut changed = model.clone();
-    changed.training.batch = batch;
-    parse_model(&print_model(&changed), &format!("--batch {batch}")).map(drop).map_err(|mut mistakes| {
-        // The text was never in a file: its lines mean nothing.
-        mistakes.0.iter_mut().for_each(|mistake| mistake.line = None);
-        mistakes.into()
     })
 }
 
@@ -312,6 +300,7 @@ pub(crate) fn setting(question: &Question) -> Setting<'_> {
         cluster: &question.roomy,
         costs: &question.costs,
         precision: question.model.training.precision,
+        line: None,
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn models() -> Result<(), Failure> {
         table.push(vec![
             name.to_owned(),
             short_count(model.graph().parameter_count() as f64),
-            model.layers.to_string(),
+            model.blocks().to_string(),
             thousands(model.hidden),
             thousands(model.sequence),
             thousands(model.training.batch),
@@ -42,6 +42,7 @@ fn purpose(family: Family) -> &'static str {
     match family {
         Family::Gpt | Family::Llama => "writing text on",
         Family::Bert => "filling in text",
+        Family::T5 => "answering text",
         Family::Vit | Family::Swin => "naming images",
     }
 }

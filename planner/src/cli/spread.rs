@@ -35,8 +35,8 @@ fn plan(model: &Model, found: &Devices, options: &SpreadOptions) -> Result<Plan,
         let what = format!("--tensor {tensor} times --stages {stages} does not divide the {devices} devices");
         return wrong(what, format!("use degrees whose product divides {devices}"));
     };
-    if stages > model.layers.max(1) {
-        let what = format!("--stages {stages} is more than the {} blocks of the model", model.layers);
+    if stages > model.blocks().max(1) {
+        let what = format!("--stages {stages} is more than the {} blocks of the model", model.blocks());
         return wrong(what, "use fewer stages".to_owned());
     }
     let data = devices / group;
@@ -60,13 +60,13 @@ fn plan(model: &Model, found: &Devices, options: &SpreadOptions) -> Result<Plan,
         microbatches,
         schedule: options.schedule.value(),
         precision: model.training.precision,
-        stages: cut(model.layers, stages),
-        strategies: vec![strategy; model.layers as usize + 2],
+        stages: cut(model.layer_count() - 2, stages),
+        strategies: vec![strategy; model.layer_count() as usize],
         prefetch: 1,
     })
 }
 
-/// Layers of each stage: blocks in equal numbers, the first stages one more where they do not divide; the embedding
+/// Layers of each stage: blocks, and what stands between them, in equal numbers, the first stages one more where they do not divide; the embedding
 /// with the first, the head with the last.
 pub(super) fn cut(blocks: u32, stages: u32) -> Vec<Range<u32>> {
     let (each, more) = (blocks / stages, blocks % stages);

@@ -45,6 +45,9 @@ pub(crate) fn answer(question: &Question, outcome: &Planned) -> String {
     }
     line("Speed", speed(best.trace.step).words());
     line("Rate", rate_line(question, best.trace.step, best.plan.precision));
+    if let Some(cost) = question.cost(best) {
+        line("Cost", cost.words());
+    }
     if let Some(words) = speed(best.trace.step).training(question.training) {
         line("Training", fitted(words));
     }
@@ -87,7 +90,7 @@ pub(crate) fn rate_line(question: &Question, step: Seconds, precision: Precision
 
 pub(crate) fn model_line(model: &Model) -> String {
     let parameters = short_count(model.graph().parameter_count() as f64);
-    let blocks = counted(u64::from(model.layers), "block");
+    let blocks = counted(u64::from(model.blocks()), "block");
     let rows = if model.images.is_some() { "images" } else { "sequences" };
     let parts = if model.images.is_some() { "patches" } else { "tokens" };
     format!("{}: {blocks}, {parameters} parameters, {rows} of {} {parts}", model.name, thousands(model.sequence))

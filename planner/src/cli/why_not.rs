@@ -105,13 +105,13 @@ fn plainest(question: &Question, rules: &Rules) -> Option<Plan> {
     let (stages, tensor) = (rules.stages.unwrap_or(1), rules.tensor.unwrap_or(1));
     let left = devices / stages.checked_mul(tensor)?;
     let data = rules.data.unwrap_or(left);
-    let blocks = question.model.layers;
+    let (blocks, layers) = (question.model.blocks(), question.model.layer_count());
     (stages <= blocks).then(|| Plan {
         batch: question.batch,
         microbatches: rules.microbatches.unwrap_or(1),
         schedule: rules.schedule.unwrap_or(Schedule::OneForwardOneBackward),
         precision: question.model.training.precision,
-        stages: cut(blocks, stages),
+        stages: cut(layers - 2, stages),
         strategies: vec![
             Strategy {
                 data,
@@ -120,7 +120,7 @@ fn plainest(question: &Question, rules: &Rules) -> Option<Plan> {
                 shard: rules.shard.unwrap_or(Shard::Nothing),
                 recompute: rules.recompute.unwrap_or(Recompute::Nothing),
             };
-            blocks as usize + 2
+            layers as usize
         ],
         prefetch: 1,
     })

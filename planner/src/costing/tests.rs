@@ -42,6 +42,7 @@ impl Case {
             rotary_base: 10_000.0,
             rotary_scaling: None,
             images: None,
+            decoder: None,
             head_size: None,
             attention_bias: Bias::Absent,
             norm_epsilon: 1e-5,
@@ -97,13 +98,13 @@ fn no_layer_costs_less_than_its_outline() {
         let graph = case.model.graph();
         let model = CostModel::new(&case.cluster, None);
         let costing = case.costing(&graph, &model);
-        let (mut bases, mut outlines) = (Bases::default(), Outlines::default());
+        let mut outlines = Outlines::default();
         for kind in (0..graph.kinds.len() as u32).map(KindId) {
             for strategy in case.strategies(&graph, kind) {
                 let layout = costing.layout(&mut outlines, costing.junction(kind, &strategy), strategy.ranks(), 0);
                 let outline = costing.outline(&mut outlines, kind, &strategy, layout);
-                let seen = costing.layer_times(&mut bases, kind, &strategy).microbatch;
-                let exact = costing.costs(&mut bases, kind, &strategy, &outline);
+                let seen = costing.layer_times(&mut outlines, kind, &strategy).microbatch;
+                let exact = costing.costs(&mut outlines, kind, &strategy, &outline);
                 let block = costing.outline(&mut outlines, costing.beside(kind), &strategy, layout).time_microbatch;
                 let least = outline.time_microbatch - SHORT * block;
                 assert!(seen >= least, "{case}: kind {kind:?}, {strategy:?}: {seen} s below {outline:?}");

@@ -11,6 +11,8 @@ EXAMPLES
       8 nodes of eight, another batch, the best plan in detail
   hetu-plan llama3-8b --cluster 2x8xH100 --tokens 1T --price 2.5/device-hour -o out/8b.yaml
       how long one trillion tokens take, and what they cost
+  hetu-plan gpt3-1.3b --cluster 2xH100+4xA100 --batch 64 -o out/mixed.yaml
+      a pipeline over unlike devices, or what one kind alone gives, if that is as fast
   hetu-plan llama3-70b --cluster 64x8xH100 --mtbf 2000d --save-rate 20GB/s -o out/often.yaml
       each device fails every 2000 days: how often to save, and what share of the time counts
   hetu-plan gpt2-124m --cluster 8xH100 --batch 64 --sweep devices=2..16 --report out/sweep

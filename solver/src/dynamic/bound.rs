@@ -31,8 +31,9 @@ impl LeastTicks {
 /// Bounds for one choice of sorts for the layers.
 pub(crate) struct Bounds {
     layers: usize,
-    /// Per stage class: least ticks for one microbatch of the range `start..end` at `start * (layers + 1) + end`.
-    time: Vec<Vec<i64>>,
+    /// Per stage class and start: least ticks for one microbatch of ranges of one layer, two and so on, as long as they
+    /// count.
+    time: Vec<Vec<Vec<i64>>>,
     /// Per stage class and layer: least ticks once a step of all layers before.
     step_before: Vec<Vec<i64>>,
     /// Per stage class and layer: least ticks of a cut in front of it.
@@ -45,26 +46,47 @@ pub(crate) struct Bounds {
     pub(crate) step_floor: i64,
     /// The part of `step_floor` that comes on top of the times per microbatch.
     pub(crate) step_apart: i64,
+    /// Whether ranges that fit count as if they did not.
+    pub(crate) scope: Scope,
+}
+
+/// Which ranges have bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All that fit.
+    All,
+    /// Those short enough to be part of an answer that is good enough.
+    Short,
 }
 
 impl Bounds {
-    pub(crate) fn new(ticked: &Ticked, sorts: &[Sort]) -> Self {
+    /// Ranges that are part of no answer below `upper` ticks count as if they did not fit.
+    pub(crate) fn new(ticked: &Ticked, sorts: &[Sort], upper: f64) -> Self {
         let layers = sorts.len();
         let stages = ticked.stages.len();
-        let time = (0..ticked.classes.len()).map(|class| range_times(ticked, class, sorts)).collect();
+        let mut scope = Scope::All;
+        let time = (0..ticked.classes.len()).map(|class| {
+            let (times, of_class) = range_times(ticked, class, sorts, upper);
+            if of_class == Scope::Short {
+                scope = Scope::Short;
+            }
+            times
+        });
+        let time = time.collect();
         let step_before = ticked.classes.iter().map(|class| running_steps(class, sorts)).collect();
         let cut =
             ticked.classes.iter().map(|class| sorts.iter().map(|&sort| least_cut(class, sort)).collect()).collect();
         let edge = vec![LeastTicks::UNKNOWN; (stages + 1) * (layers + 1)];
-        let mut bounds =
-            Self { layers, time, step_before, cut, before: edge.clone(), after: edge, step_floor: 0, step_apart: 0 };
+        let (before, after) = (edge.clone(), edge);
+        let mut bounds = Self { layers, time, step_before, cut, before, after, step_floor: 0, step_apart: 0, scope };
         bounds.chain(ticked);
         bounds
     }
 
     /// Least ticks for one microbatch of `start..end` in stage `stage`; [`NEVER`] if it cannot fit.
     pub(crate) fn time(&self, ticked: &Ticked, stage: usize, start: usize, end: usize) -> i64 {
-        self.time[ticked.stages[stage]][start * (self.layers + 1) + end]
+        let longer = &self.time[ticked.stages[stage]][start];
+        longer.get(end - start - 1).copied().unwrap_or(NEVER)
     }
 
     /// Least ticks once a step of `start..end` in stage `stage`.
@@ -83,7 +105,7 @@ impl Bounds {
         self.after[stage * (self.layers + 1) + start]
     }
 
-    /// Ticks that no step can beat; infinite if nothing fits.
+    /// Ticks that no step can beat; infinite if nothing fits, or nothing of what is in scope.
     pub(crate) fn objective(&self, ticked: &Ticked) -> f64 {
         let LeastTicks { sum, peak } = self.after(0, 0);
         if sum >= NEVER { f64::INFINITY } else { sum as f64 + ticked.repeats * peak as f64 + self.step_apart as f64 }
@@ -125,12 +147,14 @@ impl Bounds {
             for start in starts {
                 for end in ends(stage, start, stages, layers) {
                     let time = self.crossing_time(ticked, stage, start..end);
+                    // Longer ones do not fit either.
+                    if time >= NEVER {
+                        break;
+                    }
                     let step = self.step(ticked, stage, start, end).max(steps[at(stage, start)]);
                     let other = self.before[at(stage, start)];
                     self.before[at(stage + 1, end)].or_with(time, other);
-                    if time < NEVER {
-                        steps[at(stage + 1, end)] = steps[at(stage + 1, end)].min(step);
-                    }
+                    steps[at(stage + 1, end)] = steps[at(stage + 1, end)].min(step);
                 }
             }
         }
@@ -139,6 +163,9 @@ impl Bounds {
             for start in starts {
                 for end in ends(stage, start, stages, layers) {
                     let time = self.crossing_time(ticked, stage, start..end);
+                    if time >= NEVER {
+                        break;
+                    }
                     let other = self.after[at(stage + 1, end)];
                     self.after[at(stage, start)].or_with(time, other);
                 }
@@ -181,34 +208,45 @@ fn running_steps(class: &StageClass, sorts: &[Sort]) -> Vec<i64> {
         .collect()
 }
 
-/// The bound of every range that a stage of the class can have, [`NEVER`] for others and where the least memory
-/// exceeds the capacity.
-fn range_times(ticked: &Ticked, class: usize, sorts: &[Sort]) -> Vec<i64> {
+/// The bounds of ranges that a stage of the class can have, from each start on, up to the longest one whose least memory
+/// does not exceed the capacity, and which does not make a step of `upper` ticks.
+fn range_times(ticked: &Ticked, class: usize, sorts: &[Sort], upper: f64) -> (Vec<Vec<i64>>, Scope) {
     let (layers, stages) = (sorts.len(), &ticked.stages);
     let first = if stages[0] == class { 0 } else { 1 };
     let last = if stages[stages.len() - 1] == class { layers } else { layers - 1 };
+    // The first stage starts nowhere else.
+    let starts = if stages[1..].contains(&class) { first..last } else { 0..1 };
     let longest = layers + 1 - stages.len();
     let duals = Duals::new(&ticked.classes[class], sorts);
     let run_starts = run_starts(sorts);
-    let mut times = vec![NEVER; (layers + 1) * (layers + 1)];
-    for start in first..last {
+    let mut times: Vec<Vec<i64>> = vec![Vec::new(); layers + 1];
+    let mut scope = Scope::All;
+    for start in starts {
         let mut counts = vec![0.0; duals.sort_count];
         let mut price = 0;
         let run = run_starts[start].max(first);
         for end in start + 1..=last.min(start + longest) {
             counts[duals.sorts[end - 1]] += 1.0;
-            let at = start * (layers + 1) + end;
             // Within a run of equal layers, only the length matters.
-            if run < start && run_starts[end - 1] <= run {
-                times[at] = times[run * (layers + 1) + run + end - start];
+            let time = if run < start && run_starts[end - 1] <= run {
+                times[run].get(end - start - 1).copied().unwrap_or(NEVER)
             } else if duals.memory.bytes(start..end) <= u128::from(duals.capacity) {
-                times[at] = duals.climb(&counts, &mut price) as i64;
+                duals.climb(&counts, &mut price) as i64
             } else {
+                NEVER
+            };
+            if time >= NEVER {
                 break;
             }
+            // Longer ranges take no less.
+            if (1.0 + ticked.repeats) * time as f64 >= upper {
+                scope = Scope::Short;
+                break;
+            }
+            times[start].push(time);
         }
     }
-    times
+    (times, scope)
 }
 
 /// For each layer, the first of the run of equal ones that it belongs to.

@@ -244,6 +244,10 @@ impl<'a> Field<'a> {
                     {
                         continue;
                     }
+                    // Longer ones count no more either.
+                    if self.bounds.time(self.ticked, stage, start, end) >= NEVER {
+                        break;
+                    }
                     let through = self.through(stage, start, end);
                     if through >= upper {
                         continue;

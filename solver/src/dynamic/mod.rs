@@ -21,7 +21,7 @@ mod ticks;
 pub(crate) mod ties;
 
 use allowance::Allowance;
-use bound::Bounds;
+use bound::{Bounds, Scope};
 use chain::{BestChain, Cuts, Field, Passage, RangeTable};
 use ticks::{NEVER, Sort, StepTime, Ticked};
 use ties::{broken_tie, shared_strategies, tie_groups};
@@ -43,8 +43,8 @@ pub(crate) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Sol
         effort: Allowance::new(effort),
         unproven: f64::INFINITY,
     };
-    let bounds = Bounds::new(&blended, &sorts);
-    let fits = bounds.objective(&blended) < f64::INFINITY;
+    let bounds = Bounds::new(&blended, &sorts, upper / tick);
+    let fits = bounds.scope == Scope::Short || bounds.objective(&blended) < f64::INFINITY;
     search.branch(sorts, &bounds);
     let bound = search.best.proven().min(search.unproven) * tick;
     match search.best.assignment {
@@ -54,9 +54,14 @@ pub(crate) fn solve(problem: &Problem, upper: f64, gap: f64, effort: u64) -> Sol
     }
 }
 
-pub(crate) fn lower_bound(problem: &Problem) -> f64 {
+pub(crate) fn lower_bound(problem: &Problem, upper: f64) -> f64 {
     let ticked = Ticked::new(problem, StepTime::Blended);
-    Bounds::new(&ticked, &untied(problem)).objective(&ticked) * ticked.tick * (1.0 - TOLERANCE)
+    let bounds = Bounds::new(&ticked, &untied(problem), upper / ticked.tick);
+    let bound = bounds.objective(&ticked) * ticked.tick * (1.0 - TOLERANCE);
+    match bounds.scope {
+        Scope::All => bound,
+        Scope::Short => bound.min(upper),
+    }
 }
 
 /// The layers' sorts before any tie is decided.
@@ -141,12 +146,13 @@ impl Search<'_> {
             self.best.offer(objective, &assignment);
             return;
         };
+        let target = self.best.target();
         let mut children: Vec<(f64, Bounds, Vec<Sort>)> = shared_strategies(self.problem, group)
             .into_iter()
             .map(|strategy| {
                 let mut sorts = sorts.clone();
                 group.iter().for_each(|&layer| sorts[layer].fixed = Some(strategy));
-                let bounds = Bounds::new(self.blended, &sorts);
+                let bounds = Bounds::new(self.blended, &sorts, target);
                 (bounds.objective(self.blended), bounds, sorts)
             })
             .collect();
@@ -201,7 +207,7 @@ impl Search<'_> {
     /// Looks for better answers by what their slowest stage does once a step: in ranges of it, the most promising
     /// first. No answer is better than `least`.
     fn search_steps(&mut self, blended: &Field<'_>, least: f64, best: &mut Incumbent) {
-        let bounds = Bounds::new(self.apart, blended.sorts);
+        let bounds = Bounds::new(self.apart, blended.sorts, best.target());
         let mut apart = Field::new(self.apart, blended.sorts, &bounds);
         apart.open(&mut self.tables.apart, Cuts::All, best.target());
         let mut ranges = vec![StepRange { least, floor: bounds.step_floor, limit: NEVER }];

@@ -4,7 +4,7 @@ mod source;
 
 use std::collections::BTreeMap;
 
-use ir::file::{parse_cluster, parse_model, parse_plan, parse_profile, parse_software};
+use ir::file::{parse_machines, parse_model, parse_plan, parse_profile, parse_software};
 use source::{Source, files, functions, identifiers, read, root, sources, words};
 
 /// What each crate may link; every crate stands behind all that it may link.
@@ -56,10 +56,10 @@ const UNSAFE: [&str; 17] = [
 /// Files that may be longer than others, and how long: lists, and stories that would not be clearer in two parts.
 const LONG: [(&str, usize); 10] = [
     ("compiler/src/layer/block.rs", 445),
-    ("compiler/src/layer/fragment.rs", 425),
+    ("compiler/src/layer/fragment.rs", 430),
     ("cost-model/tests/simulate.rs", 420),
     ("ir/src/file/plan.rs", 475),
-    ("ir/src/text/parse.rs", 440),
+    ("ir/src/text/parse.rs", 445),
     ("ir/tests/verify.rs", 570),
     ("planner/tests/cli.rs", 410),
     ("profiler/src/catalogue.rs", 415),
@@ -224,7 +224,7 @@ fn every_example_is_read() {
         let mistakes = if path.contains("/models/") {
             parse_model(&text, &path).err()
         } else if path.contains("/clusters/") {
-            parse_cluster(&text, &path).err()
+            parse_machines(&text, &path).err()
         } else if path.contains("/profiles/") {
             parse_profile(&text, &path).err()
         } else if path.contains("/software/") {

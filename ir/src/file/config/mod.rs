@@ -128,6 +128,7 @@ fn rotary(keys: &mut Keys<'_>, published: Published, sequence: Option<u64>) -> M
         rotary_base,
         rotary_scaling,
         images: None,
+        decoder: None,
         norm_epsilon: keys.number_or("rms_norm_eps", epsilon),
         training: training(keys),
     }
@@ -212,6 +213,7 @@ fn learned(keys: &mut Keys<'_>, sequence: Option<u64>) -> Model {
         rotary_base: 10_000.0,
         rotary_scaling: None,
         images: None,
+        decoder: None,
         norm_epsilon: keys.number_or("layer_norm_epsilon", 1e-5),
         training: training(keys),
     }

@@ -13,7 +13,7 @@ pub fn print_config(model: &Model, stored: &str) -> Result<String, String> {
     let mut object = match model.family {
         Family::Llama => rotary(model),
         Family::Gpt => learned(model)?,
-        Family::Bert | Family::Vit | Family::Swin => {
+        Family::Bert | Family::Vit | Family::Swin | Family::T5 => {
             return Err(format!("models of the family `{}` have no config.json here", model.family.name()));
         }
     };

@@ -231,6 +231,11 @@ fn operands(form: &Form) -> (Vec<Letters>, Vec<Letters>) {
         Op::AttentionGradient(_) => {
             (vec![("bsgrd", Main), ("bsgcd", Main), ("bsgrd", Main), ("bsgr", Single)], vec![("bsgcd", Main)])
         }
+        Op::CrossAttention => (vec![("bsgrd", Main), ("btged", Main)], vec![("bsgrd", Main), ("bsgr", Single)]),
+        Op::CrossAttentionGradient => (
+            vec![("bsgrd", Main), ("bsgrd", Main), ("btged", Main), ("bsgrd", Main), ("bsgr", Single)],
+            vec![("bsgrd", Main), ("btged", Main)],
+        ),
         Op::Activation(activation) => (vec![(wide(activation), Main)], vec![("bsf", Main)]),
         Op::ActivationGradient(activation) => {
             (vec![("bsf", Main), (wide(activation), Main)], vec![(wide(activation), Main)])
@@ -256,7 +261,7 @@ fn operands(form: &Form) -> (Vec<Letters>, Vec<Letters>) {
 
 fn wide(activation: Activation) -> &'static str {
     match activation {
-        Activation::Gelu => "bsf",
+        Activation::Gelu | Activation::Relu => "bsf",
         Activation::SwiGlu => "bsef",
     }
 }

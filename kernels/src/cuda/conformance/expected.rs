@@ -29,6 +29,8 @@ pub(crate) fn reads_before(kernel: &Kernel, output: usize) -> bool {
         | Op::Rotary(_)
         | Op::Attention(_)
         | Op::AttentionGradient(_)
+        | Op::CrossAttention
+        | Op::CrossAttentionGradient
         | Op::Activation(_)
         | Op::ActivationGradient(_)
         | Op::Add
@@ -102,6 +104,8 @@ pub(crate) fn derive(case: &mut Case) {
         | Op::BiasGradient
         | Op::Rotary(_)
         | Op::Attention(_)
+        | Op::CrossAttention
+        | Op::CrossAttentionGradient
         | Op::Activation(_)
         | Op::ActivationGradient(_)
         | Op::Add
@@ -137,6 +141,11 @@ impl Reference<'_> {
                 (*out, rest[0]) = (y, lse);
             }
             Op::AttentionGradient(pattern) => self.attention_gradient(pattern, out),
+            Op::CrossAttention | Op::CrossAttentionGradient => panic!("no device is asked for it"),
+            Op::Activation(Activation::Relu) => activation::cpu::relu(&self.floats(0), out),
+            Op::ActivationGradient(Activation::Relu) => {
+                activation::cpu::relu_gradient(&self.floats(1), &self.floats(0), out);
+            }
             Op::Activation(Activation::Gelu) => activation::cpu::gelu(&self.floats(0), out),
             Op::Activation(Activation::SwiGlu) => activation::cpu::swiglu(size('f'), &self.floats(0), out),
             Op::ActivationGradient(Activation::Gelu) => {

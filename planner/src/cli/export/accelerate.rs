@@ -115,7 +115,7 @@ fn configuration(common: &Common<'_>, spread: &Spread) -> String {
             let block = match common.model.family {
                 Family::Gpt => "GPT2Block",
                 Family::Llama => "LlamaDecoderLayer",
-                Family::Bert | Family::Vit | Family::Swin => panic!("only decoders are exported"),
+                Family::Bert | Family::Vit | Family::Swin | Family::T5 => panic!("only decoders are exported"),
             };
             line("distributed_type: FSDP\nfsdp_config:\n  fsdp_version: 2".to_owned());
             line(format!("  fsdp_reshard_after_forward: {reshard}"));

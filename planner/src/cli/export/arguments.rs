@@ -66,7 +66,7 @@ fn model(common: &Common<'_>, arguments: &mut Arguments) {
     }
     arguments.line(&[&"--seq-length", &model.sequence, &"--max-position-embeddings", &model.sequence]);
     match model.family {
-        Family::Bert | Family::Vit | Family::Swin => panic!("only decoders are exported"),
+        Family::Bert | Family::Vit | Family::Swin | Family::T5 => panic!("only decoders are exported"),
         Family::Gpt => arguments.line(&[&"--position-embedding-type learned_absolute --normalization LayerNorm"]),
         Family::Llama => {
             arguments.line(&[&"--position-embedding-type rope --rotary-base", &model.rotary_base]);

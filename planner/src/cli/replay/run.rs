@@ -90,6 +90,7 @@ fn model(row: &Row) -> Result<Model, String> {
         rotary_base: 10_000.0,
         rotary_scaling: None,
         images: None,
+        decoder: None,
         norm_epsilon: 1e-5,
         training: Training {
             batch: row.batch,
