@@ -326,7 +326,7 @@ impl CostModel {
     fn with_addend(&self, work: &Work, (plain, confidence): (Seconds, Confidence)) -> (Seconds, Confidence) {
         let Work::Kernel { op, element, shape, .. } = work else { return (plain, confidence) };
         match KernelKind::of(*op) {
-            KernelKind::Product => (plain, confidence),
+            KernelKind::Product | KernelKind::Attention => (plain, confidence),
             KernelKind::Memory => {
                 let (element, shape, write, addend) = (*element, shape.clone(), Write::Replace, Addend::Absent);
                 let (sum, known) = self.price(&Work::Kernel { op: OpKind::Add, element, shape, write, addend });

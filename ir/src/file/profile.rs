@@ -293,7 +293,12 @@ mod tests {
                 .map(|_| Slowdown {
                     stream: "compute".to_owned(),
                     beside: "exchange(data)".to_owned(),
-                    kernels: *draws.pick(&[None, Some(KernelKind::Product), Some(KernelKind::Memory)]),
+                    kernels: *draws.pick(&[
+                        None,
+                        Some(KernelKind::Product),
+                        Some(KernelKind::Attention),
+                        Some(KernelKind::Memory),
+                    ]),
                     factor: 1.25,
                 })
                 .collect(),

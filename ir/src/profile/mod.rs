@@ -166,8 +166,10 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KernelKind {
-    /// Arithmetic: products, and attention, which is made of them.
+    /// Arithmetic: products of matrices.
     Product,
+    /// Attention and its gradient: arithmetic, too, but it fills processors so that an exchange finds no room on them.
+    Attention,
     /// Memory: all others.
     Memory,
 }
@@ -176,11 +178,10 @@ impl KernelKind {
     /// That of an operation.
     pub fn of(op: OpKind) -> KernelKind {
         match op {
-            OpKind::MatMul
-            | OpKind::Attention
-            | OpKind::AttentionGradient
-            | OpKind::CrossAttention
-            | OpKind::CrossAttentionGradient => KernelKind::Product,
+            OpKind::MatMul => KernelKind::Product,
+            OpKind::Attention | OpKind::AttentionGradient | OpKind::CrossAttention | OpKind::CrossAttentionGradient => {
+                KernelKind::Attention
+            }
             OpKind::Embed
             | OpKind::EmbedGradient
             | OpKind::Norm(_)

@@ -1,9 +1,9 @@
 //! The fastest of the ways in which a library can compute a product, as it is in a long training.
 //!
-//! A way that is fastest for small numbers on a device at rest need not be so under load: power bounds products, and
-//! numbers that are all alike take less. So factors are noise, ways come in random order, so that none has a place at
-//! which the device is slower, and nothing is timed before the device has worked for a while. First all ways are tried
-//! a few times, then the best of them often.
+//! Under load power bounds products, not clocks: a way that takes fewer cycles and more power is no faster in the long
+//! run, and only the long run is asked for. So ways are first tried a few times each, in random order, and those that
+//! are clearly faster then run for as long as it takes power and clocks to settle. Factors are noise, as numbers that
+//! are all alike take less power.
 
 use ir::program::{Kernel, Operand};
 use ir::seed::{Draws, Seed};
@@ -16,44 +16,57 @@ use super::product::{Factors, Product, WORKSPACE};
 
 /// The device works for so long before anything is timed.
 const WARM: Seconds = Seconds(0.02);
-/// Rounds over all ways, and over those that are left then.
-const ROUNDS: [usize; 2] = [3, 7];
-/// How many are left, beside the one that is expected to be fastest.
-const LEFT: usize = 3;
-/// A way that is not faster by this part than the expected one is not worth being remembered.
-const GAIN: f64 = 0.005;
+/// Rounds of short runs over all ways, and of long ones over those that are left.
+const SHORT_ROUNDS: usize = 5;
+const LONG_ROUNDS: usize = 2;
+/// A long run takes so long twice: first power and clocks settle, then it is timed.
+const LONG: Seconds = Seconds(0.1);
+/// How many ways are left for long runs, beside the expected one.
+const LEFT: usize = 2;
+/// Ways that are not faster by this part in short runs were never found to be in long ones.
+const SHORT_GAIN: f64 = 0.03;
+/// What is not faster by this part in the long run is not worth being remembered.
+const GAIN: f64 = 0.01;
 /// Noise is made for so many bytes, and then copied.
 const NOISE: usize = 8 << 20;
 
-/// The way whose median time is least, of ways that begin with the expected one; none if that is as fast. On memory of
-/// its own.
+/// The way that is fastest in the long run, of ways that begin with the expected one; none if that is. On memory of its
+/// own.
 pub(crate) fn fastest(product: &mut Product, ways: &[Way], kernel: &Kernel) -> Result<Option<Way>, Error> {
     if ways.len() < 2 {
         return Ok(None);
     }
-    let bench = Bench::new(kernel)?;
-    let mut times = vec![Vec::new(); ways.len()];
-    let mut left: Vec<usize> = (0..ways.len()).collect();
-    let mut draws = Draws::new(Seed(0));
+    let (bench, mut draws) = (Bench::new(kernel)?, Draws::new(Seed(0)));
     bench.warm(product, ways[0])?;
-    for (stage, rounds) in ROUNDS.into_iter().enumerate() {
-        for _ in 0..rounds {
-            for last in (1..left.len()).rev() {
-                left.swap(last, draws.below(last as u64 + 1) as usize);
-            }
-            for (&way, time) in left.iter().zip(bench.round(product, left.iter().map(|&way| ways[way]))?) {
-                times[way].push(time);
-            }
-        }
-        left.sort_by(|&a, &b| median(&times[a]).0.total_cmp(&median(&times[b]).0));
-        if stage == 0 {
-            let expected = left.iter().position(|&way| way == 0).expect("all ways are left at first");
-            left.truncate(LEFT);
-            left.extend((expected >= LEFT).then_some(0));
+    let mut times = vec![Vec::new(); ways.len()];
+    for _ in 0..SHORT_ROUNDS {
+        let order = shuffled((0..ways.len()).collect(), &mut draws);
+        let round = bench.short(product, order.iter().map(|&way| ways[way]))?;
+        order.into_iter().zip(round).for_each(|(way, time)| times[way].push(time));
+    }
+    let short: Vec<Seconds> = times.iter().map(|times| median(times)).collect();
+    let mut left: Vec<usize> = (1..ways.len()).filter(|&way| short[way].0 < short[0].0 * (1.0 - SHORT_GAIN)).collect();
+    left.sort_by(|&a, &b| short[a].0.total_cmp(&short[b].0));
+    left.truncate(LEFT);
+    if left.is_empty() {
+        return Ok(None);
+    }
+    left.push(0);
+    let mut sums = vec![0.0; ways.len()];
+    for _ in 0..LONG_ROUNDS {
+        for way in shuffled(left.clone(), &mut draws) {
+            sums[way] += bench.long(product, (ways[way], short[way]))?.0;
         }
     }
-    let (best, expected) = (left[0], median(&times[0]));
-    Ok((median(&times[best]).0 < expected.0 * (1.0 - GAIN)).then_some(ways[best]))
+    let best = left.into_iter().min_by(|&a, &b| sums[a].total_cmp(&sums[b])).expect("some are left");
+    Ok((sums[best] < sums[0] * (1.0 - GAIN)).then_some(ways[best]))
+}
+
+fn shuffled(mut order: Vec<usize>, draws: &mut Draws) -> Vec<usize> {
+    for last in (1..order.len()).rev() {
+        order.swap(last, draws.below(last as u64 + 1) as usize);
+    }
+    order
 }
 
 fn median(times: &[Seconds]) -> Seconds {
@@ -92,7 +105,7 @@ impl Bench {
     }
 
     fn warm(&self, product: &mut Product, way: Way) -> Result<(), Error> {
-        let once = self.round(product, [way, way].into_iter())?[1];
+        let once = self.short(product, [way, way].into_iter())?[1];
         product.turn_to(way);
         for _ in 0..(WARM.0 / once.0.max(1e-6)) as usize {
             product.launch(&self.stream, self.at)?;
@@ -101,7 +114,7 @@ impl Bench {
     }
 
     /// The time of each of some ways, one after the other, each behind a run of its own that is not timed.
-    fn round(&self, product: &mut Product, ways: impl Iterator<Item = Way>) -> Result<Vec<Seconds>, Error> {
+    fn short(&self, product: &mut Product, ways: impl Iterator<Item = Way>) -> Result<Vec<Seconds>, Error> {
         let mut events = Vec::new();
         for way in ways {
             let (begin, end) = (Event::new(0)?, Event::new(0)?);
@@ -114,6 +127,22 @@ impl Bench {
         }
         self.stream.synchronize()?;
         events.into_iter().map(|(begin, end)| end.since(&begin)).collect()
+    }
+
+    /// The time of a way that takes about so long, when it has run for a while.
+    fn long(&self, product: &mut Product, (way, once): (Way, Seconds)) -> Result<Seconds, Error> {
+        let count = (LONG.0 / once.0.max(1e-6)).ceil() as usize;
+        let (begin, end) = (Event::new(0)?, Event::new(0)?);
+        product.turn_to(way);
+        for turn in 0..2 * count {
+            if turn == count {
+                begin.record(&self.stream)?;
+            }
+            product.launch(&self.stream, self.at)?;
+        }
+        end.record(&self.stream)?;
+        self.stream.synchronize()?;
+        Ok(end.since(&begin)? * (1.0 / count as f64))
     }
 }
 

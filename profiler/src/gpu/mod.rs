@@ -109,9 +109,11 @@ impl Measuring<'_> {
         if self.ranks() < 2 || !self.ledger.profile.slowdown.is_empty() {
             return Ok(());
         }
-        for kind in [KernelKind::Product, KernelKind::Memory] {
+        for kind in [KernelKind::Product, KernelKind::Attention, KernelKind::Memory] {
             self.ledger.announce("kernels beside exchanges");
-            let draft = programs::side_by_side(kind, self.ranks(), self.ballast);
+            let computed = programs::computed(kind, self.ranks(), self.ballast, &self.catalogue.excerpts);
+            let Some(computed) = computed else { continue };
+            let draft = programs::side_by_side(computed, self.ranks(), self.ballast);
             if !self.fits(&draft) {
                 continue;
             }
