@@ -25,7 +25,7 @@ use ir::op::Op;
 use ir::profile::{KernelKind, Slowdown, Work};
 use ir::program::{Collective, Direction, Draft, Operand, Stream};
 use ir::trace::Trace;
-use ir::units::Bytes;
+use ir::units::{Bytes, Seconds};
 use kernels::cuda::Device;
 
 use crate::alone::{Alone, Residents, alone};
@@ -43,6 +43,8 @@ pub use detect::{are_there, detect};
 const SIDE: u64 = 8192;
 /// Memory of a device that programs leave free: workspaces, staging, and what libraries take when they like.
 const SPARE: Bytes = Bytes(2 << 30);
+/// Power and clocks are steady again after so long.
+const SETTLED: Seconds = Seconds(0.1);
 /// When so much of the time is over, no more ways of products are looked for.
 const WAYS_SHARE: f64 = 0.5;
 /// Exchanges of one program take about this long at most, so that a program is a matter of seconds.
@@ -293,12 +295,14 @@ impl Measuring<'_> {
         self.ledger.grown()
     }
 
-    /// Traces of several steps.
+    /// Traces of several steps, each behind steps without: while a trace is read devices rest, and then run faster than
+    /// their power allows for long.
     fn traces(&self, bench: &mut Bench) -> Result<Vec<Trace>, Error> {
         let limits = self.ledger.limits;
         let begin = Instant::now();
         let mut traces = Vec::new();
         for step in 1..=limits.steps_max {
+            warm(bench, SETTLED.0.min(limits.load.0))?;
             traces.push(bench.trace()?);
             if step >= limits.steps_min && begin.elapsed().as_secs_f64() > limits.program.0 {
                 break;
