@@ -23,6 +23,7 @@ use ir::units::Bytes;
 use solver::Costs;
 
 use crate::period::{Delays, Service};
+use crate::tie::Joining;
 
 /// What all costs of one search have in common.
 #[derive(Clone, Copy)]
@@ -122,6 +123,8 @@ struct Outlined {
     /// Seconds in which the host issues what the layer does.
     issue: f64,
     bytes: BTreeMap<Shard, LayerBytes>,
+    /// Of layers that share a matrix.
+    joining: BTreeMap<Shard, Joining>,
 }
 
 /// A few layers: step time for each count of microbatches, and peak memory.
@@ -169,8 +172,29 @@ impl Costing<'_> {
         known.entry((kind, unsharded)).or_insert_with(|| {
             let outline = layer_outline(shelf, self.graph, kind, strategy, self.batch());
             let outline = outline.expect("a legal strategy has a mesh");
-            Outlined { delays: self.delays(&outline), issue: self.issue_time(&outline), bytes: outline.bytes }
+            let joining = outline.tied.iter().map(|(&shard, tied)| {
+                let add = self.model.price_fragment(&tied.add).0.0;
+                (shard, Joining { sent: tied.sent, add })
+            });
+            Outlined {
+                delays: self.delays(&outline),
+                issue: self.issue_time(&outline),
+                joining: joining.collect(),
+                bytes: outline.bytes,
+            }
         })
+    }
+
+    /// How a layer joins its gradients with those of others; none if it shares no matrix.
+    pub(crate) fn joining(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> Option<Joining> {
+        self.outlined(outlines, kind, strategy).joining.get(&strategy.shard).copied()
+    }
+
+    /// Which part of a microbatch's time is its backward pass.
+    pub(crate) fn backward_share(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> f64 {
+        let [forward, backward] = &self.outlined(outlines, kind, strategy).delays;
+        let (forward, backward) = (forward.period(), backward.period());
+        if backward > 0.0 { backward / (forward + backward) } else { 0.0 }
     }
 
     /// What a layer holds besides its saved tensors when a stage holds most. In a step of one microbatch gradients come

@@ -12,6 +12,7 @@ use crate::known::Known;
 use crate::outer::Outer;
 use crate::rules::Rules;
 use crate::space::{Setting, costing, crossing_route};
+use crate::tie::Joins;
 
 /// What is known of layers in a search, as far as plans ask for it.
 pub(crate) struct Sum<'a> {
@@ -32,13 +33,14 @@ impl<'a> Sum<'a> {
     pub(crate) fn step(&mut self, plan: &Plan) -> f64 {
         let outer = outer_of(plan);
         let (mut sum, mut slowest, mut once) = (0.0, 0.0_f64, 0.0_f64);
-        for stage in 0..plan.stages.len() {
+        let (joins, last) = (Joins::of(self.setting, self.known, &outer, plan), plan.stages.len() - 1);
+        for stage in 0..=last {
             let [microbatch, step] = self.stage(plan, &outer, stage);
             sum += microbatch;
             slowest = slowest.max(microbatch);
-            once = once.max(step);
+            once = once.max(if stage == 0 || stage == last { step + joins.least } else { step });
         }
-        sum + f64::from(plan.microbatches - 1) * slowest + once
+        sum + f64::from(plan.microbatches - 1) * slowest + once + joins.more
     }
 
     /// Seconds of a microbatch, and once a step.
