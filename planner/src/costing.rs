@@ -174,7 +174,11 @@ impl Costing<'_> {
             let outline = outline.expect("a legal strategy has a mesh");
             let joining = outline.tied.iter().map(|(&shard, tied)| {
                 let add = self.model.price_fragment(&tied.add).0.0;
-                (shard, Joining { sent: tied.sent, add })
+                let joined = tied.joined.iter().map(|collective| {
+                    let group = self.group(&outline.mesh, collective);
+                    (group.route(), self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0)
+                });
+                (shard, Joining { sent: tied.sent, add, joined: joined.collect() })
             });
             Outlined {
                 delays: self.delays(&outline),
@@ -185,9 +189,13 @@ impl Costing<'_> {
         })
     }
 
+    fn group(&self, mesh: &Mesh, collective: &Collective) -> Group {
+        Group::of(mesh, self.model.cluster().devices_per_node, 0..mesh.ranks_per_stage(), collective.exchange.axes())
+    }
+
     /// How a layer joins its gradients with those of others; none if it shares no matrix.
     pub(crate) fn joining(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> Option<Joining> {
-        self.outlined(outlines, kind, strategy).joining.get(&strategy.shard).copied()
+        self.outlined(outlines, kind, strategy).joining.get(&strategy.shard).cloned()
     }
 
     /// Which part of a microbatch's time is its backward pass.

@@ -169,7 +169,7 @@ impl Space {
                 let id = KindId(kind as u32);
                 *costs = known.costs(&costing, id, strategy, costs);
                 let joining = costing.joining(&mut known.outlines, id, strategy);
-                costs.time_step += least(setting, &self.outer, id, joining);
+                costs.time_step += least(setting, &self.outer, id, joining.as_ref());
             }
         }
     }
@@ -231,7 +231,7 @@ impl Space {
                 let id = KindId(kind as u32);
                 let costs = costing.outline(&mut known.outlines, id, strategy, layout);
                 let joining = costing.joining(&mut known.outlines, id, strategy);
-                Costs { time_step: costs.time_step + least(setting, outer, id, joining), ..costs }
+                Costs { time_step: costs.time_step + least(setting, outer, id, joining.as_ref()), ..costs }
             });
             kinds.push(Kind { strategies: costs.collect() });
         }

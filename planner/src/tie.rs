@@ -6,6 +6,7 @@
 
 use ir::graph::{KindId, LayerId, Tie};
 use ir::plan::{Plan, Strategy};
+use ir::profile::Route;
 use ir::units::Bytes;
 
 use crate::known::Known;
@@ -13,18 +14,29 @@ use crate::outer::Outer;
 use crate::space::{Setting, costing, crossing_route};
 
 /// How the gradients of a matrix that layers share are added up, on each rank.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Joining {
     /// What goes each way.
     pub(crate) sent: Bytes,
     /// Seconds in which the owner adds those of one copy.
     pub(crate) add: f64,
+    /// What joins them within the stage meanwhile: the link that it fills, and for how many seconds.
+    pub(crate) joined: Vec<(Route, f64)>,
+}
+
+impl Joining {
+    /// Seconds behind all passes, if the sum goes so many seconds over such a link: what is joined meanwhile takes its
+    /// part of the link.
+    fn behind(&self, route: Route, ways: f64) -> f64 {
+        let beside: f64 = self.joined.iter().filter(|it| it.0 == route).map(|it| it.1).sum();
+        self.add + ways + beside.min(ways)
+    }
 }
 
 /// Seconds that every plan of an outer choice takes at the end of a step if a layer of a kind joins its gradients so:
 /// one addition and one way back, where first and last layer share the matrix. They are on two stages of any pipeline,
 /// and as only the stage that does most at the end counts, both may be charged.
-pub(crate) fn least(setting: Setting<'_>, outer: &Outer, kind: KindId, joining: Option<Joining>) -> f64 {
+pub(crate) fn least(setting: Setting<'_>, outer: &Outer, kind: KindId, joining: Option<&Joining>) -> f64 {
     let graph = setting.graph;
     let (Some(tie), Some(joining)) = (&graph.tie, joining) else { return 0.0 };
     let ends = [LayerId(0), LayerId(graph.layers.len() as u32 - 1)];
@@ -34,7 +46,8 @@ pub(crate) fn least(setting: Setting<'_>, outer: &Outer, kind: KindId, joining: 
     if !is_sure || ends.iter().any(|&end| tie.sides().all(|(layer, _)| layer != end)) {
         return 0.0;
     }
-    joining.add + setting.costs.price_transfer(joining.sent, crossing_route(setting.cluster, outer)).0.0
+    let route = crossing_route(setting.cluster, outer);
+    joining.behind(route, setting.costs.price_transfer(joining.sent, route).0.0)
 }
 
 /// Seconds of a plan.
@@ -63,18 +76,18 @@ fn joins(setting: Setting<'_>, known: &Known, outer: &Outer, plan: &Plan) -> Opt
     let of = |layer: usize| (setting.graph.layers[layer], &plan.strategies[layer]);
     let (kind, strategy) = of(tie.owner.0.index());
     let joining = costing.joining(&mut layers.outlines, kind, strategy)?;
-    let ways: f64 = copies(tie, plan, owner).map(|user| way(setting, outer, [owner, user], joining.sent)).sum();
-    if ways == 0.0 {
-        return None;
-    }
+    let ways: Vec<(Route, f64)> =
+        copies(tie, plan, owner).map(|user| way(setting, outer, [owner, user], joining.sent)).collect();
+    let route = ways.iter().map(|it| it.0).max()?;
+    let ways: f64 = ways.iter().map(|it| it.1).sum();
     let backward = |layer: u32| {
         let (kind, strategy): (KindId, &Strategy) = of(layer as usize);
         let time = layers.costs_of(&costing, kind, strategy).time_microbatch;
         time * costing.backward_share(&mut layers.outlines, kind, strategy)
     };
     let hidden: f64 = plan.stages[owner].clone().map(backward).sum();
-    let all = (ways - hidden).max(0.0) + joining.add + ways;
-    let least = least(setting, outer, kind, Some(joining));
+    let all = (ways - hidden).max(0.0) + joining.behind(route, ways);
+    let least = least(setting, outer, kind, Some(&joining));
     Some(Joins { least, more: (all - least).max(0.0) })
 }
 
@@ -87,15 +100,18 @@ fn copies(tie: &Tie, plan: &Plan, owner: usize) -> impl Iterator<Item = usize> {
     users.into_iter()
 }
 
-/// Seconds for so many bytes from each rank of a stage to one of another.
-fn way(setting: Setting<'_>, outer: &Outer, stages: [usize; 2], sent: Bytes) -> f64 {
+/// The link and the seconds for so many bytes from each rank of a stage to one of another.
+fn way(setting: Setting<'_>, outer: &Outer, stages: [usize; 2], sent: Bytes) -> (Route, f64) {
     let parts = stages.map(|stage| setting.part(stage));
     let on = setting.on_part(parts[0]);
     match setting.line.filter(|_| parts[0] != parts[1]) {
-        None => on.costs.price_transfer(sent, crossing_route(on.cluster, outer)).0.0,
+        None => {
+            let route = crossing_route(on.cluster, outer);
+            (route, on.costs.price_transfer(sent, route).0.0)
+        }
         Some(line) => {
-            let price = |part| line.parts.costs.bridge(part).price_transfer(sent, ir::profile::Route::Between).0.0;
-            price(parts[0]).max(price(parts[1]))
+            let price = |part| line.parts.costs.bridge(part).price_transfer(sent, Route::Between).0.0;
+            (Route::Between, price(parts[0]).max(price(parts[1])))
         }
     }
 }

@@ -71,6 +71,9 @@ pub struct TiedOutline {
     pub sent: Bytes,
     /// How the owner adds one stage's.
     pub add: Fragment,
+    /// What joins them over the ranks that hold other sequences, while the sum is on its way back; nothing where each
+    /// microbatch's are joined at once.
+    pub joined: Vec<Collective>,
 }
 
 /// One pass over a layer, for one microbatch.
@@ -151,7 +154,8 @@ pub fn layer_outline(
         tied.map(|template| {
             let (shape, mut library) = (Shape::new(&mesh, &layer, template, (shard, compute)), Library::default());
             let add = shape.fragments(template, &mut library).add;
-            (shard, TiedOutline { sent: shape.gradients(), add: library.fragments[add.index()].clone() })
+            let (sent, add) = (shape.gradients(), library.fragments[add.index()].clone());
+            (shard, TiedOutline { sent, add, joined: shape.joined_behind() })
         })
     });
     Ok(LayerOutline {
