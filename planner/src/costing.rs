@@ -23,7 +23,7 @@ use ir::units::Bytes;
 use solver::Costs;
 
 use crate::period::{Delays, Service};
-use crate::tie::Joining;
+use crate::tie::{Copies, Joining};
 
 /// What all costs of one search have in common.
 #[derive(Clone, Copy)]
@@ -36,6 +36,8 @@ pub(crate) struct Costing<'a> {
     /// Microbatches of the small programs: the first and the last of a step differ from those between, so times of a
     /// microbatch are taken from the second to the third where there is more than one.
     pub(crate) counts: [u32; 2],
+    /// Where layers are that share a matrix.
+    pub(crate) copies: Copies,
 }
 
 impl Costing<'_> {
@@ -156,10 +158,12 @@ impl Costing<'_> {
     pub(crate) fn outline(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy, layout: Layout) -> Costs {
         let outline = self.outlined(outlines, kind, strategy);
         let bytes = &outline.bytes[&strategy.shard];
+        let state =
+            self.state_at_peak(bytes).saturating_sub(self.held_by_owner(kind, outline.joining.get(&strategy.shard)));
         Costs {
             time_microbatch: self.period(kind, outline, layout.pace),
             time_step: 0.0,
-            bytes_state: self.state_at_peak(bytes).0,
+            bytes_state: state.0,
             bytes_saved: bytes.saved.0,
             bytes_transient: 0,
             layout: layout.index,
@@ -172,25 +176,9 @@ impl Costing<'_> {
         known.entry((kind, unsharded)).or_insert_with(|| {
             let outline = layer_outline(shelf, self.graph, kind, strategy, self.batch());
             let outline = outline.expect("a legal strategy has a mesh");
-            let joining = outline.tied.iter().map(|(&shard, tied)| {
-                let add = self.model.price_fragment(&tied.add).0.0;
-                let joined = tied.joined.iter().map(|collective| {
-                    let group = self.group(&outline.mesh, collective);
-                    (group.route(), self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0)
-                });
-                (shard, Joining { sent: tied.sent, add, joined: joined.collect() })
-            });
-            Outlined {
-                delays: self.delays(&outline),
-                issue: self.issue_time(&outline),
-                joining: joining.collect(),
-                bytes: outline.bytes,
-            }
+            let (delays, issue) = (self.delays(&outline), self.issue_time(&outline));
+            Outlined { delays, issue, joining: self.joining_by_shard(&outline), bytes: outline.bytes }
         })
-    }
-
-    fn group(&self, mesh: &Mesh, collective: &Collective) -> Group {
-        Group::of(mesh, self.model.cluster().devices_per_node, 0..mesh.ranks_per_stage(), collective.exchange.axes())
     }
 
     /// How a layer joins its gradients with those of others; none if it shares no matrix.
@@ -261,7 +249,9 @@ impl Costing<'_> {
         } else {
             (self.peak_alone(&mut outlines.shelf, kind, strategy), 1)
         };
-        let held = Bytes((outline.bytes_state + outline.bytes_saved) * count);
+        // Samples of one layer hold the whole of it.
+        let shared = self.held_by_owner(kind, self.joining(outlines, kind, strategy).as_ref());
+        let held = Bytes((outline.bytes_state + shared.0 + outline.bytes_saved) * count);
         Costs {
             time_microbatch: microbatch,
             time_step: times.step,
@@ -300,7 +290,14 @@ impl Costing<'_> {
             let mut layers = vec![(block, &plain); 2];
             let is_first = self.graph.kinds[kind.index()].input.is_none();
             layers.insert(if is_first { 0 } else { 2 }, (kind, strategy));
-            (self.pair(outlines, block, &plain), self.played(&mut outlines.shelf, &layers, &[3])[0])
+            match self.owner_beside(kind) {
+                Some(owner) => {
+                    layers.insert(0, (owner, strategy));
+                    let base = self.played(&mut outlines.shelf, &layers[..3], &[3])[0];
+                    (base, self.played(&mut outlines.shelf, &layers, &[4])[0])
+                }
+                None => (self.pair(outlines, block, &plain), self.played(&mut outlines.shelf, &layers, &[3])[0]),
+            }
         };
         let microbatch = ((with.steps[1] - with.steps[0]) - (base.steps[1] - base.steps[0])).max(0.0);
         let step = (with.steps[0] - base.steps[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
@@ -395,7 +392,8 @@ impl Costing<'_> {
             strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
             prefetch: PREFETCH,
         };
-        compile_samples(shelf, &self.graph.part(&kinds), &plan, samples).expect("legal strategies compile")
+        let graph = Graph { tie: self.tie_of(&kinds), ..self.graph.part(&kinds) };
+        compile_samples(shelf, &graph, &plan, samples).expect("legal strategies compile")
     }
 }
 

@@ -18,7 +18,7 @@ use crate::known::{Known, KnownLayers};
 use crate::line::Line;
 use crate::outer::Outer;
 use crate::speed::{Speeds, respeeded};
-use crate::tie::least;
+use crate::tie::{Copies, least};
 
 /// One outer choice with its costs, and what its strategy indices mean. Costs are outlines, the least that a strategy
 /// can cost, until an answer rests on them: most strategies are never simulated.
@@ -304,6 +304,7 @@ pub(crate) fn costing<'a>(setting: Setting<'a>, outer: &Outer) -> Costing<'a> {
         precision: setting.precision,
         sequences: outer.sequences,
         counts: Costing::counts(outer.microbatches),
+        copies: Copies::of(outer.stages),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::known::Known;
 use crate::outer::Outer;
 use crate::rules::Rules;
 use crate::space::{Setting, costing, crossing_route};
-use crate::tie::Joins;
+use crate::tie::{Copies, Joins};
 
 /// What is known of layers in a search, as far as plans ask for it.
 pub(crate) struct Sum<'a> {
@@ -22,7 +22,7 @@ pub(crate) struct Sum<'a> {
 }
 
 /// Part, ranks of a stage, sequences of a microbatch, and how many of these costs are taken from.
-type Size = (usize, u32, u64, [u32; 2]);
+type Size = (usize, u32, u64, [u32; 2], Copies);
 
 impl<'a> Sum<'a> {
     pub(crate) fn new(setting: Setting<'a>, known: &'a Known) -> Self {
@@ -85,7 +85,7 @@ impl<'a> Sum<'a> {
 
     /// The same of a layer.
     fn layer(&mut self, outer: &Outer, part: usize, kind: KindId, strategy: &Strategy) -> [f64; 2] {
-        let size = (part, outer.ranks, outer.sequences, Costing::counts(outer.microbatches));
+        let size = (part, outer.ranks, outer.sequences, Costing::counts(outer.microbatches), Copies::of(outer.stages));
         let of_size = self.costs.entry(size).or_default();
         let costs = of_size.entry((kind, strategy.clone())).or_insert_with(|| {
             let costing = costing(self.setting.on_part(part), outer);

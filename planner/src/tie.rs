@@ -4,11 +4,17 @@
 //! The owner takes them behind the gradient of its last microbatch, so while it goes back through that. What takes
 //! longer, the addition and the way back come behind all passes.
 
+use std::collections::BTreeMap;
+
+use compiler::{LayerOutline, TiedOutline};
+use cost_model::Group;
 use ir::graph::{KindId, LayerId, Tie};
-use ir::plan::{Plan, Strategy};
+use ir::plan::{Plan, Shard, Strategy};
 use ir::profile::Route;
+use ir::program::Collective;
 use ir::units::Bytes;
 
+use crate::costing::Costing;
 use crate::known::Known;
 use crate::outer::Outer;
 use crate::space::{Setting, costing, crossing_route};
@@ -16,12 +22,70 @@ use crate::space::{Setting, costing, crossing_route};
 /// How the gradients of a matrix that layers share are added up, on each rank.
 #[derive(Clone, Debug)]
 pub(crate) struct Joining {
+    /// What is held of the matrix.
+    pub(crate) state: Bytes,
     /// What goes each way.
     pub(crate) sent: Bytes,
     /// Seconds in which the owner adds those of one copy.
     pub(crate) add: f64,
     /// What joins them within the stage meanwhile: the link that it fills, and for how many seconds.
     pub(crate) joined: Vec<(Route, f64)>,
+}
+
+/// Where copies of the matrix are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Copies {
+    /// All layers that share it are on one stage, which holds and updates it once.
+    OneStage,
+    /// Some are on several stages, or may be.
+    Stages,
+}
+
+impl Copies {
+    /// Those of a pipeline of so many stages.
+    pub(crate) fn of(stages: u32) -> Copies {
+        if stages == 1 { Copies::OneStage } else { Copies::Stages }
+    }
+}
+
+impl Costing<'_> {
+    /// The kind of the layer that owns what a layer of this kind uses on the same stage; of ties with one user.
+    pub(crate) fn owner_beside(&self, kind: KindId) -> Option<KindId> {
+        let tie = self.graph.tie.as_ref().filter(|tie| self.copies == Copies::OneStage && tie.users.len() == 1)?;
+        let [owner, user] = [tie.owner.0, tie.users[0].0].map(|layer| self.graph.layers[layer.index()]);
+        (user == kind).then_some(owner)
+    }
+
+    /// How layers with a parameter that others have, too, join its gradients.
+    pub(crate) fn joining_by_shard(&self, outline: &LayerOutline) -> BTreeMap<Shard, Joining> {
+        let (mesh, per_node) = (&outline.mesh, self.model.cluster().devices_per_node);
+        let price = |collective: &Collective| {
+            let group = Group::of(mesh, per_node, 0..mesh.ranks_per_stage(), collective.exchange.axes());
+            (group.route(), self.model.price_collective(collective, group.ranks, group.ranks_per_node).0.0)
+        };
+        let joining = |tied: &TiedOutline| Joining {
+            state: tied.state,
+            sent: tied.sent,
+            add: self.model.price_fragment(&tied.add).0.0,
+            joined: tied.joined.iter().map(price).collect(),
+        };
+        outline.tied.iter().map(|(&shard, tied)| (shard, joining(tied))).collect()
+    }
+
+    /// What a layer of a kind need not hold, as the layer that owns its matrix is on the same stage.
+    pub(crate) fn held_by_owner(&self, kind: KindId, joining: Option<&Joining>) -> Bytes {
+        let joining = joining.filter(|_| self.owner_beside(kind).is_some());
+        joining.map_or(Bytes::ZERO, |joining| joining.state)
+    }
+
+    /// The tie of a row of layers, if the first owns what the last uses.
+    pub(crate) fn tie_of(&self, row: &[KindId]) -> Option<Tie> {
+        let tie = self.graph.tie.as_ref()?;
+        let (&first, &last) = (row.first()?, row.last()?);
+        let end = LayerId(row.len() as u32 - 1);
+        (self.owner_beside(last)? == first)
+            .then(|| Tie { owner: (LayerId(0), tie.owner.1), users: vec![(end, tie.users[0].1)] })
+    }
 }
 
 impl Joining {

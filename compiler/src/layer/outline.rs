@@ -67,6 +67,8 @@ pub struct LayerOutline {
 /// How the gradients of a parameter that layers share are added up, on each rank.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TiedOutline {
+    /// What is held of it, gradients included.
+    pub state: Bytes,
     /// What goes to the stage that owns it and, as a sum, back.
     pub sent: Bytes,
     /// How the owner adds one stage's.
@@ -155,7 +157,7 @@ pub fn layer_outline(
             let (shape, mut library) = (Shape::new(&mesh, &layer, template, (shard, compute)), Library::default());
             let add = shape.fragments(template, &mut library).add;
             let (sent, add) = (shape.gradients(), library.fragments[add.index()].clone());
-            (shard, TiedOutline { sent, add, joined: shape.joined_behind() })
+            (shard, TiedOutline { state: shape.state(), sent, add, joined: shape.joined_behind() })
         })
     });
     Ok(LayerOutline {
