@@ -257,6 +257,12 @@ fn a_plan_says_how_its_products_were_fastest_and_keeps_it_when_checked() {
         .map(ir::program::Kernel::work)
         .find(|work| matches!(work, ir::profile::Work::Kernel { op: ir::op::OpKind::MatMul, .. }))
         .unwrap();
+    let sample = |work: &ir::profile::Work, way: &str| {
+        let (median, spread, way) = (Seconds(1e-5), Seconds(0.0), way.parse().ok());
+        let samples = vec![ir::profile::Sample { work: work.clone(), median, spread, runs: 3, way }];
+        let profile = Profile { samples, library: "l".to_owned(), ..Profile::new("CPU") };
+        print_profile(&profile).lines().last().map(str::to_owned).unwrap()
+    };
     // One that the plan has, and one that no plan has.
     let text = profile("CPU").replace("samples: []", &format!("library: \"a library 1.0\"\nsamples:\n{}", [
         sample(&product, "42-0-ff"),
@@ -273,15 +279,6 @@ fn a_plan_says_how_its_products_were_fastest_and_keeps_it_when_checked() {
     assert_eq!(told.products[&product].to_string(), "42-0-ff");
     assert_eq!(run(&folder, &["check", "told.yaml", "-o", "again.yaml"]).status.code(), Some(0));
     assert_eq!(ways("again.yaml"), told);
-}
-
-/// A line of a profile.
-fn sample(work: &ir::profile::Work, way: &str) -> String {
-    let way = way.parse().map_err(|_| "no way").unwrap();
-    let (median, spread) = (Seconds(1e-5), Seconds(0.0));
-    let sample = ir::profile::Sample { work: work.clone(), median, spread, runs: 3, way: Some(way) };
-    let profile = Profile { samples: vec![sample], library: "l".to_owned(), ..Profile::new("CPU") };
-    print_profile(&profile).lines().last().unwrap().to_owned()
 }
 
 #[test]

@@ -182,7 +182,8 @@ fn settings(options: &Options, inputs: &Inputs) -> Settings {
 /// That the plan's ways to compute products mean nothing here, if GPUs run it and their library is another.
 fn foreign_ways(options: &Options, inputs: &Inputs) -> Option<String> {
     let told = &inputs.ways.library;
-    if inputs.ways.is_empty() || backend(options, inputs) != BackendName::Cuda {
+    let is_run_by_gpus = matches!(backend(options, inputs), BackendName::Cuda);
+    if inputs.ways.is_empty() || !is_run_by_gpus {
         return None;
     }
     // Where the library is missing, loading says so.
