@@ -38,7 +38,7 @@ pub use layer::boundary::{can_repeat, stream_sizes};
 pub use layer::fragment::BodyAction;
 pub use layer::legal::{may_cut, strategies};
 pub use layer::outline::{
-    LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, boundary_exchanges, layer_bytes,
+    LayerBatch, LayerBytes, LayerOutline, Need, PassOutline, StepOutline, TiedOutline, boundary_exchanges, layer_bytes,
     layer_outline,
 };
 pub use layer::shelf::Shelf;

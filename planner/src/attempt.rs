@@ -12,6 +12,7 @@ use crate::recipes::{Baseline, baselines};
 use crate::rules::Rules;
 use crate::search::{COMPARED_MIN, Coverage, Progress, Request, Sums};
 use crate::space::{Setting, Space};
+use crate::tie::Joins;
 
 /// Outer choices that are opened side by side. Fixed, so that the answer does not depend on the number of threads.
 const OPENED_AT_ONCE: usize = 4;
@@ -246,7 +247,8 @@ impl Opened {
                         let used = plan.strategies.iter().map(|strategy| strategy.tensor).max().unwrap_or(1);
                         // The answer of a space is that of all narrower ones that have its degrees.
                         degrees.retain(|&most| most < used);
-                        opened.estimates.push(Estimated { step: Seconds(answer.objective), plan });
+                        let step = answer.objective + Joins::of(request.setting, known, &space.outer, &plan).more;
+                        opened.estimates.push(Estimated { step: Seconds(step), plan });
                     }
                     Solved::Infeasible(shortage) => {
                         opened.shortage = Some(Short { outer: outer.clone(), shortage });

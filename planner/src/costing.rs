@@ -23,6 +23,7 @@ use ir::units::Bytes;
 use solver::Costs;
 
 use crate::period::{Delays, Service};
+use crate::tie::{Copies, Joining};
 
 /// What all costs of one search have in common.
 #[derive(Clone, Copy)]
@@ -35,6 +36,8 @@ pub(crate) struct Costing<'a> {
     /// Microbatches of the small programs: the first and the last of a step differ from those between, so times of a
     /// microbatch are taken from the second to the third where there is more than one.
     pub(crate) counts: [u32; 2],
+    /// Where layers are that share a matrix.
+    pub(crate) copies: Copies,
 }
 
 impl Costing<'_> {
@@ -122,6 +125,8 @@ struct Outlined {
     /// Seconds in which the host issues what the layer does.
     issue: f64,
     bytes: BTreeMap<Shard, LayerBytes>,
+    /// Of layers that share a matrix.
+    joining: BTreeMap<Shard, Joining>,
 }
 
 /// A few layers: step time for each count of microbatches, and peak memory.
@@ -153,10 +158,12 @@ impl Costing<'_> {
     pub(crate) fn outline(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy, layout: Layout) -> Costs {
         let outline = self.outlined(outlines, kind, strategy);
         let bytes = &outline.bytes[&strategy.shard];
+        let state =
+            self.state_at_peak(bytes).saturating_sub(self.held_by_owner(kind, outline.joining.get(&strategy.shard)));
         Costs {
             time_microbatch: self.period(kind, outline, layout.pace),
             time_step: 0.0,
-            bytes_state: self.state_at_peak(bytes).0,
+            bytes_state: state.0,
             bytes_saved: bytes.saved.0,
             bytes_transient: 0,
             layout: layout.index,
@@ -169,8 +176,21 @@ impl Costing<'_> {
         known.entry((kind, unsharded)).or_insert_with(|| {
             let outline = layer_outline(shelf, self.graph, kind, strategy, self.batch());
             let outline = outline.expect("a legal strategy has a mesh");
-            Outlined { delays: self.delays(&outline), issue: self.issue_time(&outline), bytes: outline.bytes }
+            let (delays, issue) = (self.delays(&outline), self.issue_time(&outline));
+            Outlined { delays, issue, joining: self.joining_by_shard(&outline), bytes: outline.bytes }
         })
+    }
+
+    /// How a layer joins its gradients with those of others; none if it shares no matrix.
+    pub(crate) fn joining(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> Option<Joining> {
+        self.outlined(outlines, kind, strategy).joining.get(&strategy.shard).cloned()
+    }
+
+    /// Which part of a microbatch's time is its backward pass.
+    pub(crate) fn backward_share(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy) -> f64 {
+        let [forward, backward] = &self.outlined(outlines, kind, strategy).delays;
+        let (forward, backward) = (forward.period(), backward.period());
+        if backward > 0.0 { backward / (forward + backward) } else { 0.0 }
     }
 
     /// What a layer holds besides its saved tensors when a stage holds most. In a step of one microbatch gradients come
@@ -229,7 +249,9 @@ impl Costing<'_> {
         } else {
             (self.peak_alone(&mut outlines.shelf, kind, strategy), 1)
         };
-        let held = Bytes((outline.bytes_state + outline.bytes_saved) * count);
+        // Samples of one layer hold the whole of it.
+        let shared = self.held_by_owner(kind, self.joining(outlines, kind, strategy).as_ref());
+        let held = Bytes((outline.bytes_state + shared.0 + outline.bytes_saved) * count);
         Costs {
             time_microbatch: microbatch,
             time_step: times.step,
@@ -268,7 +290,14 @@ impl Costing<'_> {
             let mut layers = vec![(block, &plain); 2];
             let is_first = self.graph.kinds[kind.index()].input.is_none();
             layers.insert(if is_first { 0 } else { 2 }, (kind, strategy));
-            (self.pair(outlines, block, &plain), self.played(&mut outlines.shelf, &layers, &[3])[0])
+            match self.owner_beside(kind) {
+                Some(owner) => {
+                    layers.insert(0, (owner, strategy));
+                    let base = self.played(&mut outlines.shelf, &layers[..3], &[3])[0];
+                    (base, self.played(&mut outlines.shelf, &layers, &[4])[0])
+                }
+                None => (self.pair(outlines, block, &plain), self.played(&mut outlines.shelf, &layers, &[3])[0]),
+            }
         };
         let microbatch = ((with.steps[1] - with.steps[0]) - (base.steps[1] - base.steps[0])).max(0.0);
         let step = (with.steps[0] - base.steps[0] - f64::from(self.counts[0]) * microbatch).max(0.0);
@@ -363,7 +392,8 @@ impl Costing<'_> {
             strategies: layers.iter().map(|&(_, strategy)| strategy.clone()).collect(),
             prefetch: PREFETCH,
         };
-        compile_samples(shelf, &self.graph.part(&kinds), &plan, samples).expect("legal strategies compile")
+        let graph = Graph { tie: self.tie_of(&kinds), ..self.graph.part(&kinds) };
+        compile_samples(shelf, &graph, &plan, samples).expect("legal strategies compile")
     }
 }
 

@@ -12,6 +12,7 @@ use solver::Costs;
 
 use crate::costing::{Costing, Junction, Outlines};
 use crate::outer::Outer;
+use crate::tie::Copies;
 
 /// What is known of layers, for all outer choices.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,7 @@ struct Size {
     ranks: u32,
     sequences: u64,
     counts: [u32; 2],
+    copies: Copies,
 }
 
 /// What is known of layers under outer choices of one size.
@@ -43,8 +45,9 @@ pub(crate) struct Layers {
 impl Known {
     /// What is known of the layers of an outer choice on a part of a fleet; 0 where devices are alike.
     pub(crate) fn of(&self, part: usize, outer: &Outer) -> KnownLayers {
-        let Outer { ranks, sequences, microbatches, .. } = *outer;
-        let size = Size { part, ranks, sequences, counts: Costing::counts(microbatches) };
+        let Outer { stages, ranks, sequences, microbatches, .. } = *outer;
+        let (counts, copies) = (Costing::counts(microbatches), Copies::of(stages));
+        let size = Size { part, ranks, sequences, counts, copies };
         locked(&self.by_size).entry(size).or_default().clone()
     }
 

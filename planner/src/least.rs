@@ -9,11 +9,12 @@ use solver::Costs;
 use crate::costing::{Costing, Outlines};
 use crate::play::Candidate;
 use crate::space::Setting;
+use crate::tie::Copies;
 
 /// What layers take and hold at the least, by part, size of a microbatch, kind and strategy.
 pub(crate) struct Least<'a> {
     setting: Setting<'a>,
-    sizes: BTreeMap<(usize, u64, [u32; 2]), Layers>,
+    sizes: BTreeMap<(usize, u64, [u32; 2], Copies), Layers>,
 }
 
 #[derive(Default)]
@@ -66,10 +67,11 @@ impl<'a> Least<'a> {
         let part = self.setting.part_of(plan, layer);
         let Setting { graph, costs: model, precision, .. } = self.setting.on_part(part);
         let (sequences, counts) = (plan.microbatch_sequences(), Costing::counts(plan.microbatches));
-        let Layers { outlines, costs } = self.sizes.entry((part, sequences, counts)).or_default();
+        let copies = Copies::of(plan.stages.len() as u32);
+        let Layers { outlines, costs } = self.sizes.entry((part, sequences, counts, copies)).or_default();
         let kind = graph.layers[layer];
         costs.entry((kind, strategy.clone())).or_insert_with(|| {
-            let costing = Costing { graph, model, precision, sequences, counts };
+            let costing = Costing { graph, model, precision, sequences, counts, copies };
             let layout = costing.layout(outlines, costing.junction(kind, strategy), strategy.ranks(), 0);
             costing.outline(outlines, kind, strategy, layout)
         })

@@ -26,6 +26,7 @@ mod search;
 mod space;
 mod speed;
 mod sum;
+mod tie;
 
 pub use goodput::{Failures, Goodput, goodput};
 pub use known::Known;

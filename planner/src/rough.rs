@@ -5,6 +5,7 @@ use ir::plan::{Recompute, Sequence, Shard, Strategy};
 use crate::costing::{Costing, Outlines};
 use crate::outer::Outer;
 use crate::space::Setting;
+use crate::tie::Copies;
 
 /// Sequences at once that are looked at: kernels waste less the larger they are.
 const SEQUENCES: [u64; 4] = [1, 4, 16, 64];
@@ -27,7 +28,8 @@ impl Rough {
         let of = |sequences: u64| {
             let (graph, mut outlines) = (setting.graph, Outlines::default());
             let counts = Costing::counts(2);
-            let costing = Costing { graph, model: setting.costs, precision: setting.precision, sequences, counts };
+            let (model, precision, copies) = (setting.costs, setting.precision, Copies::of(1));
+            let costing = Costing { graph, model, precision, sequences, counts, copies };
             let time = |&kind| {
                 let layout = costing.layout(&mut outlines, costing.junction(kind, &plain), 1, 0);
                 costing.outline(&mut outlines, kind, &plain, layout).time_microbatch

@@ -11,13 +11,14 @@ use ir::profile::Route;
 use ir::units::Bytes;
 
 use cost_model::CostModel;
-use solver::{Assignment, Kind, Method, Problem, Solved, Stage, solve};
+use solver::{Assignment, Costs, Kind, Method, Problem, Solved, Stage, solve};
 
 use crate::costing::{Costing, Junction, Layout, LayoutClass, PREFETCH};
 use crate::known::{Known, KnownLayers};
 use crate::line::Line;
 use crate::outer::Outer;
 use crate::speed::{Speeds, respeeded};
+use crate::tie::{Copies, least};
 
 /// One outer choice with its costs, and what its strategy indices mean. Costs are outlines, the least that a strategy
 /// can cost, until an answer rests on them: most strategies are never simulated.
@@ -165,7 +166,10 @@ impl Space {
             if !std::mem::replace(&mut self.simulated[kind][index], true) {
                 let costs = &mut self.problem.kinds[kind].strategies[index];
                 let strategy = &self.strategies[kind][index];
-                *costs = known.costs(&costing, KindId(kind as u32), strategy, costs);
+                let id = KindId(kind as u32);
+                *costs = known.costs(&costing, id, strategy, costs);
+                let joining = costing.joining(&mut known.outlines, id, strategy);
+                costs.time_step += least(setting, &self.outer, id, joining.as_ref());
             }
         }
     }
@@ -224,7 +228,10 @@ impl Space {
         for (kind, list) in strategies.iter().enumerate() {
             let costs = list.iter().zip(&junctions[kind]).map(|(strategy, junction)| {
                 let layout = layouts[classes.binary_search(junction).expect("every junction is listed")];
-                costing.outline(&mut known.outlines, KindId(kind as u32), strategy, layout)
+                let id = KindId(kind as u32);
+                let costs = costing.outline(&mut known.outlines, id, strategy, layout);
+                let joining = costing.joining(&mut known.outlines, id, strategy);
+                Costs { time_step: costs.time_step + least(setting, outer, id, joining.as_ref()), ..costs }
             });
             kinds.push(Kind { strategies: costs.collect() });
         }
@@ -297,6 +304,7 @@ pub(crate) fn costing<'a>(setting: Setting<'a>, outer: &Outer) -> Costing<'a> {
         precision: setting.precision,
         sequences: outer.sequences,
         counts: Costing::counts(outer.microbatches),
+        copies: Copies::of(outer.stages),
     }
 }
 

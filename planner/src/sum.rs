@@ -12,6 +12,7 @@ use crate::known::Known;
 use crate::outer::Outer;
 use crate::rules::Rules;
 use crate::space::{Setting, costing, crossing_route};
+use crate::tie::{Copies, Joins};
 
 /// What is known of layers in a search, as far as plans ask for it.
 pub(crate) struct Sum<'a> {
@@ -21,7 +22,7 @@ pub(crate) struct Sum<'a> {
 }
 
 /// Part, ranks of a stage, sequences of a microbatch, and how many of these costs are taken from.
-type Size = (usize, u32, u64, [u32; 2]);
+type Size = (usize, u32, u64, [u32; 2], Copies);
 
 impl<'a> Sum<'a> {
     pub(crate) fn new(setting: Setting<'a>, known: &'a Known) -> Self {
@@ -32,13 +33,14 @@ impl<'a> Sum<'a> {
     pub(crate) fn step(&mut self, plan: &Plan) -> f64 {
         let outer = outer_of(plan);
         let (mut sum, mut slowest, mut once) = (0.0, 0.0_f64, 0.0_f64);
-        for stage in 0..plan.stages.len() {
+        let (joins, last) = (Joins::of(self.setting, self.known, &outer, plan), plan.stages.len() - 1);
+        for stage in 0..=last {
             let [microbatch, step] = self.stage(plan, &outer, stage);
             sum += microbatch;
             slowest = slowest.max(microbatch);
-            once = once.max(step);
+            once = once.max(if stage == 0 || stage == last { step + joins.least } else { step });
         }
-        sum + f64::from(plan.microbatches - 1) * slowest + once
+        sum + f64::from(plan.microbatches - 1) * slowest + once + joins.more
     }
 
     /// Seconds of a microbatch, and once a step.
@@ -83,7 +85,7 @@ impl<'a> Sum<'a> {
 
     /// The same of a layer.
     fn layer(&mut self, outer: &Outer, part: usize, kind: KindId, strategy: &Strategy) -> [f64; 2] {
-        let size = (part, outer.ranks, outer.sequences, Costing::counts(outer.microbatches));
+        let size = (part, outer.ranks, outer.sequences, Costing::counts(outer.microbatches), Copies::of(outer.stages));
         let of_size = self.costs.entry(size).or_default();
         let costs = of_size.entry((kind, strategy.clone())).or_insert_with(|| {
             let costing = costing(self.setting.on_part(part), outer);

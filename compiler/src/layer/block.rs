@@ -217,7 +217,7 @@ impl Instance {
 
     /// Whether gradients are kept in shares between microbatches.
     pub(crate) fn is_collected(&self) -> bool {
-        self.shape.shard >= Shard::Gradients
+        self.shape.is_collected()
     }
 
     /// Whether gradients are partial over Tensor, too: each of its ranks has summed over its part of the sequence.

@@ -50,6 +50,8 @@ pub struct LayerBatch {
 pub struct LayerOutline {
     /// What it holds, for each way of sharding.
     pub bytes: BTreeMap<Shard, LayerBytes>,
+    /// Of a kind with a parameter that other layers have, too, what is done to its gradients; else none.
+    pub tied: BTreeMap<Shard, TiedOutline>,
     /// Its forward pass.
     pub forward: PassOutline,
     /// Its backward pass.
@@ -60,6 +62,20 @@ pub struct LayerOutline {
     pub collectives: Vec<Collective>,
     /// The ranks that exchange.
     pub mesh: Mesh,
+}
+
+/// How the gradients of a parameter that layers share are added up, on each rank.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TiedOutline {
+    /// What is held of it, gradients included.
+    pub state: Bytes,
+    /// What goes to the stage that owns it and, as a sum, back.
+    pub sent: Bytes,
+    /// How the owner adds one stage's.
+    pub add: Fragment,
+    /// What joins them over the ranks that hold other sequences, while the sum is on its way back; nothing where each
+    /// microbatch's are joined at once.
+    pub joined: Vec<Collective>,
 }
 
 /// One pass over a layer, for one microbatch.
@@ -135,7 +151,24 @@ pub fn layer_outline(
         let (state, gradients) = (shapes.iter().map(Shape::state).sum(), shapes.iter().map(Shape::gradients).sum());
         (shard, LayerBytes { state, gradients, saved })
     });
-    Ok(LayerOutline { bytes: bytes.into(), forward, backward, fragments, collectives: collectives.all, mesh })
+    let tied = layer.blocks.iter().find(|template| template.is_tied);
+    let tied = SHARDS.into_iter().flat_map(|shard| {
+        tied.map(|template| {
+            let (shape, mut library) = (Shape::new(&mesh, &layer, template, (shard, compute)), Library::default());
+            let add = shape.fragments(template, &mut library).add;
+            let (sent, add) = (shape.gradients(), library.fragments[add.index()].clone());
+            (shard, TiedOutline { state: shape.state(), sent, add, joined: shape.joined_behind() })
+        })
+    });
+    Ok(LayerOutline {
+        bytes: bytes.into(),
+        tied: tied.collect(),
+        forward,
+        backward,
+        fragments,
+        collectives: collectives.all,
+        mesh,
+    })
 }
 
 const SHARDS: [Shard; 4] = [Shard::Nothing, Shard::Optimizer, Shard::Gradients, Shard::Parameters];

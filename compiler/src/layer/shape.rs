@@ -2,10 +2,10 @@
 
 use ir::graph::Element;
 use ir::layout::{Layout, Reduce};
-use ir::mesh::{AxisSet, Mesh};
+use ir::mesh::{Axis, AxisSet, Mesh};
 use ir::op::{Op, UPDATE_CONSTANTS};
 use ir::plan::Shard;
-use ir::program::{Fragment, FragmentId, Kernel, Offset, Operand, Output};
+use ir::program::{Collective, Fragment, FragmentId, Kernel, Offset, Operand, Output};
 use ir::units::Bytes;
 
 use crate::layer::library::Library;
@@ -82,6 +82,22 @@ impl Shape {
     /// How many elements of gradients are kept between microbatches.
     pub(super) fn kept_gradients(&self) -> u64 {
         if self.shard >= Shard::Gradients { self.share() } else { self.padded }
+    }
+
+    /// What joins the sum of gradients over Data behind all passes.
+    pub(super) fn joined_behind(&self) -> Vec<Collective> {
+        if self.is_collected() {
+            return Vec::new();
+        }
+        let (from, to) = (self.flat(&[], self.partial), self.flat(self.split(), self.partial_over_tensor()));
+        let collective =
+            |exchange| Collective { exchange, axis: Axis::Data, shape: vec![self.padded], element: Element::F32 };
+        from.exchanges_to(&to).into_iter().map(collective).collect()
+    }
+
+    /// Whether gradients are kept in shares between microbatches.
+    pub(crate) fn is_collected(&self) -> bool {
+        self.shard >= Shard::Gradients
     }
 
     /// How gradients lie once they are joined.

@@ -63,7 +63,8 @@ impl Case {
 
     fn costing<'a>(&self, graph: &'a Graph, model: &'a CostModel) -> Costing<'a> {
         let (precision, counts) = (self.model.training.precision, Costing::counts(self.microbatches));
-        Costing { graph, model, precision, sequences: self.sequences, counts }
+        let copies = Copies::of(1);
+        Costing { graph, model, precision, sequences: self.sequences, counts, copies }
     }
 
     /// All strategies of a kind that a plan may have: the other kinds have the same tensor degree.
