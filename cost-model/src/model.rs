@@ -118,6 +118,11 @@ impl CostModel {
         self.rule.basis()
     }
 
+    /// Whether products were measured that are computed otherwise than their library expects to be fastest.
+    pub fn has_ways(&self) -> bool {
+        !self.ways.is_empty()
+    }
+
     /// How products of these fragments are computed where they were measured, so that a plan can say it.
     pub fn ways(&self, fragments: &[Fragment]) -> Ways {
         let works = fragments.iter().flat_map(|fragment| &fragment.kernels).map(Kernel::work);
