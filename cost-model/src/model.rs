@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use ir::cluster::{Cluster, Execution};
 use ir::graph::Element;
 use ir::layout::ExchangeKind;
-use ir::mesh::Axis;
 use ir::op::{Addend, OpKind, Write};
 use ir::profile::{KernelKind, Profile, Route, Shape, Work};
 use ir::program::{Collective, Fragment, Kernel};
-use ir::software::{Adapters, CastParameters, GradientElement, Reduction, Software, Waits};
+use ir::software::{Adapters, Reduction, Software, Waits};
 use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, Seconds};
 use ir::ways::{Way, Ways};
@@ -228,8 +227,7 @@ impl CostModel {
 
     /// How many kernels the host starts for one: itself, and casts of its factors.
     pub(crate) fn launches(&self, kernel: &Kernel) -> u32 {
-        let casts = |software: &Software| fp8::launches(&self.cluster.device, software, kernel);
-        1 + self.software.as_ref().map_or(0, casts)
+        1 + self.software.as_ref().map_or(0, |software| fp8::launches(&self.cluster.device, software, kernel))
     }
 
     /// The time of all kernels of a fragment, one after the other, and the weakest of what they rest on.
@@ -242,24 +240,13 @@ impl CostModel {
 
     /// The time of a collective in a group of `ranks`, `ranks_per_node` of which share a node.
     pub fn price_collective(&self, collective: &Collective, ranks: u32, ranks_per_node: u32) -> (Seconds, Confidence) {
+        let bytes = collective.whole_bytes(ranks);
+        let by_software = |kind| Some(trainer::exchanged(self.software.as_ref()?, collective, (kind, bytes)));
+        let exchanged = |kind| by_software(kind).unwrap_or(bytes);
         self.price(&match collective.exchange.kind() {
-            Some(kind) => {
-                Work::Exchange { kind, ranks, ranks_per_node, bytes: self.exchanged(collective, kind, ranks) }
-            }
+            Some(kind) => Work::Exchange { kind, ranks, ranks_per_node, bytes: exchanged(kind) },
             None => Work::Copy { bytes: collective.destination_bytes(ranks) },
         })
-    }
-
-    /// Bytes of the whole operand of a collective, as the software moves them.
-    fn exchanged(&self, collective: &Collective, kind: ExchangeKind, ranks: u32) -> Bytes {
-        let bytes = collective.whole_bytes(ranks);
-        let Some(software) = self.software.as_ref().filter(|_| collective.axis == Axis::Data) else { return bytes };
-        let is_gradient =
-            collective.element == Element::F32 && matches!(kind, ExchangeKind::AllReduce | ExchangeKind::ReduceScatter);
-        let is_parameter = collective.element == Element::Bf16 && kind == ExchangeKind::AllGather;
-        let is_cast = software.fp8.is_some_and(|fp8| fp8.parameters == CastParameters::Gathered);
-        let is_half = (is_gradient && software.gradients == GradientElement::Half) || (is_parameter && is_cast);
-        if is_half { Bytes(bytes.0 / 2) } else { bytes }
     }
 
     /// The time of a transfer from one device to another.

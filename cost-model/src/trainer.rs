@@ -4,9 +4,11 @@
 
 use ir::cluster::Device;
 use ir::graph::{Element, Sizes};
+use ir::layout::ExchangeKind;
+use ir::mesh::Axis;
 use ir::op::Op;
-use ir::program::Kernel;
-use ir::software::{AttentionRate, Scores, Software};
+use ir::program::{Collective, Kernel};
+use ir::software::{AttentionRate, CastParameters, GradientElement, Scores, Software};
 use ir::units::{Bytes, Flops, Seconds};
 
 use crate::{fp8, roofline};
@@ -63,6 +65,19 @@ pub(crate) fn kernel(device: &Device, software: &Software, kernel: &Kernel) -> S
         | Op::AdamW { .. }
         | Op::Zero => usual(),
     }
+}
+
+/// Bytes of an operand that has `bytes` in programs, as the software moves it in a collective of a kind.
+pub(crate) fn exchanged(software: &Software, collective: &Collective, (kind, bytes): (ExchangeKind, Bytes)) -> Bytes {
+    if collective.axis != Axis::Data {
+        return bytes;
+    }
+    let is_gradient =
+        collective.element == Element::F32 && matches!(kind, ExchangeKind::AllReduce | ExchangeKind::ReduceScatter);
+    let is_parameter = collective.element == Element::Bf16 && kind == ExchangeKind::AllGather;
+    let is_cast = software.fp8.is_some_and(|fp8| fp8.parameters == CastParameters::Gathered);
+    let is_half = (is_gradient && software.gradients == GradientElement::Half) || (is_parameter && is_cast);
+    if is_half { Bytes(bytes.0 / 2) } else { bytes }
 }
 
 /// Whether a product is the gradient of a parameter: those are kept in 32 bits, where all else is shorter.
