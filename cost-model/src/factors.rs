@@ -42,14 +42,9 @@ impl Factors {
 
     /// Of a kernel.
     pub(crate) fn of_kernel(self, op: OpKind) -> f64 {
-        if matches!(
-            op,
-            OpKind::Attention | OpKind::AttentionGradient | OpKind::CrossAttention | OpKind::CrossAttentionGradient
-        ) {
-            return self.attention;
-        }
         match KernelKind::of(op) {
             KernelKind::Product => self.products,
+            KernelKind::Attention => self.attention,
             KernelKind::Memory => self.memory,
         }
     }

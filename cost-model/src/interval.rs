@@ -185,6 +185,7 @@ mod tests {
             median: Seconds(median),
             spread: Seconds(spread),
             runs: 9,
+            way: None,
         };
         // 2.44 · (0.2 + 0) / (1 + 3).
         let samples = vec![sample(1, 1.0, 0.2), sample(2, 3.0, 0.0)];

@@ -12,6 +12,7 @@ use ir::program::{Collective, Fragment, Kernel};
 use ir::software::{Adapters, GradientElement, Reduction, Software, Waits};
 use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, Seconds};
+use ir::ways::{Way, Ways};
 
 use crate::curve::Curve;
 use crate::factors::Factors;
@@ -31,6 +32,8 @@ type KernelKey = (OpKind, Element, Write, Addend);
 pub struct CostModel {
     cluster: Cluster,
     samples: BTreeMap<Work, Seconds>,
+    /// How products were computed that were measured.
+    ways: Ways,
     /// Kernels other than products, by operation, element, and what they add to or add.
     kernels: BTreeMap<KernelKey, Curve>,
     /// Products, by element, and what they add to or add.
@@ -54,6 +57,7 @@ impl CostModel {
         let mut model = CostModel {
             cluster: cluster.clone(),
             samples: BTreeMap::new(),
+            ways: Ways::default(),
             kernels: BTreeMap::new(),
             products: BTreeMap::new(),
             exchanges: BTreeMap::new(),
@@ -113,7 +117,18 @@ impl CostModel {
         self.rule.basis()
     }
 
+    /// How products of these fragments are computed where they were measured, so that a plan can say it.
+    pub fn ways(&self, fragments: &[Fragment]) -> Ways {
+        let works = fragments.iter().flat_map(|fragment| &fragment.kernels).map(Kernel::work);
+        let known = works.filter_map(|work| self.ways.products.get_key_value(&work));
+        let products: BTreeMap<Work, Way> = known.map(|(work, &way)| (work.clone(), way)).collect();
+        let library = if products.is_empty() { String::new() } else { self.ways.library.clone() };
+        Ways { library, products }
+    }
+
     fn learn(&mut self, profile: &Profile) {
+        self.ways.library.clone_from(&profile.library);
+        self.ways.products = profile.samples.iter().filter_map(|it| Some((it.work.clone(), it.way?))).collect();
         let mut kernels: BTreeMap<KernelKey, Vec<(f64, f64)>> = BTreeMap::new();
         let mut exchanges: BTreeMap<(ExchangeKind, Group), Vec<(f64, f64)>> = BTreeMap::new();
         let mut transfers: BTreeMap<Route, Vec<(f64, f64)>> = BTreeMap::new();
@@ -311,7 +326,7 @@ impl CostModel {
     fn with_addend(&self, work: &Work, (plain, confidence): (Seconds, Confidence)) -> (Seconds, Confidence) {
         let Work::Kernel { op, element, shape, .. } = work else { return (plain, confidence) };
         match KernelKind::of(*op) {
-            KernelKind::Product => (plain, confidence),
+            KernelKind::Product | KernelKind::Attention => (plain, confidence),
             KernelKind::Memory => {
                 let (element, shape, write, addend) = (*element, shape.clone(), Write::Replace, Addend::Absent);
                 let (sum, known) = self.price(&Work::Kernel { op: OpKind::Add, element, shape, write, addend });

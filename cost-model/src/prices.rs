@@ -11,6 +11,7 @@ use ir::units::{Bytes, Seconds};
 use crate::fleet::{Nodes, Seats};
 use crate::model::CostModel;
 use crate::network::Group;
+use crate::slowdown::Mix;
 
 /// Times of the fragments, collectives and transfers of programs.
 #[derive(Clone, Debug)]
@@ -73,8 +74,8 @@ pub(crate) struct FragmentPrice {
     pub(crate) issued_end: f64,
     /// Parts of the time that are measured, interpolated and modelled; they sum to 1.
     pub(crate) parts: [f64; 3],
-    /// Part of the time that products take, and not kernels that memory bounds.
-    pub(crate) products: f64,
+    /// Of which kinds its kernels are.
+    pub(crate) mix: Mix,
 }
 
 /// What a collective takes.
@@ -210,30 +211,28 @@ fn slower(prices: impl IntoIterator<Item = (Seconds, Confidence)>) -> (Seconds, 
 fn fragment_price(fragment: &ir::program::Fragment, model: &CostModel) -> FragmentPrice {
     let issue = model.issue().0;
     let mut times = [0.0; 3];
-    let mut products = 0.0;
+    let mut mix = Mix::default();
     let mut price = Price { time: 0.0, confidence: Confidence::Measured };
     let mut issued_end = 0.0;
     for (position, kernel) in fragment.kernels.iter().enumerate() {
         let (time, confidence) = model.price_kernel(kernel);
         times[confidence as usize] += time.0;
-        if KernelKind::of(kernel.op.kind()) == KernelKind::Product {
-            products += time.0;
-        }
+        mix.add(KernelKind::of(kernel.op.kind()), time.0);
         price = Price { time: price.time + time.0, confidence: price.confidence.max(confidence) };
         let issued = (position + 1) as f64 * issue;
         issued_end = f64::max(issued_end, issued) + time.0;
     }
     let issue = fragment.kernels.len() as f64 * issue;
-    let (parts, products) = match price.time {
-        time if time > 0.0 => (times.map(|part| part / time), products / time),
-        _ => ([0.0, 0.0, 1.0], 0.0),
+    let (parts, mix) = match price.time {
+        time if time > 0.0 => (times.map(|part| part / time), mix.over(time)),
+        _ => ([0.0, 0.0, 1.0], Mix::default()),
     };
     match model.cluster().device.execution {
-        Execution::Concurrent => FragmentPrice { price, issue, issued_end, parts, products },
+        Execution::Concurrent => FragmentPrice { price, issue, issued_end, parts, mix },
         // One thread issues and computes in turn.
         Execution::Shared { .. } => {
             let price = Price { time: price.time + issue, ..price };
-            FragmentPrice { price, issue: 0.0, issued_end: 0.0, parts, products }
+            FragmentPrice { price, issue: 0.0, issued_end: 0.0, parts, mix }
         }
     }
 }

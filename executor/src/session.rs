@@ -10,6 +10,7 @@ use ir::program::{Buffer, Content, Draft, Programs};
 use ir::seed::Seed;
 use ir::trace::Trace;
 use ir::units::Seconds;
+use ir::ways::Ways;
 use kernels::adamw;
 
 use crate::among;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub steps: u64,
     /// Who runs the ranks.
     pub backend: Backend,
+    /// How GPUs compute products; those that it does not name as the library expects to be fastest.
+    pub ways: Ways,
     /// A step in which no rank makes progress for so long is ended with [`Fault::Stalled`].
     pub patience: Seconds,
 }
@@ -387,7 +390,7 @@ fn host(
     let (draft, patience) = (Arc::clone(draft), settings.patience);
     let host: Box<dyn Host> = match settings.backend {
         Backend::Threads => Box::new(Processor::threads(draft, patience, processes)?),
-        Backend::Cuda { issue } => Box::new(Gpus::load(draft, issue, patience, processes)?),
+        Backend::Cuda { issue } => Box::new(Gpus::load(draft, (issue, settings.ways.clone()), patience, processes)?),
         Backend::Shuffle { .. } if !processes.is_alone() => {
             return Err(LoadError::Shuffled { processes: processes.processes() });
         }

@@ -13,6 +13,7 @@ use ir::model::{Embeddings, Family, Precision};
 use ir::plan::{Plan, Recompute, Shard, Strategy};
 use ir::seed::Seed;
 use ir::units::Seconds;
+use ir::ways::Ways;
 
 struct Counting;
 
@@ -46,7 +47,7 @@ fn a_step_allocates_nothing() {
         let tokens = vec![3; (model.training.batch * model.sequence) as usize];
         for backend in [Backend::Shuffle { seed: 1 }, Backend::Threads] {
             let training = model.training.clone();
-            let settings = Settings { training, steps: 10, backend, patience: Seconds(60.0) };
+            let settings = Settings { training, steps: 10, backend, ways: Ways::default(), patience: Seconds(60.0) };
             let mut session = Session::load(&programs, &settings, Seed(1)).expect("the programs load");
             let before = ALLOCATIONS.load(Ordering::SeqCst);
             for _ in 0..3 {

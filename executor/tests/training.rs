@@ -13,6 +13,7 @@ use ir::plan::{Plan, Recompute, Sequence, Shard, Strategy};
 use ir::program::Programs;
 use ir::seed::{Draws, Seed};
 use ir::units::Seconds;
+use ir::ways::Ways;
 use tempfile::TempDir;
 
 const STEPS: usize = 3;
@@ -30,7 +31,8 @@ fn train(model: &Model, programs: &Programs, backend: Backend) -> Vec<StepResult
 }
 
 fn load(model: &Model, programs: &Programs, backend: Backend, seed: Seed) -> Session {
-    let settings = Settings { training: model.training.clone(), steps: 10, backend, patience: Seconds(60.0) };
+    let (training, ways) = (model.training.clone(), Ways::default());
+    let settings = Settings { training, steps: 10, backend, ways, patience: Seconds(60.0) };
     Session::load(programs, &settings, seed).expect("the programs load")
 }
 

@@ -25,3 +25,4 @@ pub mod trace;
 pub mod transformer;
 pub mod units;
 pub mod verify;
+pub mod ways;

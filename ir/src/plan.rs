@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::file::{Digest, quantity};
 use crate::model::Precision;
 use crate::units::{Bytes, Seconds};
+use crate::ways::Ways;
 
 /// How one layer is spread and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -116,6 +117,8 @@ pub struct PlanFile {
     pub parts: Vec<String>,
     /// What it is expected to cost, if it was simulated.
     pub predicted: Option<Predicted>,
+    /// How its products are computed, where that was measured.
+    pub ways: Ways,
 }
 
 /// The devices that a plan was made for, by their names.

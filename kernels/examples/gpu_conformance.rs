@@ -102,7 +102,7 @@ impl Options {
 
 /// Runs all cases; how many failed. The reference runs on all processors, ahead of the device.
 fn conform(options: &Options) -> Result<usize, Error> {
-    let device = Device::open(options.device)?.choosing(options.choice);
+    let device = Device::open(options.device)?.choosing(options.choice.clone());
     println!("{}, {} processors, seed {}", device.name(), device.processors(), options.seed);
     println!(
         "{:<24} {:<6} {:<6} {:<40} {:>9} {:>7} {:>10} {:>9} {:>8}",

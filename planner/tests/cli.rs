@@ -243,6 +243,45 @@ fn profile(device: &str) -> String {
 }
 
 #[test]
+fn a_plan_says_how_its_products_were_fastest_and_keeps_it_when_checked() {
+    let folder = folder("ways");
+    let plain = planned(&folder, "plan.yaml", &[]);
+    assert!(!fs::read_to_string(folder.join("plan.yaml")).unwrap().contains("products:"), "{plain}");
+    let model = fs::read_to_string(folder.join("model.yaml")).unwrap();
+    let model = ir::file::parse_model(&model, "model.yaml").unwrap();
+    let cluster = ir::cluster::Cluster::preset("4xCPU").unwrap();
+    let file = parse_plan(&fs::read_to_string(folder.join("plan.yaml")).unwrap(), "plan.yaml").unwrap();
+    let programs = compiler::compile(&model.graph(), &cluster, &file.plan).unwrap();
+    let kernels = programs.draft().fragments.iter().flat_map(|fragment| &fragment.kernels);
+    let product = kernels
+        .map(ir::program::Kernel::work)
+        .find(|work| matches!(work, ir::profile::Work::Kernel { op: ir::op::OpKind::MatMul, .. }))
+        .unwrap();
+    let sample = |work: &ir::profile::Work, way: &str| {
+        let (median, spread, way) = (Seconds(1e-5), Seconds(0.0), way.parse().ok());
+        let samples = vec![ir::profile::Sample { work: work.clone(), median, spread, runs: 3, way }];
+        let profile = Profile { samples, library: "l".to_owned(), ..Profile::new("CPU") };
+        print_profile(&profile).lines().last().map(str::to_owned).unwrap()
+    };
+    // One that the plan has, and one that no plan has.
+    let text = profile("CPU").replace("samples: []", &format!("library: \"a library 1.0\"\nsamples:\n{}", [
+        sample(&product, "42-0-ff"),
+        "- { work: { kernel: { op: matmul, element: f32, shape: \"m3 n5 k7 nn\" } }, median: 1e-6, spread: 0.0, runs: 3, way: \"7\" }".to_owned(),
+    ].join("\n")));
+    fs::write(folder.join("ways.yaml"), text).unwrap();
+    let ways = |plan: &str| parse_plan(&fs::read_to_string(folder.join(plan)).unwrap(), plan).unwrap().ways;
+    assert_eq!(
+        run(&folder, &["check", "plan.yaml", "--profile", "ways.yaml", "-o", "told.yaml"]).status.code(),
+        Some(0)
+    );
+    let told = ways("told.yaml");
+    assert_eq!((told.library.as_str(), told.products.len()), ("a library 1.0", 1));
+    assert_eq!(told.products[&product].to_string(), "42-0-ff");
+    assert_eq!(run(&folder, &["check", "told.yaml", "-o", "again.yaml"]).status.code(), Some(0));
+    assert_eq!(ways("again.yaml"), told);
+}
+
+#[test]
 fn a_profile_must_be_of_the_device() {
     let folder = folder("profile");
     fs::write(folder.join("cpu.yaml"), profile("CPU")).unwrap();

@@ -18,6 +18,7 @@ use ir::program::{Action, Programs, Stream};
 use ir::seed::{Draws, Seed};
 use ir::trace::{Totals, Trace};
 use ir::units::{Bytes, Seconds};
+use ir::ways::Ways;
 use kernels::cuda::Device;
 
 /// GPUs are steady after so many seconds under load.
@@ -48,7 +49,8 @@ fn main() {
             }
         };
         let predicted = simulate(&programs, &costs, Detail::Events).unwrap();
-        match measured(&model, &cluster, &programs, steps) {
+        let ways = costs.ways(&programs.draft().fragments);
+        match measured(&model, &cluster, (&programs, &ways), steps) {
             Ok(measured) => {
                 // Of the first rank, whose device is asked.
                 let role = programs.draft().role(0);
@@ -152,7 +154,7 @@ struct Measured {
 fn measured(
     model: &Model,
     cluster: &Cluster,
-    programs: &Programs,
+    (programs, ways): (&Programs, &Ways),
     steps: usize,
 ) -> Result<Measured, Box<dyn std::error::Error>> {
     let issue = if std::env::var_os("RECORDED").is_some() { Issue::Recorded } else { Issue::Eager };
@@ -160,7 +162,8 @@ fn measured(
         Execution::Shared { .. } => (Backend::Threads, None, 0.0),
         Execution::Concurrent => (Backend::Cuda { issue }, Some(Device::open(0)?), WARM),
     };
-    let settings = Settings { training: model.training.clone(), steps: 1000, backend, patience: Seconds(60.0) };
+    let (training, patience) = (model.training.clone(), Seconds(60.0));
+    let settings = Settings { training, steps: 1000, backend, ways: ways.clone(), patience };
     let begin = Instant::now();
     let mut session = Session::load(programs, &settings, Seed(1))?;
     let loaded = begin.elapsed().as_secs_f64();

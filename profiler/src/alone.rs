@@ -161,7 +161,7 @@ pub(crate) fn zeros(binding: u16, bytes: Bytes) -> Kernel {
 }
 
 /// One kernel of a fragment as a fragment, and which of its bindings it keeps.
-fn cut(fragment: &Fragment, kernel: &Kernel) -> (Fragment, Vec<u16>) {
+pub(crate) fn cut(fragment: &Fragment, kernel: &Kernel) -> (Fragment, Vec<u16>) {
     let used: BTreeSet<u16> = kernel.operands().chain(&kernel.workspace).map(|operand| operand.binding).collect();
     let used: Vec<u16> = used.into_iter().collect();
     let place = |binding: u16| used.iter().position(|&other| other == binding).expect("it is used") as u16;

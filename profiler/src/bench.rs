@@ -9,6 +9,7 @@ use ir::program::{Action, Draft, Programs, Stream};
 use ir::seed::{Draws, Seed};
 use ir::trace::Trace;
 use ir::units::{Bytes, Seconds};
+use ir::ways::Ways;
 
 use crate::alone::Alone;
 use crate::measure::Error;
@@ -28,16 +29,15 @@ impl Bench {
     /// Loads a draft, with random tokens below `vocabulary`.
     pub(crate) fn load(draft: Draft, vocabulary: u64) -> Result<Bench, Error> {
         let programs = Programs::verified(draft, Bytes(u64::MAX)).map_err(|all| Error::Draft(all[0].to_string()))?;
-        let settings =
-            Settings { training: training(), steps: u64::MAX, backend: Backend::Threads, patience: PATIENCE };
+        let settings = settings(Backend::Threads, Ways::default());
         let session = Session::load(&programs, &settings, Seed(0))?;
         Ok(Bench::of(&programs, session, vocabulary))
     }
 
     /// The same on other ranks, with what is resident filled with noise.
-    pub(crate) fn load_noise(draft: Draft, vocabulary: u64, backend: Backend) -> Result<Bench, Error> {
+    pub(crate) fn load_noise(draft: Draft, vocabulary: u64, (backend, ways): (Backend, Ways)) -> Result<Bench, Error> {
         let programs = Programs::verified(draft, Bytes(u64::MAX)).map_err(|all| Error::Draft(all[0].to_string()))?;
-        let settings = Settings { training: training(), steps: u64::MAX, backend, patience: PATIENCE };
+        let settings = settings(backend, ways);
         let session = Session::load_noise(&programs, &settings, Seed(0))?;
         Ok(Bench::of(&programs, session, vocabulary))
     }
@@ -125,6 +125,10 @@ pub(crate) fn durations(trace: &Trace, rank: u32, stream: Stream) -> Vec<f64> {
 /// A program for ranks side by side, loaded.
 pub(crate) fn load_alone(alone: &Alone, vocabulary: u64) -> Result<Bench, Error> {
     Bench::load(alone.draft.clone(), vocabulary)
+}
+
+fn settings(backend: Backend, ways: Ways) -> Settings {
+    Settings { training: training(), steps: u64::MAX, backend, ways, patience: PATIENCE }
 }
 
 /// Constants of a training in which nothing becomes large.

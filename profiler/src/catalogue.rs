@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use compiler::{compile_unlimited, strategies};
-use ir::cluster::Cluster;
+use ir::cluster::{Cluster, Execution};
 use ir::graph::{Graph, KindId, LayerKind};
 use ir::model::{Model, Precision};
 use ir::op::{Addend, Write};
@@ -75,7 +75,7 @@ impl Catalogue {
     pub fn of_model(model: &Model, cluster: &Cluster) -> Catalogue {
         let mut catalogue = Catalogue::default();
         catalogue.add(model, cluster);
-        catalogue.sort();
+        catalogue.sort(cluster.device.execution);
         catalogue
     }
 
@@ -83,7 +83,7 @@ impl Catalogue {
     pub fn general(cluster: &Cluster) -> Catalogue {
         let mut catalogue = Catalogue::default();
         general::models(cluster.device.execution).iter().for_each(|model| catalogue.add(model, cluster));
-        catalogue.sort();
+        catalogue.sort(cluster.device.execution);
         catalogue
     }
 
@@ -207,10 +207,14 @@ impl Catalogue {
         }
     }
 
-    /// What takes longest comes first.
-    fn sort(&mut self) {
+    /// On CPU ranks what takes longest comes first: it is what a step takes. On GPUs it comes last: microbatches of that
+    /// size seldom fit, and the same work in smaller ones says more of them than the other way round.
+    fn sort(&mut self, execution: Execution) {
         let total = |excerpt: &Excerpt| excerpt.expected.values().map(|time| time.0).sum::<f64>();
         self.excerpts.sort_by(|a, b| total(b).total_cmp(&total(a)));
+        if execution == Execution::Concurrent {
+            self.excerpts.reverse();
+        }
     }
 }
 

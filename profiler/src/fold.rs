@@ -13,7 +13,7 @@ const NOISY: f64 = 0.25;
 pub(crate) fn fold(work: Work, times: &mut [f64]) -> Sample {
     times.sort_by(f64::total_cmp);
     let spread = (quantile(times, 0.75) - quantile(times, 0.25)) / 2.0;
-    Sample { work, median: Seconds(quantile(times, 0.5)), spread: Seconds(spread), runs: times.len() as u32 }
+    Sample { work, median: Seconds(quantile(times, 0.5)), spread: Seconds(spread), runs: times.len() as u32, way: None }
 }
 
 /// Whether times differed so much that the median says little.

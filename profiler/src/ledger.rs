@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use ir::profile::{Profile, Work};
+use ir::profile::{Profile, Sample, Work};
+use ir::ways::Ways;
 
 use crate::catalogue::Catalogue;
 use crate::fold::{fold, is_noisy};
@@ -13,6 +14,8 @@ use crate::measure::{End, Error, Findings, Limits, Watcher};
 pub(crate) struct Ledger<'a> {
     pub(crate) limits: Limits,
     pub(crate) profile: Profile,
+    /// How products that are measured now are computed.
+    pub(crate) ways: Ways,
     missing: BTreeSet<Work>,
     total: usize,
     known_count: usize,
@@ -31,7 +34,19 @@ impl<'a> Ledger<'a> {
         let is_known: BTreeSet<&Work> = known.samples.iter().map(|sample| &sample.work).collect();
         let missing: BTreeSet<Work> = catalogue.works().into_iter().filter(|work| !is_known.contains(work)).collect();
         let (total, known_count) = (missing.len().max(1), known.samples.len());
-        Ledger { limits, profile: known, missing, total, known_count, begin: Instant::now(), watcher }
+        let ways = Ways::default();
+        Ledger { limits, profile: known, ways, missing, total, known_count, begin: Instant::now(), watcher }
+    }
+
+    /// Names the library of products. What another one was told before means nothing to it, and is forgotten.
+    pub(crate) fn use_library(&mut self, library: String) {
+        if self.profile.library != library {
+            let before = self.profile.samples.len();
+            self.profile.samples.retain(|sample| sample.way.is_none());
+            self.known_count -= before - self.profile.samples.len();
+        }
+        self.ways.library.clone_from(&library);
+        self.profile.library = library;
     }
 
     /// Says what is measured next.
@@ -62,7 +77,8 @@ impl<'a> Ledger<'a> {
     /// Keeps the sample of some times in seconds.
     pub(crate) fn add(&mut self, work: &Work, mut times: Vec<f64>) {
         if !times.is_empty() {
-            let sample = fold(work.clone(), &mut times);
+            let way = self.ways.products.get(work).copied();
+            let sample = Sample { way, ..fold(work.clone(), &mut times) };
             if is_noisy(&sample) {
                 self.watcher.noisy(&sample);
             }

@@ -48,7 +48,12 @@ pub fn summary(catalogue: &Catalogue, profile: &Profile) -> String {
 
 /// By how much kernels and exchanges slow each other; axes are alike, and one stands for all.
 fn slowdowns(profile: &Profile, text: &mut String) {
-    for (kind, name) in [(KernelKind::Product, "products"), (KernelKind::Memory, "other kernels")] {
+    let kinds = [
+        (KernelKind::Product, "products"),
+        (KernelKind::Attention, "attention"),
+        (KernelKind::Memory, "other kernels"),
+    ];
+    for (kind, name) in kinds {
         let of = |is_wanted: &dyn Fn(&Slowdown) -> bool| {
             profile.slowdown.iter().find(|it| it.kernels == Some(kind) && is_wanted(it)).map(|it| it.factor)
         };
@@ -74,7 +79,7 @@ fn rate(catalogue: &Catalogue, sample: &Sample) -> String {
     let moved = |bytes: Bytes| format!("{}", bytes / sample.median);
     match &sample.work {
         Work::Kernel { op, .. } => match catalogue.amounts.get(&sample.work) {
-            Some(amount) if KernelKind::of(*op) == KernelKind::Product => {
+            Some(amount) if KernelKind::of(*op) != KernelKind::Memory => {
                 format!("{}", amount.flops / sample.median)
             }
             Some(amount) => moved(amount.bytes),

@@ -94,8 +94,13 @@ fn what_plans_ask_for_was_measured() {
         for precision in [Precision::Mixed, Precision::Full] {
             let model = model(family, precision);
             let known = Catalogue::of_model(&model, &cluster).works();
-            let sample =
-                |work: &Work| Sample { work: work.clone(), median: Seconds(1e-5), spread: Seconds(0.0), runs: 1 };
+            let sample = |work: &Work| Sample {
+                work: work.clone(),
+                median: Seconds(1e-5),
+                spread: Seconds(0.0),
+                runs: 1,
+                way: None,
+            };
             let profile = Profile { samples: known.iter().map(sample).collect(), ..Profile::new("H100") };
             let costs = CostModel::new(&cluster, Some(&profile));
             let graph = model.graph();

@@ -9,6 +9,7 @@ use ir::model::{Bias, Embeddings, Family, Model};
 use ir::op::Scaling;
 use ir::plan::{Plan, PlanFile, Recompute, Reference, Schedule, Strategy};
 use ir::seed::{Draws, Seed};
+use ir::ways::Ways;
 
 use crate::specimen;
 
@@ -104,7 +105,15 @@ impl std::fmt::Display for Case {
 pub fn printed(plan: &Plan) -> String {
     let reference = |path: &str| Reference { path: path.to_owned(), digest: None };
     let (model, cluster) = (reference("model.yaml"), reference("8xCPU"));
-    let file = PlanFile { plan: plan.clone(), model, cluster, devices: None, parts: Vec::new(), predicted: None };
+    let file = PlanFile {
+        plan: plan.clone(),
+        model,
+        cluster,
+        devices: None,
+        parts: Vec::new(),
+        predicted: None,
+        ways: Ways::default(),
+    };
     print_plan(&file)
 }
 

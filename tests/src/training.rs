@@ -7,6 +7,7 @@ use ir::plan::Plan;
 use ir::program::Programs;
 use ir::seed::{Draws, Seed};
 use ir::units::Seconds;
+use ir::ways::Ways;
 
 /// Steps over which the learning rate falls.
 const SCHEDULE: u64 = 20;
@@ -27,7 +28,8 @@ pub fn compiled(graph: &Graph, plan: &Plan) -> Programs {
 /// # Panics
 /// If they cannot be loaded.
 pub fn load(model: &Model, programs: &Programs, backend: Backend) -> Session {
-    let settings = Settings { training: model.training.clone(), steps: SCHEDULE, backend, patience: Seconds(120.0) };
+    let (training, ways) = (model.training.clone(), Ways::default());
+    let settings = Settings { training, steps: SCHEDULE, backend, ways, patience: Seconds(120.0) };
     Session::load(programs, &settings, SEED).expect("the programs load")
 }
 

@@ -4,15 +4,15 @@ use ir::program::{Action, Stream, Streams};
 
 use super::engine::Engine;
 use super::player::{Links, Parties, Task};
-use crate::slowdown::LinkUse;
+use crate::slowdown::{LinkUse, Mix};
 
 impl Engine<'_> {
     /// Sets the factors of a rank's tasks by what else runs on it.
     pub(super) fn retime_pairs(&mut self, role: usize) {
         let running = self.players[role].running;
-        let products = match self.players[role].head(Stream::Compute).map(|head| head.action) {
-            Some(Action::Compute(id)) => self.prices.fragment_price(role, id).products,
-            Some(_) | None => 0.0,
+        let mix = match self.players[role].head(Stream::Compute).map(|head| head.action) {
+            Some(Action::Compute(id)) => self.prices.fragment_price(role, id).mix,
+            Some(_) | None => Mix::default(),
         };
         for stream in running.iter() {
             let player = &self.players[role];
@@ -20,7 +20,7 @@ impl Engine<'_> {
             let others = running.minus(Streams::only(stream)).iter().map(|beside| {
                 let same = links & player.tasks[beside].links != 0;
                 let shares = if same { LinkUse::Same } else { LinkUse::Other };
-                self.seats.model(role).slowdowns().pair(stream, beside, shares, products) - 1.0
+                self.seats.model(role).slowdowns().pair(stream, beside, shares, mix) - 1.0
             });
             let factor = 1.0 + others.sum::<f64>();
             self.set_factor(role, stream, factor);

@@ -258,7 +258,7 @@ impl Specimen {
 
 /// Work that was measured to take so long.
 pub(crate) fn sample(work: Work, seconds: f64) -> Sample {
-    Sample { work, median: Seconds(seconds), spread: Seconds(0.0), runs: 9 }
+    Sample { work, median: Seconds(seconds), spread: Seconds(0.0), runs: 9, way: None }
 }
 
 fn live_bound(role: &Role) -> Bytes {

@@ -11,6 +11,7 @@ use ir::program::{Action, Programs};
 use ir::seed::{Draws, Seed};
 use ir::trace::Trace;
 use ir::units::Seconds;
+use ir::ways::Ways;
 
 use crate::cases::{Case, Kind, data, even, model};
 use crate::speed::speed;
@@ -43,7 +44,8 @@ pub(crate) fn compiled(graph: &Graph, plan: &Plan) -> Result<Programs, String> {
 }
 
 pub(crate) fn load(model: &Model, programs: &Programs, backend: Backend) -> Result<Session, String> {
-    let settings = Settings { training: model.training.clone(), steps: 100, backend, patience: PATIENCE };
+    let (training, ways) = (model.training.clone(), Ways::default());
+    let settings = Settings { training, steps: 100, backend, ways, patience: PATIENCE };
     Session::load(programs, &settings, Seed(7)).map_err(|error| error.to_string())
 }
 

@@ -11,6 +11,7 @@ use ir::model::Model;
 use ir::plan::{Devices, Plan, PlanFile, Predicted};
 use ir::program::Programs;
 use ir::trace::Trace;
+use ir::ways::Ways;
 
 use super::failure::{Failure, Outcome};
 use crate::options::Options;
@@ -20,6 +21,8 @@ pub(crate) struct Inputs {
     /// The plan file's name.
     pub(crate) path: PathBuf,
     pub(crate) plan: Plan,
+    /// How its products are computed.
+    pub(crate) ways: Ways,
     /// The model file's name.
     pub(crate) model_path: PathBuf,
     pub(crate) model: Model,
@@ -60,11 +63,12 @@ pub(crate) fn read(options: &Options) -> Outcome<Inputs> {
     let predicted_trace = predicted_trace(&path, &programs, &mut notes);
     let named = || Devices { cluster: cluster.name.clone(), device: cluster.device.name.clone() };
     let devices = file.devices.unwrap_or_else(named);
-    let plan = file.plan;
+    let (plan, ways) = (file.plan, file.ways);
     let unlike = None;
     Ok(Inputs {
         path,
         plan,
+        ways,
         model_path,
         model,
         cluster,

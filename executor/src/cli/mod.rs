@@ -77,6 +77,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
 
     let mut screen = Screen::new(options, voice);
     inputs.notes.iter().chain(&inputs.unlike).for_each(|note| screen.note(note));
+    foreign_ways(options, &inputs).iter().for_each(|note| screen.note(note));
     let tokens = Bytes((feed.bytes() + held_out.as_ref().map_or(0, feed::Feed::bytes)) as u64);
     check_memory((options, &inputs), (evaluation.as_ref(), tokens), launch.place.processes, &screen)?;
     let settings = settings(options, &inputs);
@@ -174,7 +175,23 @@ fn settings(options: &Options, inputs: &Inputs) -> Settings {
         BackendName::Shuffle => Backend::Shuffle { seed: options.seed },
         BackendName::Cuda => Backend::Cuda { issue: if options.no_graph { Issue::Eager } else { Issue::Recorded } },
     };
-    Settings { training: inputs.model.training.clone(), steps: options.steps, backend, patience: PATIENCE }
+    let (training, ways) = (inputs.model.training.clone(), inputs.ways.clone());
+    Settings { training, steps: options.steps, backend, ways, patience: PATIENCE }
+}
+
+/// That the plan's ways to compute products mean nothing here, if GPUs run it and their library is another.
+fn foreign_ways(options: &Options, inputs: &Inputs) -> Option<String> {
+    let told = &inputs.ways.library;
+    let is_run_by_gpus = matches!(backend(options, inputs), BackendName::Cuda);
+    if inputs.ways.is_empty() || !is_run_by_gpus {
+        return None;
+    }
+    // Where the library is missing, loading says so.
+    let here = kernels::cuda::product_library().ok().filter(|here| here != told)?;
+    Some(format!(
+        "the plan says how {told} computes products fastest; here is {here}, which computes them as it expects to be \
+         fastest: profile and plan again"
+    ))
 }
 
 /// What was asked for, or else what the plan's cluster is.

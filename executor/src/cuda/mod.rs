@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use ir::program::Draft;
 use ir::units::Seconds;
+use ir::ways::Ways;
 use kernels::cuda::{Device, Error, Window};
 
 use crate::fault::{Fault, Head, LoadError};
@@ -82,7 +83,7 @@ impl Gpus {
     /// Loads programs on as many GPUs as this process has ranks.
     pub(crate) fn load(
         draft: Arc<Draft>,
-        issue: Issue,
+        (issue, ways): (Issue, Ways),
         patience: Seconds,
         processes: &Processes,
     ) -> Result<Gpus, LoadError> {
@@ -95,7 +96,8 @@ impl Gpus {
         let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
         let first_device = meet::first_device([processes.local(), each], count, visible.as_deref()).map_err(device)?;
         let meetings = Meetings::new(&draft);
-        let shared = Arc::new(Shared { draft, meetings, issue, own: own.clone(), first_device });
+        let ways = Arc::new(ways);
+        let shared = Arc::new(Shared { draft, meetings, issue, ways, own: own.clone(), first_device });
         let abandoned = Arc::new(AtomicBool::new(false));
         let start = Arc::new(Barrier::new(own.len()));
         let mut gpus = Gpus {

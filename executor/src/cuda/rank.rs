@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ir::program::{Action, Instr, PerStream, Role, Stream};
 use ir::units::{Bytes, Seconds};
-use kernels::cuda::{self, Addresses, Device, Error, Event, Graph, Memory, Prepared, Window};
+use kernels::cuda::{self, Addresses, Choice, Device, Error, Event, Graph, Memory, Prepared, Window};
 
 use super::flat::Call;
 use super::launch::{Launches, launches};
@@ -77,7 +77,8 @@ impl Rank {
     pub(crate) fn new(number: u32, shared: &Arc<Shared>) -> Result<Rank, Error> {
         let draft = &*shared.draft;
         let role = draft.role(number);
-        let device = Device::open(shared.device(number))?;
+        let choice = Choice::Known(Arc::clone(&shared.ways));
+        let device = Device::open(shared.device(number))?.choosing(choice);
         let arena = device.allocate(role.arena)?;
         let moves = moves(shared, number, arena.address());
         let used = |stream| stream == Stream::Compute || role.code.iter().any(|instr| instr.stream == stream);

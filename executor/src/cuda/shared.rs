@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ir::program::{Action, Draft, Instr};
+use ir::ways::Ways;
 
 use crate::fault::Head;
 use crate::meetings::Meetings;
@@ -15,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) draft: Arc<Draft>,
     pub(crate) meetings: Meetings,
     pub(crate) issue: Issue,
+    /// How products are computed.
+    pub(crate) ways: Arc<Ways>,
     /// The ranks of this process, and the GPU of the first of them; the others follow.
     pub(crate) own: Range<u32>,
     pub(crate) first_device: usize,

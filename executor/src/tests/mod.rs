@@ -14,6 +14,7 @@ use ir::model::{Precision, Training};
 use ir::program::{BufferId, Draft, Programs};
 use ir::seed::Seed;
 use ir::units::{Bytes, Seconds};
+use ir::ways::Ways;
 use kernels::bf16::Bf16;
 
 use crate::host::Place;
@@ -34,7 +35,7 @@ fn training() -> Training {
 }
 
 pub(crate) fn settings(backend: Backend) -> Settings {
-    Settings { training: training(), steps: 10, backend, patience: Seconds(20.0) }
+    Settings { training: training(), steps: 10, backend, ways: Ways::default(), patience: Seconds(20.0) }
 }
 
 /// A session of a draft that is right.

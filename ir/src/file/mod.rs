@@ -8,6 +8,7 @@ mod locate;
 mod parse;
 mod print;
 mod translate;
+mod ways;
 
 mod cluster;
 mod config;

@@ -12,6 +12,7 @@ use super::locate::Segment;
 use super::parse::{Checks, FORMAT, keys, named, parse};
 use super::print::{scalar, word};
 use super::quantity::Quantity;
+use super::ways::{Products, print_ways, ways};
 use crate::error::{Mistakes, shown};
 use crate::model::Precision;
 use crate::plan::{Devices, Plan, PlanFile, Predicted, Reference, Schedule, Strategy};
@@ -46,6 +47,7 @@ struct Form {
     parts: Vec<String>,
     layers: Runs,
     predicted: Option<Predicted>,
+    products: Option<Products>,
 }
 
 fn prefetch() -> u32 {
@@ -133,6 +135,7 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
         let what = format!("`prefetch` counts layers: it must be at most {LAYERS_MAX}, not {}", form.prefetch);
         checks.wrong_but(&keys(["prefetch"]), what, "1 or 2 hide most exchanges");
     }
+    let ways = ways(form.products.as_ref(), &mut checks);
     checks.finish()?;
     let strategies = form.layers.0.iter().zip(&runs);
     let plan = Plan {
@@ -145,7 +148,7 @@ pub fn parse_plan(text: &str, file: &str) -> Result<PlanFile, Mistakes> {
         prefetch: form.prefetch,
     };
     let Form { model, cluster, devices, parts, predicted, .. } = form;
-    Ok(PlanFile { plan, model, cluster, devices, parts, predicted })
+    Ok(PlanFile { plan, model, cluster, devices, parts, predicted, ways })
 }
 
 /// The ranges that `texts` describe, with a mistake for each that is none or that does not follow the one before.
@@ -280,6 +283,7 @@ pub fn print_plan(file: &PlanFile) -> String {
         writeln!(text, "predicted: {{ step: {step},{between} peak: {peak}, programs: \"{programs}\" }}")
             .expect("a string can grow");
     }
+    print_ways(&file.ways, &mut text);
     text
 }
 
@@ -349,6 +353,29 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
         assert_eq!(print_plan(&parse_plan(&printed, "p.yaml").unwrap()), printed);
         let wrong = said("step: 412.7 ms,", "step: 412.7 ms, between: [460 ms],");
         assert!(wrong.starts_with("error: p.yaml:12: "), "{wrong}");
+    }
+
+    #[test]
+    fn ways_of_products_are_read_back_and_checked() {
+        const WAYS: &str = "\
+products:
+  library: \"cuBLASLt 13.1.0\"
+  ways:
+  - { shape: \"m8 n4 k16 nn\", element: bf16, addend: present, way: \"42-0-ff\" }
+  - { shape: \"m8 n4 k16 tt\", element: f32, write: accumulate, way: \"7\" }
+";
+        let text = format!("{PLAN}{WAYS}");
+        let file = parse_plan(&text, "p.yaml").unwrap();
+        assert_eq!(file.ways.products.len(), 2);
+        let printed = print_plan(&file);
+        assert!(printed.ends_with(WAYS), "{printed}");
+        assert_eq!(parse_plan(&printed, "p.yaml"), Ok(file));
+        let wrong = |from: &str, to: &str| parse_plan(&text.replacen(from, to, 1), "p.yaml").unwrap_err().to_string();
+        assert!(wrong("m8 n4 k16 nn", "b2 h8").starts_with("error: p.yaml:16: `b2 h8` is not a shape of a product"));
+        assert!(wrong("42-0-ff", "xyz").contains("p.yaml:16"), "{}", wrong("42-0-ff", "xyz"));
+        let twice = format!("{text}  - {{ shape: \"m8 n4 k16 tt\", element: f32, write: accumulate, way: \"8\" }}\n");
+        let twice = parse_plan(&twice, "p.yaml").unwrap_err().to_string();
+        assert_eq!(twice, "error: p.yaml:18: a way of this product stands above");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::graph::Element;
 use crate::layout::ExchangeKind;
 use crate::op::{Addend, OpKind, Write};
 use crate::profile::{Profile, Sample, Shape, State, Work};
+use crate::ways::Way;
 
 /// The profile that `text` describes, its samples sorted by work; or everything that is wrong with it.
 pub fn parse_profile(text: &str, file: &str) -> Result<Profile, Mistakes> {
@@ -29,6 +30,11 @@ pub fn parse_profile(text: &str, file: &str) -> Result<Profile, Mistakes> {
     check_state(&profile, &mut checks);
     for (index, sample) in profile.samples.iter().enumerate() {
         check_sample(sample, index, &mut checks);
+    }
+    let told = profile.samples.iter().position(|sample| sample.way.is_some());
+    if let (Some(index), true) = (told, profile.library.is_empty()) {
+        let path: [Segment; 3] = ["samples".into(), index.into(), "way".into()];
+        checks.wrong_but(&path, "a way of no library", "add `library: \"cuBLASLt 13.1.0\"`, or whose it is");
     }
     let order = sorted(&profile);
     for pair in order.windows(2) {
@@ -76,6 +82,10 @@ fn check_sample(sample: &Sample, index: usize, checks: &mut Checks) {
         checks.positive(&path("runs"), 0);
     }
     check_work(&sample.work, index, checks);
+    let is_product = matches!(sample.work, Work::Kernel { op: OpKind::MatMul, .. });
+    if sample.way.is_some() && !is_product {
+        checks.wrong(&path("way"), "only products have ways".to_owned());
+    }
 }
 
 fn check_work(work: &Work, index: usize, checks: &mut Checks) {
@@ -152,6 +162,20 @@ impl<'de> Deserialize<'de> for Shape {
     }
 }
 
+impl<'de> Deserialize<'de> for Way {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Way, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = &"at most eight words of hexadecimal digits, such as \"42-0-ff\"";
+        text.parse().map_err(|_| Error::invalid_value(Unexpected::Str(&text), expected))
+    }
+}
+
+impl Serialize for Way {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The profile as a file that [`parse_profile`] reads back.
 pub fn print_profile(profile: &Profile) -> String {
     let mut text = String::with_capacity(200 + 200 * profile.samples.len());
@@ -165,6 +189,9 @@ fn write(profile: &Profile, text: &mut String) -> fmt::Result {
     writeln!(text, "device: {}", scalar(&profile.device))?;
     if !profile.source.is_empty() {
         writeln!(text, "source: {}", scalar(&profile.source))?;
+    }
+    if !profile.library.is_empty() {
+        writeln!(text, "library: {}", scalar(&profile.library))?;
     }
     if let Some(State { sustained, clock_mhz, power_watts }) = profile.state {
         write!(text, "state: {{ sustained: {:?}", sustained.0)?;
@@ -192,10 +219,12 @@ fn write(profile: &Profile, text: &mut String) -> fmt::Result {
     }
     list("samples", profile.samples.len(), text)?;
     for sample in &profile.samples {
-        let Sample { work, median, spread, runs } = sample;
+        let Sample { work, median, spread, runs, way } = sample;
         text.write_str("- { work: { ")?;
         write_work(work, text)?;
-        writeln!(text, " }}, median: {:?}, spread: {:?}, runs: {runs} }}", median.0, spread.0)?;
+        write!(text, " }}, median: {:?}, spread: {:?}, runs: {runs}", median.0, spread.0)?;
+        let way = way.map_or(String::new(), |way| format!(", way: \"{way}\""));
+        writeln!(text, "{way} }}")?;
     }
     Ok(())
 }
@@ -242,11 +271,16 @@ mod tests {
     fn random(seed: u64, count: u64) -> Profile {
         let mut draws = Draws::new(Seed(seed));
         let samples = (0..count)
-            .map(|index| Sample {
-                work: work(&mut draws, index),
-                median: Seconds(draws.uniform() * 1e-3),
-                spread: Seconds(draws.uniform() * 1e-6),
-                runs: 1 + draws.below(100) as u32,
+            .map(|index| {
+                let work = work(&mut draws, index);
+                let is_told = matches!(work, Work::Kernel { op: OpKind::MatMul, .. }) && draws.below(2) == 0;
+                Sample {
+                    work,
+                    median: Seconds(draws.uniform() * 1e-3),
+                    spread: Seconds(draws.uniform() * 1e-6),
+                    runs: 1 + draws.below(100) as u32,
+                    way: is_told.then(|| Way([draws.below(100), 0, draws.below(u64::MAX), 0, 0, 0, 0, 0])),
+                }
             })
             .collect();
         let mut profile = Profile {
@@ -259,7 +293,12 @@ mod tests {
                 .map(|_| Slowdown {
                     stream: "compute".to_owned(),
                     beside: "exchange(data)".to_owned(),
-                    kernels: *draws.pick(&[None, Some(KernelKind::Product), Some(KernelKind::Memory)]),
+                    kernels: *draws.pick(&[
+                        None,
+                        Some(KernelKind::Product),
+                        Some(KernelKind::Attention),
+                        Some(KernelKind::Memory),
+                    ]),
                     factor: 1.25,
                 })
                 .collect(),
@@ -267,6 +306,7 @@ mod tests {
             reserved: Bytes(draws.below(1 << 40)),
             reserved_group: draws.pick(&[None, Some(Bytes(450 << 20))]).to_owned(),
             source: draws.pick(&["", "2 x H200: driver 580, \"NCCL\" 2.28"]).to_string(),
+            library: "cuBLASLt 13.1.0".to_owned(),
             state: (draws.below(2) == 0).then(|| State {
                 sustained: Seconds(2.0),
                 clock_mhz: draws.pick(&[None, Some(1425.0)]).to_owned(),

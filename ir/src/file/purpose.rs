@@ -7,6 +7,7 @@ use crate::error::{Mistake, Mistakes, shown};
 use crate::fleet::Fleet;
 use crate::model::Model;
 use crate::plan::{Devices, Plan, PlanFile, Reference};
+use crate::ways::Ways;
 
 impl PlanFile {
     /// A plan for a model and a cluster, each with the path at which the plan's reader will find it.
@@ -19,6 +20,7 @@ impl PlanFile {
             devices: Some(Devices { cluster: cluster.0.name.clone(), device: cluster.0.device.name.clone() }),
             parts: Vec::new(),
             predicted: None,
+            ways: Ways::default(),
         }
     }
 

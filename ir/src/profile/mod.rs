@@ -8,6 +8,7 @@ use crate::graph::Element;
 use crate::layout::ExchangeKind;
 use crate::op::{Addend, OpKind, Write};
 use crate::units::{Bytes, Seconds};
+use crate::ways::Way;
 
 pub use shape::{LetterSizes, NoShape, Shape};
 
@@ -78,6 +79,9 @@ pub struct Sample {
     pub spread: Seconds,
     /// How many times it was timed.
     pub runs: u32,
+    /// Of a product, the way in which the library computed it; none if it was what the library expects to be fastest.
+    #[serde(default)]
+    pub way: Option<Way>,
 }
 
 /// All that was measured on one cluster.
@@ -107,6 +111,9 @@ pub struct Profile {
     /// On what and with what it was measured; empty if nobody wrote it down.
     #[serde(default)]
     pub source: String,
+    /// The library that computes products, and its version; empty if it was not told ways.
+    #[serde(default)]
+    pub library: String,
     /// In what state the devices were; none if nobody looked.
     #[serde(default)]
     pub state: Option<State>,
@@ -135,6 +142,7 @@ impl Profile {
             reserved: Bytes::ZERO,
             reserved_group: None,
             source: String::new(),
+            library: String::new(),
             state: None,
         }
     }
@@ -158,8 +166,10 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KernelKind {
-    /// Arithmetic: products, and attention, which is made of them.
+    /// Arithmetic: products of matrices.
     Product,
+    /// Attention and its gradient: arithmetic, too, but it fills processors so that an exchange finds no room on them.
+    Attention,
     /// Memory: all others.
     Memory,
 }
@@ -168,11 +178,10 @@ impl KernelKind {
     /// That of an operation.
     pub fn of(op: OpKind) -> KernelKind {
         match op {
-            OpKind::MatMul
-            | OpKind::Attention
-            | OpKind::AttentionGradient
-            | OpKind::CrossAttention
-            | OpKind::CrossAttentionGradient => KernelKind::Product,
+            OpKind::MatMul => KernelKind::Product,
+            OpKind::Attention | OpKind::AttentionGradient | OpKind::CrossAttention | OpKind::CrossAttentionGradient => {
+                KernelKind::Attention
+            }
             OpKind::Embed
             | OpKind::EmbedGradient
             | OpKind::Norm(_)

@@ -12,7 +12,6 @@
 // (rows of the other side in a tile).
 
 constexpr int OWN = WARPS * TILES * 16, STRIDE = HEAD + 8, STEPS = HEAD / 16, COLUMNS = HEAD / 8;
-constexpr float LOG2_E = 1.4426950408889634f;
 typedef bf16 Row[STRIDE];
 // Accumulators of a warp: for each of its 16-row tiles, columns in eights.
 typedef float Scores[TILES][ACROSS / 8][4];

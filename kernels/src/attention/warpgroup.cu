@@ -19,7 +19,6 @@ constexpr unsigned OWN_TILE = OWN * HEAD * 2, TILE = ACROSS * HEAD * 2;
 constexpr int LOADER_REGISTERS = GROUPS == 2 ? 56 : 32, OWNER_REGISTERS = GROUPS == 2 ? 224 : 160;
 // Items of which a block has own tiles in shared memory, and heads of which blocks take items at once.
 constexpr int ITEMS = 2, SECTION = 512 / HEAD;
-constexpr float LOG2_E = 1.4426950408889634f;
 
 // How many items blocks of this launch have taken; 0 again when all blocks are done. Launches of one kernel on one
 // device follow one another: they stand on the one stream of its products.

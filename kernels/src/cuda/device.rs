@@ -12,6 +12,7 @@ use ir::graph::Element;
 use ir::op::Op;
 use ir::program::Kernel;
 use ir::units::Bytes;
+use ir::ways::Way;
 
 use super::compile::Compiler;
 use super::driver::{Event, Memory, Module, Stream, check, free_memory};
@@ -19,6 +20,7 @@ use super::lower::lower;
 use super::lowered::{Cores, Launch, Lowered, Request, Source, Work};
 use super::prepared::{Call, Prepared};
 use super::product::{self, Choice, Library, Product, WORKSPACE};
+use super::tune;
 use super::vitals::Vitals;
 use super::window::Window;
 use super::{Error, library};
@@ -160,15 +162,8 @@ impl Device {
         check(unsafe { sys::cuDriverGetVersion(&mut cuda) }, "cuDriverGetVersion")?;
         let driver = self.vitals().and_then(|vitals| vitals.driver());
         let driver = driver.map_or(String::new(), |version| format!("driver {version}, "));
-        let products = product::version()?;
-        Ok(format!(
-            "{driver}CUDA {}.{}, cuBLASLt {}.{}.{}",
-            cuda / 1000,
-            cuda % 1000 / 10,
-            products / 10_000,
-            products % 10_000 / 100,
-            products % 100
-        ))
+        let products = product::product_library()?;
+        Ok(format!("{driver}CUDA {}.{}, {products}", cuda / 1000, cuda % 1000 / 10))
     }
 
     /// Takes memory; its content is anything.
@@ -208,6 +203,13 @@ impl Device {
         self.load(lowered, kernel)
     }
 
+    /// The way in which a product is computed fastest under load; none where the library's own choice is as fast. Takes
+    /// memory for the product's operands, and some hundred times as long as it.
+    pub fn fastest_way(&self, kernel: &Kernel) -> Result<Option<Way>, Error> {
+        let (mut product, ways) = Product::with_ways(self.library()?, kernel)?;
+        tune::fastest(&mut product, &ways, kernel)
+    }
+
     /// A copy from one form of numbers to another, of one input to one output.
     pub fn prepare_cast(&self, from: Element, to: Element, elements: u64) -> Result<Prepared, Error> {
         let launch = fill::cuda::cast(from, to, elements);
@@ -242,7 +244,7 @@ impl Device {
             calls.push(match work {
                 Work::Clear(clear) => Call::Clear(clear),
                 Work::Launch(launch) => self.function(&launch)?,
-                Work::Product => Call::Product(Box::new(Product::new(self.library()?, kernel, self.choice)?)),
+                Work::Product => Call::Product(Box::new(Product::new(self.library()?, kernel, &self.choice)?)),
             });
         }
         Ok(Prepared::new(kernel, calls))

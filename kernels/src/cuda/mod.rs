@@ -19,6 +19,7 @@ pub(crate) mod lower;
 pub(crate) mod lowered;
 mod prepared;
 mod product;
+mod tune;
 mod vitals;
 mod window;
 
@@ -33,6 +34,6 @@ pub use error::Error;
 pub use graph::Graph;
 pub use library::find_library;
 pub use prepared::{Addresses, Prepared};
-pub use product::Choice;
+pub use product::{Choice, product_library};
 pub use vitals::Vitals;
 pub use window::Window;

@@ -7,37 +7,42 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use cudarc::cublaslt::sys::{self as lt, cublasStatus_t, cudaDataType};
 use ir::graph::Element;
 use ir::op::{Addend, Storage, Write};
 use ir::program::{Kernel, Operand};
-use ir::units::{Bytes, Seconds};
+use ir::ways::{Way, Ways};
 
-use super::driver::{Event, Memory, Stream};
+use super::driver::Stream;
 use super::{Error, library};
 
 /// What the library advises for devices of this time.
 pub(crate) const WORKSPACE: u64 = 32 << 20;
-/// How many ways to compute a product are measured, and how often.
+/// How many ways to compute a product are asked for: the library has seldom more.
 const CANDIDATES: usize = 8;
-const REPETITIONS: usize = 5;
+/// Operands that lie at less than this are computed as the library expects to be fastest.
+const ALIGNMENT: u32 = 16;
 
 /// How the way to compute a product is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Choice {
     /// As the library expects to be fastest: the same on every run.
     #[default]
     Expected,
-    /// The fastest of a few that were tried: two runs may choose differently, and round differently.
+    /// As these say, if they are of this version of the library and it can: the same on every run.
+    Known(Arc<Ways>),
+    /// The fastest of those that the library has: two runs may choose differently, and round differently.
     Measured,
 }
 
-/// The version of the library: 10 000 times the major one, 100 times the minor one, and the last.
-pub(crate) fn version() -> Result<usize, Error> {
+/// The library and its version, in words.
+pub fn product_library() -> Result<String, Error> {
     library::need_products()?;
     // SAFETY: the library is present, and the function has no preconditions.
-    Ok(unsafe { lt::cublasLtGetVersion() })
+    let version = unsafe { lt::cublasLtGetVersion() };
+    Ok(format!("cuBLASLt {}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100))
 }
 
 /// The library, for one device.
@@ -90,7 +95,27 @@ pub(crate) struct Factors {
 }
 
 impl Product {
-    pub(crate) fn new(library: Rc<Library>, kernel: &Kernel, choice: Choice) -> Result<Product, Error> {
+    pub(crate) fn new(library: Rc<Library>, kernel: &Kernel, choice: &Choice) -> Result<Product, Error> {
+        let (mut product, ways) = Product::with_ways(library, kernel)?;
+        let way = match choice {
+            Choice::Expected => None,
+            Choice::Known(known) => product.known(kernel, known)?,
+            Choice::Measured => super::tune::fastest(&mut product, &ways, kernel)?,
+        };
+        product.turn_to(way.unwrap_or(ways[0]));
+        Ok(product)
+    }
+
+    /// A way that is known of this product, if it can be computed so.
+    fn known(&self, kernel: &Kernel, ways: &Ways) -> Result<Option<Way>, Error> {
+        let Some(&way) = ways.products.get(&kernel.work()) else { return Ok(None) };
+        let is_aligned = kernel.operands().all(|operand| alignment(operand) >= ALIGNMENT);
+        let is_possible = is_aligned && ways.library == product_library()?;
+        Ok((is_possible && self.can(&lt::cublasLtMatmulAlgo_t { data: way.0 })).then_some(way))
+    }
+
+    /// The product, and the ways in which it can be computed, from the one that is expected to be fastest; never none.
+    pub(crate) fn with_ways(library: Rc<Library>, kernel: &Kernel) -> Result<(Product, Vec<Way>), Error> {
         let shape = kernel.product();
         let [a, b, result] = [&kernel.inputs[0], &kernel.inputs[1], &kernel.outputs[0].operand];
         let addend = kernel.addend().unwrap_or(result);
@@ -121,25 +146,13 @@ impl Product {
             }
         };
         let preference = Preference::new([b, a, addend, result])?;
-        let mut product = Product { library, description, first, second, result: to, algorithm: unset(), keep };
-        let candidates = product.candidates(&preference)?;
-        product.algorithm = match choice {
-            Choice::Expected => candidates[0],
-            Choice::Measured => product.fastest(&candidates, [a, b, result, addend])?,
-        };
-        Ok(product)
+        let product = Product { library, description, first, second, result: to, algorithm: unset(), keep };
+        let ways = product.ways(&preference)?;
+        Ok((product, ways))
     }
 
-    /// Ways to compute it, from the one that is expected to be fastest.
-    fn candidates(&self, preference: &Preference) -> Result<Vec<lt::cublasLtMatmulAlgo_t>, Error> {
-        let empty = lt::cublasLtMatmulHeuristicResult_t {
-            algo: unset(),
-            workspaceSize: 0,
-            state: cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
-            wavesCount: 0.0,
-            reserved: [0; 4],
-        };
-        let (mut results, mut count) = ([empty; CANDIDATES], 0);
+    fn ways(&self, preference: &Preference) -> Result<Vec<Way>, Error> {
+        let (mut results, mut count) = ([unknown(); CANDIDATES], 0);
         // SAFETY: all descriptors live, and there is room for as many results as are asked for.
         let status = unsafe {
             lt::cublasLtMatmulAlgoGetHeuristic(
@@ -158,7 +171,7 @@ impl Product {
         check(status, "cublasLtMatmulAlgoGetHeuristic")?;
         let usable = results.iter().take(count as usize);
         let usable = usable.filter(|result| result.state == cublasStatus_t::CUBLAS_STATUS_SUCCESS);
-        let usable: Vec<_> = usable.map(|result| result.algo).collect();
+        let usable: Vec<Way> = usable.map(|result| Way(result.algo.data)).collect();
         if usable.is_empty() {
             return Err(Error::Unsupported {
                 op: "matmul",
@@ -168,48 +181,28 @@ impl Product {
         Ok(usable)
     }
 
-    /// The candidate whose median time is least, on memory of its own.
-    fn fastest(
-        &mut self,
-        candidates: &[lt::cublasLtMatmulAlgo_t],
-        [a, b, result, addend]: [&Operand; 4],
-    ) -> Result<lt::cublasLtMatmulAlgo_t, Error> {
-        let is_apart = addend.binding != result.binding || addend.offset != result.offset;
-        let apart = is_apart.then(|| Memory::new(addend.bytes())).transpose()?;
-        let [a, b, result] = [a, b, result].map(|operand| Memory::new(operand.bytes()));
-        let (a, b, result, workspace) = (a?, b?, result?, Memory::new(Bytes(WORKSPACE))?);
-        let addend = apart.as_ref().unwrap_or(&result);
-        let (stream, begin, end) = (Stream::new()?, Event::new(0)?, Event::new(0)?);
-        for memory in [&a, &b, &result, addend] {
-            // 0x3c3c is a small number in both forms, whichever way it is cut.
-            stream.fill(memory.address(), 0x3c, memory.bytes())?;
-        }
-        let at = Factors {
-            a: a.address(),
-            b: b.address(),
-            result: result.address(),
-            addend: addend.address(),
-            workspace: workspace.address(),
+    /// The library's own check of a way: whether it can compute this product with the workspace that there is.
+    fn can(&self, algorithm: &lt::cublasLtMatmulAlgo_t) -> bool {
+        let mut result = unknown();
+        // SAFETY: all descriptors live; the algorithm is data that the library checks, and the place is valid.
+        let status = unsafe {
+            lt::cublasLtMatmulAlgoCheck(
+                self.library.0,
+                self.description.0,
+                self.first.0,
+                self.second.0,
+                self.result.0,
+                self.result.0,
+                algorithm,
+                &mut result,
+            )
         };
-        let mut best = (candidates[0], Seconds(f64::INFINITY));
-        for &candidate in candidates {
-            self.algorithm = candidate;
-            self.launch(&stream, at)?;
-            let mut times = Vec::new();
-            for _ in 0..REPETITIONS {
-                begin.record(&stream)?;
-                self.launch(&stream, at)?;
-                end.record(&stream)?;
-                end.synchronize()?;
-                times.push(end.since(&begin)?);
-            }
-            times.sort_by(|x, y| x.0.total_cmp(&y.0));
-            let median = times[REPETITIONS / 2];
-            if median < best.1 {
-                best = (candidate, median);
-            }
-        }
-        Ok(best.0)
+        status == cublasStatus_t::CUBLAS_STATUS_SUCCESS && result.workspaceSize <= WORKSPACE as usize
+    }
+
+    /// Computes it in another way from now on.
+    pub(crate) fn turn_to(&mut self, way: Way) {
+        self.algorithm = lt::cublasLtMatmulAlgo_t { data: way.0 };
     }
 
     /// Enqueues it.
@@ -245,6 +238,17 @@ impl Product {
 impl fmt::Debug for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Product({:?})", self.algorithm.data)
+    }
+}
+
+/// Of a way of which nothing is known.
+fn unknown() -> lt::cublasLtMatmulHeuristicResult_t {
+    lt::cublasLtMatmulHeuristicResult_t {
+        algo: unset(),
+        workspaceSize: 0,
+        state: cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
+        wavesCount: 0.0,
+        reserved: [0; 4],
     }
 }
 

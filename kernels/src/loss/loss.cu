@@ -34,11 +34,11 @@ extern "C" __global__ void sum_exp(const T* logits, const float* maxima, const i
     constexpr int LANES = Lanes<T>::count;
     const T* row = logits + (Index)blockIdx.x * width;
     float most = maxima[blockIdx.x], sum = 0;
-    walk(row, width, true, [&](Index column) { sum += expf(widen(row[column]) - most); },
+    walk(row, width, true, [&](Index column) { sum += exponential(widen(row[column]) - most); },
          [&](Index column) {
              float x[LANES];
              load<LANES>(row + column, x);
-             for (int i = 0; i < LANES; i++) sum += expf(x[i] - most);
+             for (int i = 0; i < LANES; i++) sum += exponential(x[i] - most);
          });
     sum = sum_block(sum);
     if (threadIdx.x == 0) {
@@ -63,7 +63,7 @@ extern "C" __global__ void cross_entropy_gradient(const T* logits, const float* 
     const T* row = logits + start;
     T* out = dlogits + start;
     float most = maxima[blockIdx.x], factor = (float)scale / sums[2 * (Index)blockIdx.x];
-    auto slope = [&](float x, Index column) { return expf(x - most) * factor - (column == target ? (float)scale : 0.0f); };
+    auto slope = [&](float x, Index column) { return exponential(x - most) * factor - (column == target ? (float)scale : 0.0f); };
     bool may_be_whole = (((unsigned long long)row ^ (unsigned long long)out) & 15) == 0;
     walk(row, width, may_be_whole, [&](Index column) { put(out[column], slope(widen(row[column]), column)); },
          [&](Index column) {

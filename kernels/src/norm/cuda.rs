@@ -15,9 +15,13 @@ const ROW_THREADS: u64 = 512;
 const WIDE_ROW_THREADS: u64 = 1024;
 /// Numbers of a row in one thread from which more threads are better.
 const WIDE: u64 = 16;
-/// Stretches of rows whose gradients of parameters are summed apart: four for each processor of a large device, and
-/// the same on every device, as sums depend on them.
-const STRETCHES: u64 = 528;
+/// Threads that walk down rows in a gradient: 1024 for each of the 132 processors of a large device, and as many on
+/// every device, as sums depend on them.
+const WALKERS: u64 = 132 * PROCESSOR_WALKERS;
+/// Those of one processor.
+const PROCESSOR_WALKERS: u64 = 1024;
+/// Rows of so many accesses leave no registers for several blocks on a processor.
+const ROUNDS_MANY: u64 = 2;
 
 /// The source for rows of this kind, and the threads of a block.
 fn source(element: Element, width: u64, (kind, addend): (NormKind, Addend), operands: &[&Operand]) -> (Source, u64) {
@@ -26,12 +30,14 @@ fn source(element: Element, width: u64, (kind, addend): (NormKind, Addend), oper
     let wanted = width.div_ceil(count).next_multiple_of(32).max(32);
     let most = if width > WIDE * ROW_THREADS { WIDE_ROW_THREADS } else { ROW_THREADS };
     let threads = wanted.min(most);
+    let rounds = width.div_ceil(count * threads);
     let source = Source::new("norm/norm.cu", include_str!("norm.cu"))
         .stores("T", element)
         .number("WIDTH", width)
         .number("COUNT", count)
         .number("THREADS", threads)
-        .number("ROUNDS", width.div_ceil(count * threads))
+        .number("ROUNDS", rounds)
+        .number("BLOCKS", if rounds < ROUNDS_MANY { PROCESSOR_WALKERS / threads } else { 1 })
         .number("LAYER", has_mean(kind))
         .number("ADD", u64::from(addend == Addend::Present));
     (source, threads)
@@ -71,7 +77,7 @@ pub(crate) fn gradient(request: Request<'_>, kind: NormKind) -> Result<Lowered, 
     // The addend stands behind the statistics.
     let addend = if added.is_some() { input(statistics_end) } else { nowhere };
     let rows = request.input(1).elements() / width.max(1);
-    let stretches = rows.min(STRETCHES);
+    let stretches = rows.min(WALKERS / block);
     let arguments =
         vec![input(0), input(1), input(2), mean, deviation, addend, output(0), workspace(0), Argument::Count(rows)];
     let walk = Launch {

@@ -6,7 +6,7 @@
 // Bytes: forward x and y once; gradient x, dy and dx once, and the partial sums twice. FLOPs: about 8 an element.
 //
 // The compiler gets WIDTH, COUNT (numbers of one access), THREADS, ROUNDS with COUNT * THREADS * ROUNDS >= WIDTH,
-// LAYER (1: mean and bias; 0: neither), and ADD (1: the gradient has an addend, which is read once; 0: none).
+// BLOCKS (of a gradient, at least so many on a processor), LAYER (1: mean and bias; 0: neither), and ADD (1: the gradient has an addend, which is read once; 0: none).
 
 __device__ __forceinline__ int column_of(int round) {
     return (round * THREADS + threadIdx.x) * COUNT;
@@ -52,44 +52,72 @@ normalise(const T* x, const T* weight, const T* bias, T* y, float* means, float*
     }
 }
 
-// Partial sums of a stretch of rows go to partials [stretches, WIDTH] of the weight, then of the bias.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// Sums over a block of several numbers at one meeting; all threads get them.
+template <int count>
+__device__ __forceinline__ void sum_block_each(float (&x)[count]) {
+    __shared__ float parts[count][THREADS / 32];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    for (int i = 0; i < count; i++) x[i] = join_warp<Sum>(x[i]);
+    __syncthreads();
+    if (lane == 0)
+        for (int i = 0; i < count; i++) parts[i][warp] = x[i];
+    __syncthreads();
+    for (int i = 0; i < count; i++) x[i] = join_warp<Sum>(lane < THREADS / 32 ? parts[i][lane] : 0.0f);
+}
+
+// Partial sums of a stretch of rows go to partials [stretches, WIDTH] of the weight, then of the bias. Rows come in
+// pairs, whose loads are under way together and whose sums take one meeting.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 normalise_gradient(const T* dy, const T* x, const T* weight, const float* means, const float* deviations,
               const T* addend, T* dx, float* partials, Index rows) {
+    constexpr int PAIR = 2;
     float dweight[ROUNDS][COUNT] = {}, dbias[LAYER ? ROUNDS : 1][COUNT] = {};
     Index stretch = (rows + gridDim.x - 1) / gridDim.x, begin = stretch * blockIdx.x;
     Index end = begin + stretch < rows ? begin + stretch : rows;
-    for (Index row = begin; row < end; row++) {
-        float normal[ROUNDS][COUNT], slope[ROUNDS][COUNT], slopes = 0, products = 0;
-        load_row(x + row * WIDTH, normal);
-        load_row(dy + row * WIDTH, slope);
-        float mean = LAYER ? means[row] : 0.0f, deviation = deviations[row];
-        for (int round = 0; round < ROUNDS; round++) {
-            if (column_of(round) >= WIDTH) continue;
-            float scale[COUNT];
-            load<COUNT>(weight + column_of(round), scale);
-            for (int i = 0; i < COUNT; i++) {
-                normal[round][i] = (normal[round][i] - mean) * deviation;
-                dweight[round][i] += slope[round][i] * normal[round][i];
-                if constexpr (LAYER) dbias[round][i] += slope[round][i];
-                slope[round][i] *= scale[i];
-                slopes += slope[round][i];
-                products += slope[round][i] * normal[round][i];
+    for (Index first = begin; first < end; first += PAIR) {
+        float normal[PAIR][ROUNDS][COUNT], slope[PAIR][ROUNDS][COUNT], deviation[PAIR];
+        // Of slopes times normals, then of slopes, which only a mean needs.
+        float sums[LAYER ? 2 * PAIR : PAIR] = {};
+        for (int r = 0; r < PAIR; r++) {
+            Index row = first + r < end ? first + r : first;
+            load_row(x + row * WIDTH, normal[r]);
+            load_row(dy + row * WIDTH, slope[r]);
+        }
+        for (int r = 0; r < PAIR; r++) {
+            if (first + r >= end) continue;
+            float mean = LAYER ? means[first + r] : 0.0f;
+            deviation[r] = deviations[first + r];
+            for (int round = 0; round < ROUNDS; round++) {
+                if (column_of(round) >= WIDTH) continue;
+                float scale[COUNT];
+                load<COUNT>(weight + column_of(round), scale);
+                for (int i = 0; i < COUNT; i++) {
+                    normal[r][round][i] = (normal[r][round][i] - mean) * deviation[r];
+                    dweight[round][i] += slope[r][round][i] * normal[r][round][i];
+                    if constexpr (LAYER) dbias[round][i] += slope[r][round][i];
+                    slope[r][round][i] *= scale[i];
+                    sums[r] += slope[r][round][i] * normal[r][round][i];
+                    if constexpr (LAYER) sums[PAIR + r] += slope[r][round][i];
+                }
             }
         }
-        if constexpr (LAYER) slopes = sum_block(slopes) * (1.0f / WIDTH);
-        else slopes = 0;
-        products = sum_block(products) * (1.0f / WIDTH);
-        for (int round = 0; round < ROUNDS; round++) {
-            if (column_of(round) >= WIDTH) continue;
-            for (int i = 0; i < COUNT; i++)
-                slope[round][i] = deviation * (slope[round][i] - slopes - normal[round][i] * products);
-            if constexpr (ADD) {
-                float added[COUNT];
-                load<COUNT>(addend + row * WIDTH + column_of(round), added);
-                for (int i = 0; i < COUNT; i++) slope[round][i] += added[i];
+        sum_block_each(sums);
+        for (int r = 0; r < PAIR; r++) {
+            if (first + r >= end) continue;
+            float products = sums[r] * (1.0f / WIDTH), slopes = 0;
+            if constexpr (LAYER) slopes = sums[PAIR + r] * (1.0f / WIDTH);
+            for (int round = 0; round < ROUNDS; round++) {
+                if (column_of(round) >= WIDTH) continue;
+                Index at = (first + r) * WIDTH + column_of(round);
+                for (int i = 0; i < COUNT; i++)
+                    slope[r][round][i] = deviation[r] * (slope[r][round][i] - slopes - normal[r][round][i] * products);
+                if constexpr (ADD) {
+                    float added[COUNT];
+                    load<COUNT>(addend + at, added);
+                    for (int i = 0; i < COUNT; i++) slope[r][round][i] += added[i];
+                }
+                store<COUNT>(dx + at, slope[r][round]);
             }
-            store<COUNT>(dx + row * WIDTH + column_of(round), slope[round]);
         }
     }
     for (int round = 0; round < ROUNDS; round++) {

@@ -88,7 +88,10 @@ fn write(job: &Job, programs: &Programs, output: &Path) -> Result<(), Failure> {
     let [model, cluster] = &job.origins;
     let [model, cluster] = [model.reference(folder_of(output))?, cluster.reference(folder_of(output))?];
     let file = PlanFile::new(job.file.plan.clone(), (&job.model, &model), (&job.cluster, &cluster));
-    let file = PlanFile { predicted: Some(predicted), ..file };
+    let ways = job.costs.ways(&programs.draft().fragments);
+    // Without measurements, those that the plan had are kept.
+    let ways = if ways.is_empty() { job.file.ways.clone() } else { ways };
+    let file = PlanFile { predicted: Some(predicted), ways, ..file };
     if job.origins[0] == Origin::Published {
         write_published(&job.model, output)?;
     }

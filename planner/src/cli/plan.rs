@@ -335,6 +335,9 @@ fn write(question: &Question, outcome: &mut Planned, options: &PlanOptions) -> R
     let model = question.model_origin.reference(folder)?;
     let plan = outcome.found.candidates[outcome.picked].plan.clone();
     let mut file = PlanFile::new(plan, (&question.model, &model), (cluster, &reference));
+    let programs = compiler::compile(&question.graph, cluster, &file.plan)
+        .map_err(|violations| violations_failure("the picked plan", &violations))?;
+    file.ways = question.costs.ways(&programs.draft().fragments);
     let Candidate { trace, peak, digest, .. } = &outcome.picked_whole;
     file.predicted = Some(predicted(&question.costs, trace, *peak, Digest(*digest)));
     // The plan comes last: whoever finds it finds all that it refers to.

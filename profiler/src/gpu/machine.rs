@@ -8,6 +8,7 @@ use std::time::Duration;
 use executor::{Backend, Issue};
 use ir::profile::{RESERVED_GROUPS, State};
 use ir::units::{Bytes, Seconds};
+use ir::ways::Ways;
 use kernels::cuda::{Device, Vitals};
 
 use super::times::Overhead;
@@ -80,7 +81,7 @@ impl Measuring<'_> {
         };
         let mut medians = Vec::new();
         for count in [INSTRUCTIONS, 2 * INSTRUCTIONS] {
-            let mut bench = Bench::load_noise(programs::queue(self.ranks(), count), 1, backend)?;
+            let mut bench = Bench::load_noise(programs::queue(self.ranks(), count), 1, (backend, Ways::default()))?;
             warm(&mut bench, self.ledger.limits.program.0 / 2.0)?;
             let times: Result<Vec<f64>, Error> =
                 (0..self.ledger.limits.steps_max).map(|_| Ok(bench.step()?.0)).collect();

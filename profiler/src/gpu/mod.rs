@@ -15,16 +15,17 @@ mod times;
 
 mod machine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use executor::{Backend, Issue};
 use ir::cluster::Cluster;
 use ir::mesh::Axis;
+use ir::op::Op;
 use ir::profile::{KernelKind, Slowdown, Work};
-use ir::program::{Collective, Direction, Draft, Stream};
+use ir::program::{Collective, Direction, Draft, Operand, Stream};
 use ir::trace::Trace;
-use ir::units::Bytes;
+use ir::units::{Bytes, Seconds};
 use kernels::cuda::Device;
 
 use crate::alone::{Alone, Residents, alone};
@@ -42,6 +43,10 @@ pub use detect::{are_there, detect};
 const SIDE: u64 = 8192;
 /// Memory of a device that programs leave free: workspaces, staging, and what libraries take when they like.
 const SPARE: Bytes = Bytes(2 << 30);
+/// Power and clocks are steady again after so long.
+const SETTLED: Seconds = Seconds(0.1);
+/// When so much of the time is over, no more ways of products are looked for.
+const WAYS_SHARE: f64 = 0.5;
 /// Exchanges of one program take about this long at most, so that a program is a matter of seconds.
 const EXCHANGES_SECONDS: f64 = 0.3;
 
@@ -91,7 +96,7 @@ struct Measuring<'a> {
 impl Measuring<'_> {
     fn all(&mut self) -> Result<End, Error> {
         self.machine()?;
-        let steps = [Self::slowdowns, Self::transfers, Self::exchanges, Self::excerpts];
+        let steps = [Self::slowdowns, Self::transfers, Self::exchanges, Self::ways, Self::excerpts];
         for step in steps {
             if self.ledger.is_stopped() {
                 return Ok(End::Stopped);
@@ -106,9 +111,11 @@ impl Measuring<'_> {
         if self.ranks() < 2 || !self.ledger.profile.slowdown.is_empty() {
             return Ok(());
         }
-        for kind in [KernelKind::Product, KernelKind::Memory] {
+        for kind in [KernelKind::Product, KernelKind::Attention, KernelKind::Memory] {
             self.ledger.announce("kernels beside exchanges");
-            let draft = programs::side_by_side(kind, self.ranks(), self.ballast);
+            let computed = programs::computed(kind, self.ranks(), self.ballast, &self.catalogue.excerpts);
+            let Some(computed) = computed else { continue };
+            let draft = programs::side_by_side(computed, self.ranks(), self.ballast);
             if !self.fits(&draft) {
                 continue;
             }
@@ -215,6 +222,39 @@ impl Measuring<'_> {
         Ok(times)
     }
 
+    /// The fastest ways to compute products that will be measured, so that they are measured as they will run.
+    fn ways(&mut self) -> Result<(), Error> {
+        let Some(device) = self.device.take() else { return Ok(()) };
+        let found = self.ways_on(&device);
+        self.device = Some(device);
+        found
+    }
+
+    fn ways_on(&mut self, device: &Device) -> Result<(), Error> {
+        self.ledger.use_library(kernels::cuda::product_library()?);
+        let catalogue = self.catalogue;
+        let fragments = catalogue.excerpts.iter().flat_map(|excerpt| &excerpt.programs.draft().fragments);
+        let mut known = BTreeSet::new();
+        for kernel in fragments.flat_map(|fragment| &fragment.kernels).filter(|kernel| kernel.op == Op::MatMul) {
+            let work = kernel.work();
+            if !self.ledger.is_due(&work) || !known.insert(work.clone()) {
+                continue;
+            }
+            if self.ledger.is_stopped() || self.ledger.left(WAYS_SHARE) <= 0.0 {
+                return Ok(());
+            }
+            let taken = kernel.operands().map(Operand::bytes).sum::<Bytes>() + SPARE;
+            if taken > device.free_memory()? {
+                continue;
+            }
+            self.ledger.announce(&format!("ways to compute {}", label(&work)));
+            if let Some(way) = device.fastest_way(kernel)? {
+                self.ledger.ways.products.insert(work, way);
+            }
+        }
+        Ok(())
+    }
+
     fn excerpts(&mut self) -> Result<(), Error> {
         let catalogue = self.catalogue;
         for excerpt in &catalogue.excerpts {
@@ -255,12 +295,14 @@ impl Measuring<'_> {
         self.ledger.grown()
     }
 
-    /// Traces of several steps.
+    /// Traces of several steps, each behind steps without: while a trace is read devices rest, and then run faster than
+    /// their power allows for long.
     fn traces(&self, bench: &mut Bench) -> Result<Vec<Trace>, Error> {
         let limits = self.ledger.limits;
         let begin = Instant::now();
         let mut traces = Vec::new();
         for step in 1..=limits.steps_max {
+            warm(bench, SETTLED.0.min(limits.load.0))?;
             traces.push(bench.trace()?);
             if step >= limits.steps_min && begin.elapsed().as_secs_f64() > limits.program.0 {
                 break;
@@ -270,7 +312,7 @@ impl Measuring<'_> {
     }
 
     fn load(&self, draft: Draft, vocabulary: u64) -> Result<Bench, Error> {
-        Bench::load_noise(draft, vocabulary, self.backend)
+        Bench::load_noise(draft, vocabulary, (self.backend, self.ledger.ways.clone()))
     }
 
     /// Whether devices have the memory for it.

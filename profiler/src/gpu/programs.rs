@@ -4,12 +4,14 @@
 use ir::graph::Element;
 use ir::layout::Exchange;
 use ir::mesh::Axis;
+use ir::op::OpKind;
 use ir::profile::KernelKind;
 use ir::program::*;
 use ir::units::Bytes;
 
 use super::ground::{Ballast, boundary, product, sum};
-use crate::alone::{fill, zeros};
+use crate::alone::{cut, fill, zeros};
+use crate::catalogue::Excerpt;
 use crate::micro::{along, empty, finished, push};
 
 /// Exchanges and transfers are done so often in a row, and once more.
@@ -119,15 +121,12 @@ pub(crate) fn transfers(sizes: &[Bytes], ballast: Ballast) -> Draft {
 
 /// Kernels of a kind alone, then exchanges alone, then both side by side: all-gathers and reduce-scatters by turns. On
 /// each stream, those alone come first.
-pub(crate) fn side_by_side(kind: KernelKind, ranks: u32, ballast: Ballast) -> Draft {
+pub(crate) fn side_by_side(computed: Fragment, ranks: u32, ballast: Ballast) -> Draft {
     let mut draft = empty(&[1, ranks]);
-    let side = ballast.side;
-    let whole = Bytes(side * side * Element::F32.bytes() / u64::from(ranks) * u64::from(ranks));
-    draft.fragments.push(match kind {
-        KernelKind::Product => product("product", [side, side.div_ceil(2), side.div_ceil(2)]),
-        KernelKind::Memory => sum("sum", [0, 1, 2], whole),
-    });
-    let operands: Vec<BufferId> = (0..3).map(|_| boundary(&mut draft, 0, whole)).collect();
+    let whole = exchanged(ranks, ballast);
+    let bindings: Vec<Bytes> = computed.bindings.iter().map(|binding| binding.bytes).collect();
+    draft.fragments.push(computed);
+    let operands: Vec<BufferId> = bindings.into_iter().map(|bytes| boundary(&mut draft, 0, bytes)).collect();
     let moved: Vec<BufferId> = (0..2).map(|_| boundary(&mut draft, 0, whole)).collect();
     let count = whole.0 / Element::F32.bytes();
     for (exchange, length) in [
@@ -155,6 +154,29 @@ pub(crate) fn side_by_side(kind: KernelKind, ranks: u32, ballast: Ballast) -> Dr
     exchange(&mut draft, BESIDE);
     ballast.prepend(&mut draft, 0);
     finished(draft)
+}
+
+/// Bytes of the exchanges that are side by side with kernels: they take about as long as these.
+fn exchanged(ranks: u32, ballast: Ballast) -> Bytes {
+    Bytes(ballast.side * ballast.side * Element::F32.bytes() / u64::from(ranks) * u64::from(ranks))
+}
+
+/// A kernel of a kind that runs beside exchanges; attention is a gradient of a model, if it
+/// has one, with about as many bytes as are exchanged.
+pub(crate) fn computed(kind: KernelKind, ranks: u32, ballast: Ballast, excerpts: &[Excerpt]) -> Option<Fragment> {
+    let side = ballast.side;
+    match kind {
+        KernelKind::Product => Some(product("product", [side, side.div_ceil(2), side.div_ceil(2)])),
+        KernelKind::Memory => Some(sum("sum", [0, 1, 2], exchanged(ranks, ballast))),
+        KernelKind::Attention => {
+            let fragments = excerpts.iter().flat_map(|excerpt| &excerpt.programs.draft().fragments);
+            let kernels = fragments.flat_map(|fragment| fragment.kernels.iter().map(move |kernel| (fragment, kernel)));
+            let gradients = kernels.filter(|(_, kernel)| kernel.op.kind() == OpKind::AttentionGradient);
+            let size = |kernel: &Kernel| kernel.operands().map(|operand| operand.bytes().0).sum::<u64>();
+            let alike = gradients.min_by_key(|(_, kernel)| size(kernel).abs_diff(exchanged(ranks, ballast).0));
+            alike.map(|(fragment, kernel)| cut(fragment, kernel).0)
+        }
+    }
 }
 
 /// Lets a stream begin when the ballast is over, which will be put before all.
@@ -188,8 +210,10 @@ mod tests {
         for ranks in [2, 4] {
             let list = catalogue.exchanges.values().filter(|(_, own)| *own == ranks);
             check(exchanges(&list.map(|(collective, _)| collective).collect::<Vec<_>>(), ranks, LIGHT));
-            check(side_by_side(KernelKind::Product, ranks, LIGHT));
-            check(side_by_side(KernelKind::Memory, ranks, LIGHT));
+            for kind in [KernelKind::Product, KernelKind::Attention, KernelKind::Memory] {
+                let kernel = computed(kind, ranks, LIGHT, &catalogue.excerpts).expect("the model has attention");
+                check(side_by_side(kernel, ranks, LIGHT));
+            }
         }
         for excerpt in &catalogue.excerpts {
             for section in [Section::Passes, Section::Update] {

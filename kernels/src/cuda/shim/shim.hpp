@@ -203,6 +203,9 @@ static unsigned round_pair(float first, float second) {
 static float power_of_two(float x) {
     return exp2f(x);
 }
+static float reciprocal(float x) {
+    return 1.0f / x;
+}
 
 struct bf16;
 static float half_of(unsigned pair, int half) {
