@@ -285,7 +285,7 @@ struct Compared {
 const COMPARED_AT_ONCE: usize = 8;
 
 /// By how much a plan must be faster by estimate than the fastest that was simulated, as a factor, to be simulated though
-/// enough are: what the first ones wait for, such as the sums of tied parameters, stands in no estimate.
+/// enough are: what the first ones wait for, such as exchanges of stages whose ranks span nodes, stands in no estimate.
 const AHEAD: f64 = 1.03;
 
 /// No more plans than these are simulated for being so.

@@ -240,9 +240,6 @@ impl Costing<'_> {
     /// The cost of a layer kind under a strategy with this outline.
     pub(crate) fn costs(&self, outlines: &mut Outlines, kind: KindId, strategy: &Strategy, outline: &Costs) -> Costs {
         let times = self.layer_times(outlines, kind, strategy);
-        // Samples are short: where work and host wait for each other in turn, less can be seen of a layer than a long
-        // row of them takes.
-        let microbatch = times.microbatch.max(outline.time_microbatch);
         // Of layers that follow each other, two are looked at, so that gathers ahead are seen.
         let (alone, count) = if can_repeat(&self.graph.kinds[kind.index()]) {
             (self.pair(outlines, kind, strategy).peak, 2)
@@ -253,7 +250,9 @@ impl Costing<'_> {
         let shared = self.held_by_owner(kind, self.joining(outlines, kind, strategy).as_ref());
         let held = Bytes((outline.bytes_state + shared.0 + outline.bytes_saved) * count);
         Costs {
-            time_microbatch: microbatch,
+            // Samples are short: where work and host wait for each other in turn, less can be seen of a layer than a
+            // long row of them takes.
+            time_microbatch: times.microbatch.max(outline.time_microbatch),
             time_step: times.step,
             bytes_transient: alone.saturating_sub(held).0,
             ..outline.clone()

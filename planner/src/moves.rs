@@ -35,7 +35,7 @@ pub(crate) enum Move {
 }
 
 /// Depths of `prefetch` that are tried.
-const DEPTHS: [u32; 7] = [0, 1, 2, 3, 4, 6, 8];
+pub(crate) const DEPTHS: [u32; 7] = [0, 1, 2, 3, 4, 6, 8];
 
 impl Move {
     /// The changed plan, if it is another one and legal.

@@ -99,11 +99,19 @@ pub(crate) fn simulated_count(plan: &Plan) -> u32 {
 /// What a plan costs, for comparison with others; its programs are not verified. Of very many microbatches, two shorter
 /// steps are simulated, as long as that is less work: between its warm-up and its end a pipeline with one forward and one backward turn repeats itself, so time grows evenly.
 pub(crate) fn compared(setting: Setting<'_>, plan: &Plan) -> Result<Candidate, Vec<Violation>> {
-    let [few, many] = shorter_counts(plan);
     if simulated_count(plan) == plan.microbatches {
         return drafted(setting, plan);
     }
-    let [less, more] = [drafted(setting, &shorter(plan, few))?, drafted(setting, &shorter(plan, many))?];
+    extended(plan, |plan| drafted(setting, plan))
+}
+
+/// A plan of very many microbatches, as two shorter steps of it play.
+fn extended(
+    plan: &Plan,
+    play: impl Fn(&Plan) -> Result<Candidate, Vec<Violation>>,
+) -> Result<Candidate, Vec<Violation>> {
+    let [few, many] = shorter_counts(plan);
+    let [less, more] = [play(&shorter(plan, few))?, play(&shorter(plan, many))?];
     let growth = f64::from(plan.microbatches - many) / f64::from(many - few);
     let extend = |less: Seconds, more: Seconds| Seconds(more.0 + (more.0 - less.0) * growth);
     let totals = less.trace.totals.iter().zip(&more.trace.totals).map(|(less, more)| Totals {
@@ -137,14 +145,12 @@ pub(crate) fn confirmed(setting: Setting<'_>, known: Candidate) -> Result<Candid
         return Ok(Candidate { estimated: known.estimated, ..whole });
     }
     let mut arenas = known.trace.totals.iter().enumerate();
-    let programs = if arenas.all(|(stage, totals)| totals.arena.as_f64() <= surely(stage)) {
-        setting.compile(&shorter(plan, shorter_counts(plan)[1]))?
+    let placed = if arenas.all(|(stage, totals)| totals.arena.as_f64() <= surely(stage)) {
+        extended(plan, |plan| candidate(setting, plan))?
     } else {
-        setting.compile(plan)?
+        candidate(setting, plan)?
     };
-    let (peak, digest) = (programs.peak(), programs.digest());
-    let trace = Trace { digest, ..known.trace };
-    Ok(Candidate { peak, digest, trace, ..known })
+    Ok(Candidate { estimated: known.estimated, ..placed })
 }
 
 /// The same simulated whole, if it fits.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use ir::plan::Plan;
 use rayon::prelude::*;
 
-use crate::play::{Candidate, EQUALLY_FAST, confirmed, whole};
+use crate::moves::DEPTHS;
+use crate::play::{Candidate, EQUALLY_FAST, Extent, confirmed, whole};
 use crate::refine::{Judges, refined};
 use crate::space::Setting;
 
@@ -68,18 +69,73 @@ pub(crate) fn prefer_plain(candidates: &mut [Candidate]) {
     }
 }
 
-/// Keeps so many plans that fit: of those that were simulated in part, the first that does is simulated whole.
+/// Plans that are verified side by side. Fixed, so that the answer does not depend on the number of threads.
+const VERIFIED_AT_ONCE: usize = 8;
+
+/// Keeps so many plans that fit, verified and in the order of their steps, but for the plainest, which goes first.
+/// Of those that were simulated in part, that is simulated whole.
+///
+/// Drafts are placed with less care than programs, which wait more often for each other's memory: up to 20 % longer
+/// where stages do little. So plans are verified until no draft of another is faster.
 pub(crate) fn confirm(setting: Setting<'_>, candidates: &mut Vec<Candidate>, keep: usize) {
-    let mut listed = std::mem::take(candidates).into_iter();
-    candidates.extend(listed.find_map(|each| whole(setting, each)));
-    let others: Vec<Candidate> = listed.take(keep.saturating_sub(1)).collect();
-    let others = others.into_par_iter().filter_map(|each| confirmed(setting, each).ok());
-    candidates.extend(others.collect::<Vec<Candidate>>());
+    sort(candidates);
+    let mut drafts = std::mem::take(candidates).into_iter().peekable();
+    loop {
+        let fastest = candidates.iter().map(|each| each.trace.step.0).fold(f64::INFINITY, f64::min);
+        let may_lead = |draft: &Candidate| draft.trace.step.0 <= fastest * (1.0 + NOISE);
+        let near: Vec<Candidate> = std::iter::from_fn(|| drafts.next_if(may_lead)).take(VERIFIED_AT_ONCE).collect();
+        if !near.is_empty() {
+            candidates.extend(verified(setting, near));
+            continue;
+        }
+        sort(candidates);
+        prefer_plain(candidates);
+        match candidates.first() {
+            Some(first) if first.extent == Extent::Extended => {
+                let first = candidates.remove(0);
+                candidates.extend(whole(setting, first));
+            }
+            None if drafts.peek().is_some() => {}
+            Some(_) | None => break,
+        }
+    }
+    candidates.truncate(keep.max(1));
+    candidates.extend(verified(setting, drafts.take(keep.saturating_sub(candidates.len())).collect()));
+    if let Some((_, others)) = candidates.split_first_mut() {
+        sort(others);
+    }
+}
+
+/// Puts the first plan with parameters gathered as far ahead as is fastest before it, if that is worth it. How long a
+/// program waits for memory, which that changes, is seen only when it is placed. Returns how many were simulated.
+pub(crate) fn deepen(setting: Setting<'_>, candidates: &mut Vec<Candidate>) -> usize {
+    let Some(first) = candidates.first() else { return 0 };
+    let depths = DEPTHS.into_par_iter().filter(|&depth| depth != first.plan.prefetch);
+    let deeper = depths.filter_map(|prefetch| {
+        let plan = Plan { prefetch, ..first.plan.clone() };
+        confirmed(setting, Candidate { plan, estimated: None, ..first.clone() }).ok()
+    });
+    let deeper: Vec<Candidate> = deeper.collect();
+    let simulated = deeper.len();
+    let fastest = deeper.into_iter().min_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+    let most = first.trace.step.0 * (1.0 - EQUALLY_FAST);
+    if let Some(fastest) = fastest.and_then(|it| whole(setting, it)).filter(|it| it.trace.step.0 < most) {
+        candidates.insert(0, fastest);
+    }
+    simulated
+}
+
+fn sort(candidates: &mut [Candidate]) {
+    candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
+}
+
+/// Those that fit.
+fn verified(setting: Setting<'_>, drafts: Vec<Candidate>) -> Vec<Candidate> {
+    drafts.into_par_iter().filter_map(|each| confirmed(setting, each).ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::play::Extent;
     use ir::model::Precision;
     use ir::plan::{Plan, Recompute, Schedule, Sequence, Shard, Strategy};
     use ir::trace::{Origin, Trace};

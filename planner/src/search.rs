@@ -10,7 +10,7 @@ use crate::attempt::{Attempt, Bounded, Estimated, Estimates, Reach, Short, simul
 use crate::known::Known;
 use crate::outer::{Outer, on_fewer_devices, outer_choices_within};
 use crate::play::Candidate;
-use crate::rank::{confirm, prefer_plain, refine_first};
+use crate::rank::{confirm, deepen, refine_first};
 use crate::recipes::Baseline;
 use crate::refine::Judges;
 use crate::rough::Rough;
@@ -238,9 +238,10 @@ fn finish(request: &Request<'_>, known: &Known, candidates: &mut Vec<Candidate>)
     let setting = request.setting;
     candidates.sort_by(|a, b| a.trace.step.0.total_cmp(&b.trace.step.0));
     let simulated = refine_first(&mut Judges::new(setting, &request.rules, known), candidates);
-    prefer_plain(candidates);
     confirm(setting, candidates, request.keep);
-    simulated
+    let deepened = deepen(setting, candidates);
+    candidates.truncate(request.keep.max(1));
+    simulated + deepened
 }
 
 /// What misses least. Where estimates fitted and the placed programs did not, that is the tightest plan of all.

@@ -134,8 +134,7 @@ impl RangeTable {
 
     /// The chain of the best points known and its ticks once a step; none if a passage has no point.
     pub(crate) fn assemble(&self, passages: &[Passage], limit: i64) -> Option<(Assignment, i64)> {
-        let mut assignment = Assignment { cuts: Vec::new(), strategies: Vec::new() };
-        let mut step = 0;
+        let (mut assignment, mut step) = (Assignment { cuts: Vec::new(), strategies: Vec::new() }, 0);
         for passage in passages {
             let point = self.nearest(passage.cell, limit)?.estimate.as_ref()?.point.as_ref()?;
             step = step.max(point.step);
@@ -335,8 +334,7 @@ impl<'a> Field<'a> {
             Some(finding) => finding.estimate.as_ref().map_or(NEVER, |estimate| estimate.bound),
             None => {
                 let entering = if first < layouts { self.ticked.classes[arc.class].boundary[first] } else { 0 };
-                let leaving = &self.leaving[arc.class];
-                let leaving = if next < layouts { leaving[arc.end * layouts + next] } else { 0 };
+                let leaving = if next < layouts { self.leaving[arc.class][arc.end * layouts + next] } else { 0 };
                 arc.time + entering + leaving
             }
         };
@@ -353,10 +351,8 @@ impl<'a> Field<'a> {
     }
 
     fn passages(&self, labels: &[ChainLabel], last: usize) -> Vec<Passage> {
-        let layouts = self.ticked.layout_count;
-        let some = |layout: usize| (layout < layouts).then_some(layout);
-        let mut passages = Vec::new();
-        let mut at = last;
+        let some = |layout: usize| (layout < self.ticked.layout_count).then_some(layout);
+        let (mut passages, mut at) = (Vec::new(), last);
         for stage in (0..self.ticked.stages.len()).rev() {
             let (label, before) = (labels[at], labels[labels[at].parent]);
             let ends = Ends { first: some(before.layout), next: some(label.layout) };
