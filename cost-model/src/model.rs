@@ -11,7 +11,7 @@ use ir::program::{Collective, Fragment, Kernel};
 use ir::software::{Adapters, Reduction, Software, Waits};
 use ir::trace::{Confidence, Trace};
 use ir::units::{Bytes, Seconds};
-use ir::ways::{Way, Ways};
+use ir::ways::Ways;
 
 use crate::curve::Curve;
 use crate::factors::Factors;
@@ -124,11 +124,7 @@ impl CostModel {
 
     /// How products of these fragments are computed where they were measured, so that a plan can say it.
     pub fn ways(&self, fragments: &[Fragment]) -> Ways {
-        let works = fragments.iter().flat_map(|fragment| &fragment.kernels).map(Kernel::work);
-        let known = works.filter_map(|work| self.ways.products.get_key_value(&work));
-        let products: BTreeMap<Work, Way> = known.map(|(work, &way)| (work.clone(), way)).collect();
-        let library = if products.is_empty() { String::new() } else { self.ways.library.clone() };
-        Ways { library, products }
+        self.ways.of(fragments.iter().flat_map(|fragment| &fragment.kernels).map(Kernel::work))
     }
 
     fn learn(&mut self, profile: &Profile) {

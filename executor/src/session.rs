@@ -152,7 +152,7 @@ impl Session {
         let draft = Arc::new(programs.draft().clone());
         let digest = programs.digest();
         let mut processes = processes.clone();
-        let loaded = host(&draft, digest, settings, &mut processes);
+        let loaded = host((&draft, digest), settings, &mut processes);
         let host = loaded.inspect_err(|error| processes.fail(&error.to_string()))?;
         Ok(Session { draft, digest, host, settings: settings.clone(), processes, step: 0, state: State::Ready })
     }
@@ -161,7 +161,7 @@ impl Session {
     pub(crate) fn of_draft(draft: Draft, digest: u64, settings: &Settings, seed: Seed) -> Result<Session, LoadError> {
         let draft = Arc::new(draft);
         let mut processes = Processes::alone();
-        let mut host = host(&draft, digest, settings, &mut processes)?;
+        let mut host = host((&draft, digest), settings, &mut processes)?;
         parameters::initialise(&draft, &mut *host, seed);
         Ok(Session { draft, digest, host, settings: settings.clone(), processes, step: 0, state: State::Ready })
     }
@@ -381,8 +381,7 @@ impl Session {
 
 /// Who runs the ranks of this process. All processes have theirs when it comes back.
 fn host(
-    draft: &Arc<Draft>,
-    digest: u64,
+    (draft, digest): (&Arc<Draft>, u64),
     settings: &Settings,
     processes: &mut Processes,
 ) -> Result<Box<dyn Host>, LoadError> {

@@ -49,6 +49,14 @@ pub struct Ways {
 }
 
 impl Ways {
+    /// Those of some works.
+    pub fn of(&self, works: impl IntoIterator<Item = Work>) -> Ways {
+        let known = works.into_iter().filter_map(|work| self.products.get_key_value(&work));
+        let products: BTreeMap<Work, Way> = known.map(|(work, &way)| (work.clone(), way)).collect();
+        let library = if products.is_empty() { String::new() } else { self.library.clone() };
+        Ways { library, products }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.products.is_empty()

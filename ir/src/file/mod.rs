@@ -9,6 +9,7 @@ mod parse;
 mod print;
 mod translate;
 mod ways;
+mod words;
 
 mod cluster;
 mod config;

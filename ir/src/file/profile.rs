@@ -2,18 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-use serde::de::{Deserialize, Deserializer, Error, Unexpected};
-use serde::ser::{Serialize, Serializer};
-
 use super::locate::Segment;
 use super::parse::{Checks, FORMAT, Range, keys, parse};
 use super::print::{scalar, word};
 use crate::error::Mistakes;
-use crate::graph::Element;
-use crate::layout::ExchangeKind;
 use crate::op::{Addend, OpKind, Write};
 use crate::profile::{Profile, Sample, Shape, State, Work};
-use crate::ways::Way;
 
 /// The profile that `text` describes, its samples sorted by work; or everything that is wrong with it.
 pub fn parse_profile(text: &str, file: &str) -> Result<Profile, Mistakes> {
@@ -114,68 +108,6 @@ fn check_work(work: &Work, index: usize, checks: &mut Checks) {
     }
 }
 
-/// Reads and writes a word of a closed list; the error lists all, so that the nearest can be offered.
-macro_rules! words {
-    ($type:ty) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.name())
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-                const NAMES: [&str; <$type>::ALL.len()] = {
-                    let mut names = [""; <$type>::ALL.len()];
-                    let mut next = 0;
-                    while next < names.len() {
-                        names[next] = <$type>::ALL[next].name();
-                        next += 1;
-                    }
-                    names
-                };
-                let text = String::deserialize(deserializer)?;
-                let found = <$type>::ALL.into_iter().find(|item| item.name() == text);
-                found.ok_or_else(|| Error::unknown_variant(&text, &NAMES))
-            }
-        }
-    };
-}
-
-words!(OpKind);
-words!(Element);
-words!(Write);
-words!(Addend);
-words!(ExchangeKind);
-
-impl Serialize for Shape {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let expected = &"letters with sizes, such as `b2 h768 s1024` or `m8 n4 k16 nt`";
-        text.parse().map_err(|_| Error::invalid_value(Unexpected::Str(&text), expected))
-    }
-}
-
-impl<'de> Deserialize<'de> for Way {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Way, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let expected = &"at most eight words of hexadecimal digits, such as \"42-0-ff\"";
-        text.parse().map_err(|_| Error::invalid_value(Unexpected::Str(&text), expected))
-    }
-}
-
-impl Serialize for Way {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// The profile as a file that [`parse_profile`] reads back.
 pub fn print_profile(profile: &Profile) -> String {
     let mut text = String::with_capacity(200 + 200 * profile.samples.len());
@@ -264,9 +196,12 @@ fn write_work(work: &Work, text: &mut String) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Element;
+    use crate::layout::ExchangeKind;
     use crate::profile::{KernelKind, Route, Slowdown};
     use crate::seed::{Draws, Seed};
     use crate::units::{Bytes, Seconds};
+    use crate::ways::Way;
 
     fn random(seed: u64, count: u64) -> Profile {
         let mut draws = Draws::new(Seed(seed));

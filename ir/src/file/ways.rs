@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::locate::Segment;
 use super::parse::{Checks, keys};
@@ -11,6 +12,20 @@ use crate::graph::Element;
 use crate::op::{Addend, OpKind, Write};
 use crate::profile::{Shape, Work};
 use crate::ways::{Way, Ways};
+
+impl<'de> Deserialize<'de> for Way {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Way, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = &"at most eight words of hexadecimal digits, such as \"42-0-ff\"";
+        text.parse().map_err(|_| Error::invalid_value(Unexpected::Str(&text), expected))
+    }
+}
+
+impl Serialize for Way {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// Ways of products, as they are written.
 #[derive(Deserialize)]
