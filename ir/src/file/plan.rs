@@ -361,8 +361,8 @@ predicted: { step: 412.7 ms, peak: 61.5 GiB, programs: \"0000000000000001\" }
 products:
   library: \"cuBLASLt 13.1.0\"
   ways:
-  - { shape: \"m8 n4 k16 nn\", element: bf16, addend: present, way: \"42-0-ff\" }
   - { shape: \"m8 n4 k16 tt\", element: f32, write: accumulate, way: \"7\" }
+  - { shape: \"m8 n4 k16 nn\", element: bf16, addend: present, way: \"42-0-ff\" }
 ";
         let text = format!("{PLAN}{WAYS}");
         let file = parse_plan(&text, "p.yaml").unwrap();
@@ -371,8 +371,8 @@ products:
         assert!(printed.ends_with(WAYS), "{printed}");
         assert_eq!(parse_plan(&printed, "p.yaml"), Ok(file));
         let wrong = |from: &str, to: &str| parse_plan(&text.replacen(from, to, 1), "p.yaml").unwrap_err().to_string();
-        assert!(wrong("m8 n4 k16 nn", "b2 h8").starts_with("error: p.yaml:16: `b2 h8` is not a shape of a product"));
-        assert!(wrong("42-0-ff", "xyz").contains("p.yaml:16"), "{}", wrong("42-0-ff", "xyz"));
+        assert!(wrong("m8 n4 k16 nn", "b2 h8").starts_with("error: p.yaml:17: `b2 h8` is not a shape of a product"));
+        assert!(wrong("42-0-ff", "xyz").contains("p.yaml:17"), "{}", wrong("42-0-ff", "xyz"));
         let twice = format!("{text}  - {{ shape: \"m8 n4 k16 tt\", element: f32, write: accumulate, way: \"8\" }}\n");
         let twice = parse_plan(&twice, "p.yaml").unwrap_err().to_string();
         assert_eq!(twice, "error: p.yaml:18: a way of this product stands above");
