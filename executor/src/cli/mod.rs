@@ -76,8 +76,7 @@ pub(crate) fn run(options: &Options) -> Outcome<Ending> {
     };
 
     let mut screen = Screen::new(options, voice);
-    inputs.notes.iter().chain(&inputs.unlike).for_each(|note| screen.note(note));
-    foreign_ways(options, &inputs).iter().for_each(|note| screen.note(note));
+    inputs.notes.iter().chain(&inputs.unlike).chain(&foreign_ways(options, &inputs)).for_each(|note| screen.note(note));
     let tokens = Bytes((feed.bytes() + held_out.as_ref().map_or(0, feed::Feed::bytes)) as u64);
     check_memory((options, &inputs), (evaluation.as_ref(), tokens), launch.place.processes, &screen)?;
     let settings = settings(options, &inputs);
